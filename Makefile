@@ -1,0 +1,33 @@
+# One place for every task. VENV may point anywhere; `make demo` and `make test` need only Python 3.11, make and a C compiler.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export RAY_USAGE_STATS_ENABLED := 0
+export RAY_AUTH_MODE ?= token
+export RAY_AUTH_TOKEN ?= $(shell $(PYTHON) -c "import secrets; print(secrets.token_hex(32))")
+
+.PHONY: install demo test acceptance lint bench clean
+install: $(STAMP)
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
+	touch $(STAMP)
+
+demo: install
+	$(BIN)/pertcast demo --out demo
+
+test: install
+	$(BIN)/python -m pytest -m "not acceptance"
+
+acceptance: install
+	$(BIN)/python -m pytest -m acceptance
+
+lint: install
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: install
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf .mypy_cache .ruff_cache .pytest_cache dist build demo

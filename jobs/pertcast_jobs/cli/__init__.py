@@ -1,0 +1,96 @@
+"""The command line `pertcast`: each command is loaded when it is called, errors become exit codes.
+
+Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+import typer
+from pertcast_data.errors import PertcastError
+from typer.core import TyperGroup
+from typer.main import get_command
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "data": ("pertcast_jobs.cli.data", "Ingest, inspect, validate, simulate and split expression data."),
+    "train": ("pertcast_jobs.cli.train", "Train a model on a store."),
+    "tune": ("pertcast_jobs.cli.tune", "Sweep a model's configuration with Ray Tune."),
+    "evaluate": ("pertcast_jobs.cli.evaluate", "Print the trust report: the model beside every baseline."),
+    "screen": ("pertcast_jobs.cli.screen", "Predict a whole library and rank its hits."),
+    "job": ("pertcast_jobs.cli.job", "Submit and follow jobs on a Ray cluster."),
+    "config": ("pertcast_jobs.cli.config", "Show and check configurations."),
+    "demo": ("pertcast_jobs.cli.demo", "Run everything once, on the simulated atlas or on your file."),
+}
+"""Command -> (module that holds its typer `app`, one line of help)."""
+
+
+def _plugins() -> dict[str, Any]:
+    return {point.name: point for point in entry_points(group="pertcast.commands")}
+
+
+class LazyGroup(TyperGroup):
+    """A group that lists its commands from `COMMANDS` and imports one only to run it."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the commands' names in their order of use."""
+        return [*COMMANDS, *_plugins()]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import and return one command, or None where there is no such command."""
+        if cmd_name in COMMANDS:
+            app = import_module(COMMANDS[cmd_name][0]).app
+        elif cmd_name in _plugins():
+            app = _plugins()[cmd_name].load()
+        else:
+            return None
+        command = get_command(app)
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands without importing any of them."""
+        rows = [(name, COMMANDS[name][1]) for name in COMMANDS]
+        rows += [(name, "Serve a model over HTTP.") for name in _plugins()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    help="Pertcast forecasts how cells respond to drugs and genetic perturbations.",
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Hold the group open; every command lives in its own module."""
+
+
+def run_guarded(call: Callable[[], Any]) -> int:
+    """Run a command and return its exit code; expected errors are printed without a traceback."""
+    try:
+        result = call()
+        return result if isinstance(result, int) else 0
+    except PertcastError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to resume", file=sys.stderr)
+        return 130
+
+
+def main() -> None:
+    """Run the command line."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    command = get_command(app)
+    sys.exit(run_guarded(lambda: command.main(standalone_mode=True)))

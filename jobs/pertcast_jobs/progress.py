@@ -1,0 +1,94 @@
+"""One way to show progress: a bar with rate and ETA on a terminal, plain lines elsewhere.
+
+Libraries take a `ProgressCallback`; only the command line knows how it is drawn.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pertcast_data.progress import ProgressCallback
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+_LINE_EVERY_S = 5.0
+
+
+def _plain_line(title: str, unit: str, started: float, done: int, total: int, note: str) -> str:
+    elapsed = time.monotonic() - started
+    rate = done / elapsed if elapsed > 0 else 0.0
+    share = f"{done:,}/{total:,}" if total else f"{done:,}"
+    eta = f", ETA {(total - done) / rate:,.0f} s" if total and rate > 0 and done < total else ""
+    return f"{title}: {share} {unit}, {rate:,.0f}/s{eta}{', ' + note if note else ''}"
+
+
+@contextmanager
+def _plain(title: str, unit: str) -> Iterator[ProgressCallback]:
+    started = time.monotonic()
+    printed, line = started, ""
+
+    def update(done: int, total: int, note: str = "") -> None:
+        nonlocal printed, line
+        now = time.monotonic()
+        line = _plain_line(title, unit, started, done, total, note)
+        if now - printed >= _LINE_EVERY_S:
+            printed = now
+            print(line, file=sys.stderr, flush=True)
+
+    try:
+        yield update
+    finally:
+        if line:
+            print(f"{line} ({time.monotonic() - started:.1f} s)", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _bar(title: str, unit: str) -> Iterator[ProgressCallback]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(title, total=None, note="")
+        yield lambda done, total, note="": progress.update(
+            task, completed=done, total=total or None, note=note
+        )
+
+
+@contextmanager
+def progress_bar(title: str, unit: str = "rows") -> Iterator[ProgressCallback]:
+    """Show progress on standard error while the block runs.
+
+    Parameters
+    ----------
+    title
+        What is going on, in a few words.
+    unit
+        What is counted.
+
+    Yields
+    ------
+    ProgressCallback
+        To be called as ``update(done, total, note)`` as often as wanted.
+    """
+    draw = _bar if sys.stderr.isatty() else _plain
+    with draw(title, unit) as update:
+        yield update

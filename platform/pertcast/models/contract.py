@@ -1,0 +1,159 @@
+"""The contract of every model, baseline or family: stages to train, responses to predict.
+
+Training, tuning, evaluation, screens and serving know a model only through this, never by name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from pertcast.models.batch import Batch, ConditionBatch, ModelSpace, Prediction
+from pertcast.models.noise import KeyedNoise
+
+
+class ModelConfig(BaseModel):
+    """Base of the models' configurations: frozen, unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OptimiserConfig(BaseModel):
+    """AdamW with linear warm-up and cosine decay.
+
+    Attributes
+    ----------
+    lr
+        Peak learning rate.
+    weight_decay
+        Decoupled weight decay.
+    betas
+        Decay rates of the moments.
+    warmup_steps
+        Steps of linear warm-up from 0.
+    final_lr_share
+        Learning rate at the last step as a share of the peak.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    warmup_steps: int = Field(50, ge=0)
+    final_lr_share: float = Field(0.05, ge=0, le=1)
+
+
+@dataclass(frozen=True)
+class GradientStage:
+    """A stage trained by gradient descent.
+
+    Attributes
+    ----------
+    name
+        Stage name, unique in the model.
+    module
+        Holds exactly the parameters this stage trains. Called as ``module(batch, noise)`` it returns the
+        loss terms by name, scalars; "loss" is the one that is minimised. Called through the engine's wrapper
+        (never around it), so that gradients are synchronised.
+    optimiser
+        Optimiser configuration.
+    epochs
+        Passes over the training rows at most.
+    """
+
+    name: str
+    module: nn.Module
+    optimiser: OptimiserConfig
+    epochs: int
+
+
+class StatisticsStage(ABC):
+    """A stage solved in closed form from sums over the training rows.
+
+    Sums are accumulated in float64 on each worker, added up over workers, and handed to `finish`
+    on every worker, so the result does not depend on the number of workers.
+    """
+
+    name: str
+
+    @abstractmethod
+    def start(self) -> dict[str, Tensor]:
+        """Return zeroed sums by name."""
+
+    @abstractmethod
+    def update(self, sums: dict[str, Tensor], batch: Batch) -> None:
+        """Add one batch to `sums` in place."""
+
+    @abstractmethod
+    def finish(self, sums: Mapping[str, Tensor]) -> None:
+        """Solve from the sums of all workers and store the result in the model's buffers."""
+
+
+Stage = GradientStage | StatisticsStage
+
+
+class ResponseModel(nn.Module, ABC):
+    """A model that predicts the response of conditions.
+
+    Every parameter and buffer has its final shape after construction (from `config`, `space` and
+    `conditions`), so that a bundle loads strictly.
+
+    Parameters
+    ----------
+    config
+        The model's frozen configuration.
+    space
+        Facts of the training store.
+    conditions
+        The C training conditions, in the order of `Batch.condition_index` (without groups: -1).
+    """
+
+    def __init__(self, config: ModelConfig, space: ModelSpace, conditions: ConditionBatch) -> None:
+        super().__init__()
+        self.config = config
+        self.space = space
+
+    @abstractmethod
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the training stages in order."""
+
+    @abstractmethod
+    def predict(
+        self, conditions: ConditionBatch, basal: Tensor, n_samples: int = 0, noise: KeyedNoise | None = None
+    ) -> Prediction:
+        """Predict the response of N conditions.
+
+        Parameters
+        ----------
+        conditions
+            N conditions.
+        basal
+            (N, G) float32 basal profiles; zero for measure "response".
+        n_samples
+            K, number of sampled profiles a condition; 0 for none.
+        noise
+            Source of noise, keyed by `conditions.key`; seed 0 where None.
+        """
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One registered model: how to configure and build it, and what it may be called for."""
+
+    name: str
+    title: str
+    config_type: type[ModelConfig]
+    model_type: type[ResponseModel]
+    is_baseline: bool = False
+
+    def build(
+        self, config: Mapping[str, Any], space: ModelSpace, conditions: ConditionBatch
+    ) -> ResponseModel:
+        """Build the model from a plain mapping of its configuration."""
+        return self.model_type(self.config_type.model_validate(dict(config)), space, conditions)

@@ -1,0 +1,1 @@
+"""Ray Serve deployments, endpoints, and the server command."""
