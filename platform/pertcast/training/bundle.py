@@ -1,0 +1,305 @@
+"""The bundle: a trained model as plain files, everything needed to predict and to judge the prediction.
+
+`bundle.json` (facts, configuration, space, SHA-256 of each file) beside safetensors. Never a pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import safetensors.numpy
+import safetensors.torch
+import torch
+from pertcast_data.errors import ConfigError, CorruptBundle
+from pertcast_data.vocabulary import Measure, Normalisation
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from safetensors import SafetensorError
+from torch import Tensor
+
+from pertcast import __version__
+from pertcast.models.batch import ConditionBatch, ModelSpace
+from pertcast.models.contract import ModelEntry, ResponseModel
+from pertcast.training.files import new_folder, sha256_of, write_json
+
+FORMAT: Final = "pertcast-bundle"
+FORMAT_VERSION: Final = 1
+MANIFEST: Final = "bundle.json"
+TENSOR_FILES: Final = (
+    "weights.safetensors",
+    "conditions.safetensors",
+    "encoder.safetensors",
+    "basal.safetensors",
+)
+
+State = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]
+"""Plain facts (JSON) and arrays (float, int or bool) of an encoder or of basal profiles."""
+
+
+class BundleFacts(BaseModel):
+    """Where a bundle comes from and what it is good for.
+
+    Attributes
+    ----------
+    data_hash, split_hash, split_kind, fold
+        The training store and which part of it was trained on; split facts are None for a whole store.
+    measure, normalisation
+        What a profile is in the training store.
+    licence
+        Licence of the training data, as far as known.
+    seed
+        Seed of the training.
+    metrics
+        Held-out metrics by name; None where a metric is not defined. `add_metrics` fills them in later.
+    training
+        The training's configuration and outcome, as plain JSON.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data_hash: str
+    split_hash: str | None = None
+    split_kind: str | None = None
+    fold: int | None = None
+    measure: Measure
+    normalisation: Normalisation
+    licence: str = "unknown"
+    seed: int = 0
+    metrics: dict[str, float | None] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("metrics")
+    @classmethod
+    def _finite_or_none(cls, metrics: dict[str, float | None]) -> dict[str, float | None]:
+        return {k: v if v is not None and math.isfinite(v) else None for k, v in metrics.items()}
+
+
+@dataclass(frozen=True)
+class BundleFiles:
+    """A verified bundle in memory; nothing of it has been run yet.
+
+    Attributes
+    ----------
+    path
+        The bundle's folder.
+    model_name, model_config
+        Name in the registry and plain configuration of the model.
+    space, conditions
+        What the model is built from: facts of the training store and its C training conditions.
+    encoder_state, basal_state
+        (facts, arrays) for `ConditionEncoder.from_state` and `BasalProfiles.from_state`.
+    facts
+        Provenance and held-out metrics.
+    weights
+        The model's state dict.
+    version
+        Pertcast version that wrote the bundle.
+    content_hash
+        SHA-256 that changes when anything in the bundle but its held-out metrics changes.
+    """
+
+    path: Path
+    model_name: str
+    model_config: dict[str, Any]
+    space: ModelSpace
+    conditions: ConditionBatch
+    encoder_state: tuple[dict[str, Any], dict[str, np.ndarray]]
+    basal_state: tuple[dict[str, Any], dict[str, np.ndarray]]
+    facts: BundleFacts
+    weights: dict[str, Tensor]
+    version: str
+    content_hash: str
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    plain = json.loads(json.dumps(content, allow_nan=False))
+    return {**plain, "manifest_sha256": _digest(plain)}
+
+
+def _plain_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+
+
+def _plain_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+
+
+def save_bundle(
+    path: Path | str,
+    *,
+    model_name: str,
+    model: ResponseModel,
+    conditions: ConditionBatch,
+    encoder_state: State,
+    basal_state: State,
+    facts: BundleFacts,
+) -> Path:
+    """Write a bundle, whole or not at all; a bundle already at `path` is replaced.
+
+    Parameters
+    ----------
+    path
+        Folder to write.
+    model_name
+        The model's name in the registry.
+    model
+        The trained model.
+    conditions
+        The C training conditions that the model was built from.
+    encoder_state, basal_state
+        ``(facts, arrays)`` of the encoder and of the basal profiles.
+    facts
+        Provenance and metrics.
+
+    Raises
+    ------
+    ConfigError
+        When `path` is something else than a bundle.
+    """
+    path = Path(path)
+    if path.exists() and not (path / MANIFEST).exists():
+        raise ConfigError(f"{path} exists and is not a bundle; choose another folder for the bundle.")
+    tensors = {f.name: getattr(conditions, f.name) for f in fields(conditions)}
+    with new_folder(path) as folder:
+        safetensors.torch.save_file(_plain_tensors(model.state_dict()), folder / TENSOR_FILES[0])
+        safetensors.torch.save_file(_plain_tensors(tensors), folder / TENSOR_FILES[1])
+        safetensors.numpy.save_file(_plain_arrays(encoder_state[1]), folder / TENSOR_FILES[2])
+        safetensors.numpy.save_file(_plain_arrays(basal_state[1]), folder / TENSOR_FILES[3])
+        content = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "pertcast_version": __version__,
+            "model": {"name": model_name, "config": model.config.model_dump(mode="json")},
+            "space": model.space.model_dump(mode="json"),
+            "encoder": dict(encoder_state[0]),
+            "basal": dict(basal_state[0]),
+            "facts": facts.model_dump(mode="json"),
+            "files": {name: _file_record(folder / name) for name in TENSOR_FILES},
+        }
+        write_json(folder / MANIFEST, _sealed(content))
+    return path
+
+
+def _file_record(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    manifest = path / MANIFEST
+    if not manifest.is_file():
+        raise CorruptBundle(f"{path} is not a bundle: {MANIFEST} is missing. Name the folder that holds it.")
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CorruptBundle(
+            f"{manifest} cannot be read ({error}); copy or train the bundle again."
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CorruptBundle(f"{manifest} does not describe a bundle; name a bundle's folder.")
+    if content.get("format_version") != FORMAT_VERSION:
+        raise CorruptBundle(
+            f"{manifest} has format version {content.get('format_version')}; this Pertcast reads "
+            f"{FORMAT_VERSION}. Install the Pertcast that wrote it ({content.get('pertcast_version')})."
+        )
+    seal = content.pop("manifest_sha256", None)
+    if seal != _digest(content):
+        raise CorruptBundle(f"{manifest} was changed or damaged (its hash is wrong); copy the bundle again.")
+    return content
+
+
+def _verify_files(path: Path, records: Mapping[str, Any]) -> None:
+    for name in TENSOR_FILES:
+        file, record = path / name, records.get(name)
+        if record is None or not file.is_file():
+            raise CorruptBundle(f"{file} is missing; copy the bundle again, whole.")
+        if file.stat().st_size != record["bytes"] or sha256_of(file) != record["sha256"]:
+            raise CorruptBundle(f"{file} is damaged (its SHA-256 is not the recorded one); copy it again.")
+
+
+def load_bundle_files(path: Path | str) -> BundleFiles:
+    """Read and verify a bundle.
+
+    Raises
+    ------
+    CorruptBundle
+        When the folder is no bundle, or any file is missing, truncated or differs by one bit.
+    """
+    path = Path(path)
+    content = _read_manifest(path)
+    _verify_files(path, content["files"])
+    try:
+        weights, conditions = (safetensors.torch.load_file(path / name) for name in TENSOR_FILES[:2])
+        encoder, basal = (safetensors.numpy.load_file(path / name) for name in TENSOR_FILES[2:])
+        return BundleFiles(
+            path=path,
+            model_name=content["model"]["name"],
+            model_config=content["model"]["config"],
+            space=ModelSpace.model_validate(content["space"]),
+            conditions=ConditionBatch(**conditions),
+            encoder_state=(content["encoder"], encoder),
+            basal_state=(content["basal"], basal),
+            facts=BundleFacts.model_validate(content["facts"]),
+            weights=weights,
+            version=content["pertcast_version"],
+            content_hash=_digest({**content, "facts": {**content["facts"], "metrics": {}}}),
+        )
+    except (SafetensorError, ValidationError, KeyError, TypeError) as error:
+        raise CorruptBundle(f"{path} does not hold what a bundle holds: {error}") from error
+
+
+def build_model(
+    files: BundleFiles,
+    device: torch.device | str = "cpu",
+    models: Mapping[str, ModelEntry] | None = None,
+) -> ResponseModel:
+    """Build a bundle's model, load its weights strictly and set it to evaluation.
+
+    Parameters
+    ----------
+    files
+        A verified bundle.
+    device
+        Where the model shall live.
+    models
+        Registry to find the model in; None: Pertcast's own.
+
+    Raises
+    ------
+    CorruptBundle
+        When the model is not in the registry, or weights and configuration do not fit each other.
+    """
+    if models is None:
+        from pertcast.models.registry import MODELS
+
+        models = MODELS
+    entry = models.get(files.model_name)
+    if entry is None:
+        raise CorruptBundle(f"{files.path} needs the model {files.model_name!r}, which is not registered.")
+    try:
+        model = entry.build(files.model_config, files.space, files.conditions)
+        model.load_state_dict(files.weights, strict=True)
+    except (RuntimeError, ValidationError) as error:
+        raise CorruptBundle(
+            f"{files.path}: weights and configuration of {files.model_name!r} do not fit: {error}"
+        ) from error
+    return model.to(device).eval()
+
+
+def add_metrics(path: Path | str, metrics: Mapping[str, float | None]) -> BundleFacts:
+    """Write held-out metrics into a bundle's facts, replacing those of the same names."""
+    path = Path(path)
+    content = _read_manifest(path)
+    facts = BundleFacts.model_validate(content["facts"])
+    facts = BundleFacts.model_validate({**facts.model_dump(), "metrics": {**facts.metrics, **metrics}})
+    write_json(path / MANIFEST, _sealed({**content, "facts": facts.model_dump(mode="json")}))
+    return facts

@@ -1,0 +1,110 @@
+"""How a run is trained: seed, batch, precision, engine, validation, checkpoints.
+
+What belongs to a model (learning rate, epochs of each stage) lives in the model's own configuration.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pertcast_data.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class EngineConfig(BaseModel):
+    """Which engine takes the optimiser steps.
+
+    Attributes
+    ----------
+    name
+        "torch": plain PyTorch, with DistributedDataParallel on several workers. "deepspeed": DeepSpeed ZeRO.
+    zero_stage
+        DeepSpeed only. 0: nothing is sharded; 1: optimiser state; 2: and gradients; 3: and parameters.
+    offload
+        DeepSpeed stages 1-3 only: keep the optimiser state in main memory instead of on the GPU.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["torch", "deepspeed"] = "torch"
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    offload: bool = False
+
+    @model_validator(mode="after")
+    def _belongs_to_deepspeed(self) -> EngineConfig:
+        if self.name == "torch" and (self.zero_stage or self.offload):
+            raise ValueError("zero_stage and offload need engine.name=deepspeed")
+        if self.offload and self.zero_stage == 0:
+            raise ValueError("offload needs engine.zero_stage 1, 2 or 3")
+        return self
+
+
+class TrainConfig(BaseModel):
+    """Training of any model, on any number of workers.
+
+    Attributes
+    ----------
+    seed
+        Seed of data order, dropout and noise.
+    batch_size
+        Rows of one optimiser step, over all workers and accumulated micro-batches.
+    epochs
+        Passes over the training rows at most, for every stage; None: what each stage asks for.
+    grad_clip
+        Largest norm of the gradient; None: no clipping.
+    ema_decay
+        Decay of the moving average of the weights, which validation and the bundle use; 0: the weights
+        themselves.
+    accumulate
+        Micro-batches of one optimiser step on each worker: less memory, same result.
+    precision
+        "fp32" or "bf16" (automatic mixed precision; weights stay float32).
+    engine
+        Which engine takes the steps.
+    checkpoint_every_steps
+        Optimiser steps between checkpoints; one is written at the end of each stage in any case.
+    keep_checkpoints
+        How many of the newest checkpoints are kept.
+    patience
+        Validations without a better loss after which a stage stops; None: never early.
+    validate_every_epochs
+        Epochs between validations; the last epoch of a stage is always validated.
+    log_every_steps
+        Optimiser steps between log lines and checks for losses that are not finite.
+    prefetch
+        Micro-batches read ahead by a thread; 0: none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(0, ge=0, lt=2**31)
+    batch_size: int = Field(256, ge=1)
+    epochs: int | None = Field(None, ge=1)
+    grad_clip: float | None = Field(1.0, gt=0)
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    accumulate: int = Field(1, ge=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    engine: EngineConfig = EngineConfig()
+    checkpoint_every_steps: int = Field(500, ge=1)
+    keep_checkpoints: int = Field(2, ge=1)
+    patience: int | None = Field(10, ge=1)
+    validate_every_epochs: int = Field(1, ge=1)
+    log_every_steps: int = Field(20, ge=1)
+    prefetch: int = Field(2, ge=0)
+
+    def micro_batch_size(self, world_size: int = 1) -> int:
+        """Return the rows that one worker loads at a time: what a `BatchSource` is built with.
+
+        Raises
+        ------
+        ConfigError
+            When `batch_size` does not divide evenly.
+        """
+        parts = world_size * self.accumulate
+        if self.batch_size % parts:
+            nearest = max(1, round(self.batch_size / parts)) * parts
+            raise ConfigError(
+                f"train.batch_size={self.batch_size} does not divide into {world_size} workers x "
+                f"{self.accumulate} micro-batches; use a multiple of {parts}, such as {nearest}."
+            )
+        return self.batch_size // parts
