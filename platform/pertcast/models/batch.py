@@ -38,7 +38,7 @@ class ModelSpace(BaseModel):
     n_conditions
         C, the number of distinct training conditions; `Batch.condition_index` runs over them.
     max_slots
-        S, the largest number of perturbations combined in one training condition.
+        S, the largest number of perturbations combined in one condition of the training store.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -6,7 +6,7 @@ Training, tuning, evaluation, screens and serving know a model only through this
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,15 +142,25 @@ class ResponseModel(nn.Module, ABC):
         """
 
 
+def always_applies(space: ModelSpace) -> bool:
+    """Return True: the model makes sense for every training store."""
+    return True
+
+
 @dataclass(frozen=True)
 class ModelEntry:
-    """One registered model: how to configure and build it, and what it may be called for."""
+    """One registered model: how to configure and build it, and what it may be called for.
+
+    `applies` tells whether the model makes sense for a training store: additivity needs combined
+    perturbations, a plate mean needs plates.
+    """
 
     name: str
     title: str
     config_type: type[ModelConfig]
     model_type: type[ResponseModel]
     is_baseline: bool = False
+    applies: Callable[[ModelSpace], bool] = always_applies
 
     def build(
         self, config: Mapping[str, Any], space: ModelSpace, conditions: ConditionBatch
