@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,16 @@ PLATFORM_FLOORS = {
     "analysis": {"analysis"},
     "report": {"analysis", "evaluation", "report"},
 }
-LIGHT = {"torch", "numpy", "pydantic", "safetensors", "torch_geometric", "deepspeed", "pertcast", "pertcast_data"}
+LIGHT = {
+    "torch",
+    "numpy",
+    "pydantic",
+    "safetensors",
+    "torch_geometric",
+    "deepspeed",
+    "pertcast",
+    "pertcast_data",
+}
 LIGHT_DATA = {"pertcast_data.errors", "pertcast_data.vocabulary"}
 
 
@@ -69,15 +79,12 @@ def test_a_floor_of_the_platform_imports_only_what_stands_below_it(repository: P
 
 @pytest.mark.parametrize("floor", ["models", "training"])
 def test_models_and_training_name_only_light_libraries(repository: Path, floor: str) -> None:
-    import sys
-
     strangers = []
     for path in sources(repository / "platform/pertcast" / floor):
         for module in imported_modules(path):
             root = module.split(".")[0]
-            if root == "pertcast_data" and module not in LIGHT_DATA:
-                strangers.append(f"{path.relative_to(repository)} imports {module}")
-            elif root not in LIGHT and root not in sys.stdlib_module_names:
+            known = module in LIGHT_DATA if root == "pertcast_data" else root in LIGHT
+            if not known and root not in sys.stdlib_module_names:
                 strangers.append(f"{path.relative_to(repository)} imports {module}")
     assert not strangers
 
@@ -86,7 +93,9 @@ def test_models_and_training_name_only_light_libraries(repository: Path, floor: 
 def test_ray_stays_out_of_the_platform_and_the_notebook_interface(repository: Path, room: str) -> None:
     allowed = {"data": False, "jobs": True, "serve": True}[room]
     uses_ray = any(
-        module.split(".")[0] == "ray" for path in sources(repository / room) for module in imported_modules(path)
+        module.split(".")[0] == "ray"
+        for path in sources(repository / room)
+        for module in imported_modules(path)
     )
     assert uses_ray == allowed
     assert not any(
@@ -98,11 +107,21 @@ def test_ray_stays_out_of_the_platform_and_the_notebook_interface(repository: Pa
 
 @pytest.mark.parametrize("folder", ["platform", "tests/platform", "data", "jobs", "serve", "tests"])
 def test_a_room_itself_is_no_package(repository: Path, folder: str) -> None:
-    assert not (repository / folder / "__init__.py").exists(), "it would shadow the standard library's platform"
+    assert not (repository / folder / "__init__.py").exists(), (
+        "it would shadow the standard library's platform"
+    )
 
 
 def test_the_top_level_is_the_one_the_project_promises(repository: Path) -> None:
-    for name in ("README.md", "pyproject.toml", "constraints.txt", "Makefile", "LICENSE", "CHANGELOG.md", ".ci/run"):
+    for name in (
+        "README.md",
+        "pyproject.toml",
+        "constraints.txt",
+        "Makefile",
+        "LICENSE",
+        "CHANGELOG.md",
+        ".ci/run",
+    ):
         assert (repository / name).is_file(), name
     for name in ("data", "platform", "jobs", "serve", "k8s", "tests", "benchmarks", "docs"):
         assert (repository / name).is_dir(), name
