@@ -1,0 +1,96 @@
+"""Compounds: one canonical SMILES and InChIKey for each structure, and its Morgan fingerprint.
+
+Salts and solvents are stripped and charges neutralised, so that a drug and its hydrochloride are one compound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdFingerprintGenerator
+from rdkit.Chem.MolStandardize import rdMolStandardize
+
+from pertcast_data.errors import UnknownCompound
+
+
+@dataclass(frozen=True, slots=True)
+class Compound:
+    """A structure in its canonical form.
+
+    Attributes
+    ----------
+    canonical_smiles
+        RDKit canonical SMILES of the parent, stereochemistry kept.
+    inchi_key
+        Standard InChIKey of the parent (27 characters).
+    """
+
+    canonical_smiles: str
+    inchi_key: str
+
+
+def canonicalise(smiles: str) -> Compound | None:
+    """Return the canonical form of a structure, or None where it is no valid structure.
+
+    The largest fragment is kept (an organic one where there is one) and neutralised where that is possible.
+    """
+    with rdBase.BlockLogs():
+        molecule = _parent(smiles)
+        if molecule is None:
+            return None
+        key = Chem.MolToInchiKey(molecule)
+        return Compound(Chem.MolToSmiles(molecule), key) if key else None
+
+
+def inchi_key_14(inchi_key: str) -> str:
+    """Return the first 14 characters of an InChIKey: the skeleton, without stereochemistry and isotopes."""
+    return inchi_key[:14]
+
+
+def morgan_fingerprints(
+    smiles: Sequence[str], n_bits: int = 1024, radius: int = 2
+) -> npt.NDArray[np.float32]:
+    """Return Morgan fingerprints as zeros and ones.
+
+    Parameters
+    ----------
+    smiles
+        Structures; salts are stripped first, so a salt has its parent's fingerprint.
+    n_bits
+        Length of a fingerprint.
+    radius
+        Bonds around each atom that are looked at.
+
+    Returns
+    -------
+    ndarray
+        (len(smiles), n_bits) float32.
+
+    Raises
+    ------
+    UnknownCompound
+        A structure is not valid; the message names its position.
+    """
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=n_bits)
+    fingerprints = np.zeros((len(smiles), n_bits), np.float32)
+    with rdBase.BlockLogs():
+        for position, text in enumerate(smiles):
+            molecule = _parent(text)
+            if molecule is None:
+                raise UnknownCompound(
+                    text, where=f"row {position}", remedy="The SMILES is not valid: correct or drop it."
+                )
+            fingerprints[position] = generator.GetFingerprintAsNumPy(molecule)
+    return fingerprints
+
+
+def _parent(smiles: str) -> Chem.Mol | None:
+    molecule = Chem.MolFromSmiles(smiles.strip())
+    if molecule is None or molecule.GetNumAtoms() == 0:
+        return None
+    chooser = rdMolStandardize.LargestFragmentChooser(preferOrganic=True)
+    return rdMolStandardize.Uncharger().uncharge(chooser.choose(molecule))

@@ -1,0 +1,103 @@
+"""The contract of every reader: what a file of profiles tells, in bounded memory.
+
+Rows are profiles (cells, wells, signatures) and columns are genes, whatever way round the file has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from scipy import sparse
+
+ProfileBatch: TypeAlias = "npt.NDArray[Any] | sparse.csr_matrix"
+"""Profiles of consecutive rows, (n, n_genes): a dense array or a CSR matrix with sorted indices."""
+
+SOURCE_ID = "source_id"
+"""First column of every `obs()` and `var()`: the file's own name of the row, as text."""
+
+_BATCH_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSchema:
+    """What is known of a file before its values are read.
+
+    Attributes
+    ----------
+    path
+        The file.
+    format
+        Name of the reader that reads it.
+    n_rows, n_genes
+        Number of profiles and of genes.
+    layout
+        "csr" where batches are sparse, "dense" where they are arrays.
+    dtype
+        The file's own number type.
+    notes
+        What the reader could not read or had to change, in words.
+    """
+
+    path: Path
+    format: str
+    n_rows: int
+    n_genes: int
+    layout: Literal["csr", "dense"]
+    dtype: str
+    notes: tuple[str, ...] = ()
+
+
+class ProfileSource(Protocol):
+    """A file of profiles that is opened and known to be whole enough to be read."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`; raises FormatError where it is not a whole file of this format."""
+        ...
+
+    @staticmethod
+    def detects(path: Path) -> bool:
+        """Return whether the file's content is of this format; never raises for a readable file."""
+        ...
+
+    def schema(self) -> SourceSchema:
+        """Return shape, layout and number type."""
+        ...
+
+    def obs(self) -> pl.DataFrame:
+        """Return the row table as the file has it: `source_id`, then the file's columns, in file order."""
+        ...
+
+    def var(self) -> pl.DataFrame:
+        """Return the gene table as the file has it: `source_id`, then the file's columns, in file order."""
+        ...
+
+    def batches(self, rows: int | None = None) -> Iterator[ProfileBatch]:
+        """Yield all profiles in file order, `rows` at a time (None: about 32 MiB); raises FormatError."""
+        ...
+
+
+def rows_per_batch(n_genes: int, itemsize: int = 4) -> int:
+    """Return how many dense rows of `n_genes` numbers make a batch of about 32 MiB (at least one)."""
+    return max(1, _BATCH_BYTES // max(1, n_genes * itemsize))
+
+
+def entries_per_batch() -> int:
+    """Return how many stored entries of a sparse matrix make a batch of about 32 MiB."""
+    return _BATCH_BYTES // 8
+
+
+def id_frame(ids: list[str], columns: dict[str, pl.Series]) -> pl.DataFrame:
+    """Return a table whose first column is `source_id`; a file column of that name gets a trailing "_"."""
+    renamed = {f"{name}_" if name == SOURCE_ID else name: column for name, column in columns.items()}
+    return pl.DataFrame({SOURCE_ID: pl.Series(ids, dtype=pl.String), **renamed})
+
+
+def as_float32(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return values as float32; already-float32 arrays are not copied."""
+    return values.astype(np.float32, copy=False)

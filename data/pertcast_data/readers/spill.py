@@ -1,0 +1,83 @@
+"""Turning column-ordered data into rows with bounded memory: through a temporary file.
+
+The files have no name on disk, so nothing is left behind however a run ends.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+
+def scratch_array(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return a zeroed array that lives in an unnamed temporary file (in memory where it is empty)."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if size == 0:
+        return np.zeros(shape, dtype)
+    with tempfile.TemporaryFile(prefix="pertcast-") as file:
+        file.truncate(size)
+        return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+
+
+def csc_to_row_order(
+    indptr: npt.NDArray[np.int64], indices: Any, data: Any, n_rows: int, block_entries: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[Any]]:
+    """Bring a column-compressed matrix into row order, a block of columns at a time.
+
+    Parameters
+    ----------
+    indptr
+        Column pointers, (n_columns + 1,).
+    indices, data
+        Row numbers and values of the entries; array-likes that can be sliced (HDF5 datasets).
+    n_rows
+        Number of rows.
+    block_entries
+        About how many entries may be in memory at once.
+
+    Returns
+    -------
+    tuple
+        Row pointers (n_rows + 1,), column numbers and values in row order (the last two on disk).
+    """
+    total = int(indptr[-1])
+    counts = np.zeros(n_rows, np.int64)
+    for start in range(0, total, block_entries):
+        counts += np.bincount(indices[start : start + block_entries], minlength=n_rows)
+    row_pointers = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    columns = scratch_array((total,), np.int32)
+    values = scratch_array((total,), data.dtype)
+    next_free = row_pointers[:-1].copy()
+    for first, last in _column_blocks(indptr, block_entries):
+        low, high = int(indptr[first]), int(indptr[last])
+        block = sparse.csc_matrix(
+            (data[low:high], indices[low:high], indptr[first : last + 1] - low), shape=(n_rows, last - first)
+        ).tocsr()
+        per_row = np.diff(block.indptr)
+        target = np.repeat(next_free - block.indptr[:-1], per_row) + np.arange(high - low)
+        columns[target] = block.indices + first
+        values[target] = block.data
+        next_free += per_row
+    return row_pointers, columns, values
+
+
+def _column_blocks(indptr: npt.NDArray[np.int64], block_entries: int) -> Iterator[tuple[int, int]]:
+    return entry_blocks(indptr, block_entries)
+
+
+def entry_blocks(
+    indptr: npt.NDArray[np.int64], block_entries: int, most: int | None = None
+) -> Iterator[tuple[int, int]]:
+    """Cut a compressed axis into runs (first, last) of at most `block_entries` entries and `most` lines."""
+    n_lines = len(indptr) - 1
+    first = 0
+    while first < n_lines:
+        last = int(np.searchsorted(indptr, indptr[first] + block_entries, side="right")) - 1
+        last = min(max(last, first + 1), n_lines, first + most if most else n_lines)
+        yield first, last
+        first = last
