@@ -1,0 +1,25 @@
+"""The simulated atlas: known truth, seeded and versioned, the data that every claim is first judged on.
+
+One regulatory network gives L1000-like wells, single cells, a compound library and gene sets (docs/atlas.md).
+"""
+
+from pertcast_data.simulate.atlas import Atlas, simulate_atlas
+from pertcast_data.simulate.config import AtlasConfig
+from pertcast_data.simulate.files import AtlasFiles, write_atlas
+from pertcast_data.simulate.regimes import REGIMES, Regime, get_regime
+from pertcast_data.simulate.truth import Truth
+from pertcast_data.simulate.version import GENERATOR_VERSION, generator_hash
+
+__all__ = [
+    "GENERATOR_VERSION",
+    "REGIMES",
+    "Atlas",
+    "AtlasConfig",
+    "AtlasFiles",
+    "Regime",
+    "Truth",
+    "generator_hash",
+    "get_regime",
+    "simulate_atlas",
+    "write_atlas",
+]
