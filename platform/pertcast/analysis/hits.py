@@ -1,0 +1,149 @@
+"""From profiles to hits: effect size, spread, the genes that move most, ranks.
+
+Conditions are ranked by predicted effect. No p-value is invented: nothing here calibrates one, so the
+columns `p_value` and `fdr` are null until a calibration split fills them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+TOP_GENES = 10
+"""Genes named in `top_up` and `top_down`."""
+
+DEG_SPREADS = 2.0
+"""A gene counts as changed where |mean| exceeds this many predicted standard deviations."""
+
+HIT_COLUMNS = (
+    "rank",
+    "sig_id",
+    "cmap_name",
+    "cell_iname",
+    "pert_type",
+    "pert_dose",
+    "pert_time",
+    "score",
+    "effect_size",
+    "n_deg",
+    "top_up",
+    "top_down",
+    "p_value",
+    "fdr",
+    "rank_neg",
+    "rank_pos",
+    "flag",
+)
+
+
+def condition_statistics(
+    mean: NDArray[np.floating], sd: NDArray[np.floating] | None, genes: Sequence[str], n_top: int = TOP_GENES
+) -> pl.DataFrame:
+    """Summarise each predicted response.
+
+    Parameters
+    ----------
+    mean
+        (N, G) predicted responses.
+    sd
+        (N, G) predicted standard deviations of single profiles, or None where the bundle knows none.
+    genes
+        Names of the G genes.
+    n_top
+        Number of genes named on each side.
+
+    Returns
+    -------
+    DataFrame
+        effect_size: root mean square of the response over genes, in the response's unit; effect_up and
+        effect_down: the same with the other sign's genes set to zero; n_deg: genes with |mean| > 2 sd, null
+        without sd; pred_sd: root mean square of sd over genes, null without sd; top_up and top_down: the
+        genes that rise and fall most, "A;B", only genes of that sign.
+    """
+    wide = mean.astype(np.float64)
+    deg: NDArray[np.int64] | None = None
+    spread: NDArray[np.float64] | None = None
+    if sd is not None:
+        deg = (np.abs(wide) > DEG_SPREADS * sd).sum(axis=1)
+        spread = _root_mean_square(sd.astype(np.float64))
+    return pl.DataFrame(
+        {
+            "effect_size": _root_mean_square(wide),
+            "effect_up": _root_mean_square(np.maximum(wide, 0)),
+            "effect_down": _root_mean_square(np.minimum(wide, 0)),
+            "n_deg": deg if deg is not None else [None] * len(mean),
+            "pred_sd": spread if spread is not None else [None] * len(mean),
+            "top_up": _top_genes(-wide, genes, n_top),
+            "top_down": _top_genes(wide, genes, n_top),
+        },
+        schema_overrides={"n_deg": pl.Int32, "pred_sd": pl.Float64},
+    )
+
+
+def _root_mean_square(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = np.sqrt(np.square(values).mean(axis=1))
+    return result
+
+
+def _top_genes(rising: NDArray[np.float64], genes: Sequence[str], n_top: int) -> list[str]:
+    """Name the genes with the smallest negative values of each row, smallest first."""
+    n_top = min(n_top, rising.shape[1])
+    picked = np.sort(np.argpartition(rising, n_top - 1, axis=1)[:, :n_top], axis=1)
+    values = np.take_along_axis(rising, picked, axis=1)
+    order = np.argsort(values, axis=1, kind="stable")
+    picked, values = np.take_along_axis(picked, order, axis=1), np.take_along_axis(values, order, axis=1)
+    return [
+        ";".join(genes[gene] for gene, value in zip(row, row_values, strict=True) if value < 0)
+        for row, row_values in zip(picked, values, strict=True)
+    ]
+
+
+def rank_hits(sig_info: pl.DataFrame) -> pl.DataFrame:
+    """Rank conditions by predicted effect size, largest first; ties by sig_id.
+
+    Parameters
+    ----------
+    sig_info
+        One row a condition: identity columns, the columns of `condition_statistics`, and seen_pert,
+        seen_cell, is_in_domain.
+
+    Returns
+    -------
+    DataFrame
+        `HIT_COLUMNS`. rank_pos and rank_neg rank by the rising and the falling part of the response
+        alone. p_value and fdr are null. flag names what the model extrapolates.
+    """
+    ranked = sig_info.with_columns(
+        score=pl.col("effect_size"),
+        p_value=pl.lit(None, dtype=pl.Float64),
+        fdr=pl.lit(None, dtype=pl.Float64),
+        rank_pos=_rank_by("effect_up"),
+        rank_neg=_rank_by("effect_down"),
+        rank=_rank_by("effect_size"),
+        flag=domain_flag(),
+    )
+    return ranked.sort("rank").select(HIT_COLUMNS)
+
+
+def _rank_by(column: str) -> pl.Expr:
+    """Rank from 1, largest first, ties by sig_id."""
+    order = pl.struct(-pl.col(column), pl.col("sig_id"))
+    return order.rank("ordinal").cast(pl.Int64)
+
+
+def domain_flag() -> pl.Expr:
+    """Say in words what of a condition lies outside the training data; null where that is not known."""
+    return (
+        pl.when(pl.col("seen_cell").not_())
+        .then(pl.lit("extrapolation: cell line not in training"))
+        .when(pl.col("is_in_domain").not_())
+        .then(pl.lit("extrapolation: far from training"))
+        .when(pl.col("seen_pert").not_())
+        .then(pl.lit("extrapolation: perturbation not in training"))
+        .when(pl.col("seen_pert"))
+        .then(pl.lit("seen in training"))
+        .otherwise(pl.lit(None, dtype=pl.String))
+    )
