@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -16,6 +16,8 @@ import typer
 from pertcast_data.errors import PertcastError
 from typer.core import TyperGroup
 from typer.main import get_command
+
+INTERRUPTED = 130
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "data": ("pertcast_jobs.cli.data", "Ingest, inspect, validate, simulate and split expression data."),
@@ -76,21 +78,24 @@ def _root() -> None:
     """Hold the group open; every command lives in its own module."""
 
 
-def run_guarded(call: Callable[[], Any]) -> int:
-    """Run a command and return its exit code; expected errors are printed without a traceback."""
+def run(words: Sequence[str] | None = None) -> int:
+    """Run one command line (the process's own where None) and return its exit code.
+
+    Expected errors are printed without a traceback; an interruption ends with 130 and a hint.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        result = call()
-        return result if isinstance(result, int) else 0
+        get_command(app).main(args=None if words is None else list(words), prog_name="pertcast")
     except PertcastError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to resume", file=sys.stderr)
-        return 130
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            print("interrupted; run the same command again to go on", file=sys.stderr)
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
 
 
 def main() -> None:
-    """Run the command line."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    command = get_command(app)
-    sys.exit(run_guarded(lambda: command.main(standalone_mode=True)))
+    """Run the command line of this process."""
+    sys.exit(run())

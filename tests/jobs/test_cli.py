@@ -1,0 +1,41 @@
+"""The command line's frame: help without imports, exit codes, errors without tracebacks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pertcast_jobs.cli import COMMANDS, run
+
+
+def test_help_lists_every_command_without_importing_an_engine(tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom pertcast_jobs.cli import run\ncode = run(['--help'])\n"
+        "heavy = {'torch', 'ray', 'zarr', 'polars', 'deepspeed'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in [*COMMANDS, "serve"]:
+        assert f"\n  {name} " in done.stdout
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "serve"])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--help"]) == 0
+    assert f"Usage: pertcast {command}" in capsys.readouterr().out
+
+
+def test_a_wrong_word_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["trian"]) == 2
+    assert "trian" in capsys.readouterr().err
+
+
+def test_an_expected_error_is_one_line_and_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["data", "inspect", str(tmp_path / "absent")]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and "absent" in message and "Traceback" not in message
