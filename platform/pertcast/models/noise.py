@@ -21,7 +21,8 @@ def _shift_right(values: Tensor, bits: int) -> Tensor:
     return (values >> bits) & ((1 << (64 - bits)) - 1)
 
 
-def _mix(values: Tensor) -> Tensor:
+def mix_bits(values: Tensor) -> Tensor:
+    """Return int64 values whose bits are mixed: equal for equal input, unrelated otherwise."""
     values = (values ^ _shift_right(values, 30)) * _MIX_1
     values = (values ^ _shift_right(values, 27)) * _MIX_2
     return values ^ _shift_right(values, 31)
@@ -44,11 +45,11 @@ class KeyedNoise:
 
     def _bits(self, keys: Tensor, width: int, stream: int) -> Tensor:
         start = torch.tensor([self.seed, self.step, stream], dtype=torch.int64, device=keys.device)
-        base = _mix(start[0] * _GOLDEN + start[1])
-        base = _mix(base * _GOLDEN + start[2])
-        rows = _mix(keys.to(torch.int64) * _GOLDEN + base)
+        base = mix_bits(start[0] * _GOLDEN + start[1])
+        base = mix_bits(base * _GOLDEN + start[2])
+        rows = mix_bits(keys.to(torch.int64) * _GOLDEN + base)
         columns = torch.arange(width, dtype=torch.int64, device=keys.device) * _GOLDEN
-        return _mix(rows.unsqueeze(1) + columns)
+        return mix_bits(rows.unsqueeze(1) + columns)
 
     def uniform(self, keys: Tensor, width: int, stream: int = 0) -> Tensor:
         """Return (N, width) float32 in (0, 1); `stream` separates independent draws under one key."""

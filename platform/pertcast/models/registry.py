@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -10,8 +10,14 @@ from pertcast_data.errors import ConfigError, nearest_known
 
 from pertcast.models.baselines.base import BaselineConfig
 from pertcast.models.baselines.means import ContextMean, GroupMean, NoChange, TrainMean
+from pertcast.models.baselines.measured import Additive, TransferredMean
+from pertcast.models.baselines.neighbours import Neighbours, NeighboursConfig
+from pertcast.models.baselines.own_gene import OwnGene
+from pertcast.models.baselines.ridge import BilinearRidge, FingerprintRidge, RidgeConfig
 from pertcast.models.batch import ModelSpace
-from pertcast.models.contract import ModelEntry
+from pertcast.models.contract import ModelConfig, ModelEntry, ResponseModel, always_applies
+from pertcast.models.response_mlp.config import ResponseMlpConfig
+from pertcast.models.response_mlp.model import ResponseMlp
 
 
 def _has_several_contexts(space: ModelSpace) -> bool:
@@ -22,25 +28,46 @@ def _has_groups(space: ModelSpace) -> bool:
     return bool(space.groups)
 
 
+def _has_combinations(space: ModelSpace) -> bool:
+    return space.max_slots > 1
+
+
+def _has_features(space: ModelSpace) -> bool:
+    return space.feature_width > 0
+
+
+def _has_own_genes(space: ModelSpace) -> bool:
+    return space.own_genes
+
+
+def _has_compounds(space: ModelSpace) -> bool:
+    return "trt_cp" in space.pert_types and space.feature_width > 0
+
+
+def _baseline(
+    name: str,
+    title: str,
+    model_type: type[ResponseModel],
+    applies: Callable[[ModelSpace], bool] = always_applies,
+    config_type: type[ModelConfig] = BaselineConfig,
+) -> ModelEntry:
+    return ModelEntry(name, title, config_type, model_type, is_baseline=True, applies=applies)
+
+
 _ENTRIES = (
-    ModelEntry("no_change", "No change", BaselineConfig, NoChange, is_baseline=True),
-    ModelEntry("train_mean", "Mean training response", BaselineConfig, TrainMean, is_baseline=True),
-    ModelEntry(
-        "context_mean",
-        "Mean training response of the context",
-        BaselineConfig,
-        ContextMean,
-        is_baseline=True,
-        applies=_has_several_contexts,
+    _baseline("no_change", "No change", NoChange),
+    _baseline("train_mean", "Mean training response", TrainMean),
+    _baseline("context_mean", "Mean response of the context", ContextMean, _has_several_contexts),
+    _baseline("group_mean", "Mean response of the plate or batch", GroupMean, _has_groups),
+    _baseline("additive", "Sum of the measured singles", Additive, _has_combinations),
+    _baseline(
+        "transferred_mean", "Same perturbation in other contexts", TransferredMean, _has_several_contexts
     ),
-    ModelEntry(
-        "group_mean",
-        "Mean training response of the plate or batch",
-        BaselineConfig,
-        GroupMean,
-        is_baseline=True,
-        applies=_has_groups,
-    ),
+    _baseline("bilinear_ridge", "Ridge, components x features", BilinearRidge, _has_features, RidgeConfig),
+    _baseline("knn", "Nearest training perturbations", Neighbours, _has_features, NeighboursConfig),
+    _baseline("fingerprint_ridge", "Ridge, structure x dose", FingerprintRidge, _has_compounds, RidgeConfig),
+    _baseline("own_gene", "Mean and own-gene effect", OwnGene, _has_own_genes),
+    ModelEntry("response_mlp", "Residual MLP", ResponseMlpConfig, ResponseMlp),
 )
 
 MODELS: Final[Mapping[str, ModelEntry]] = MappingProxyType({entry.name: entry for entry in _ENTRIES})

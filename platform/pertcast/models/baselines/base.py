@@ -64,6 +64,23 @@ class Baseline(ResponseModel):
         return gaussian_prediction(conditions, mean, self.sd.expand_as(mean), n_samples, noise)
 
 
+class LeaveOutBaseline(Baseline):
+    """A baseline that can predict a training condition without having seen it.
+
+    Its sd is measured around those left-out predictions, so that it is not flattered by its own memory.
+    """
+
+    @abstractmethod
+    def left_out_mean(self, index: Tensor) -> Tensor:
+        """Return the (M, G) prediction of the training conditions `index`, each without itself."""
+
+    def store_left_out_sd(self, statistics: ConditionStatistics, chunk: int = 512) -> None:
+        """Measure `sd` around the left-out predictions, `chunk` conditions at a time."""
+        index = torch.arange(self.space.n_conditions, device=self.sd.device)
+        predicted = [self.left_out_mean(part) for part in torch.split(index, chunk)]
+        self.store("sd", statistics.residual_sd(torch.cat(predicted)))
+
+
 class ContextBaseline(Baseline):
     """A baseline that starts from the mean of the context, or the train mean for an unseen one."""
 
