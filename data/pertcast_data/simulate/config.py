@@ -92,15 +92,10 @@ class AtlasConfig(BaseModel):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
-        self.n_knockouts * (self.n_knockouts - 1) // 2
+        all_pairs = self.n_knockouts * (self.n_knockouts - 1) // 2
         limits = (
             ("n_knockouts", self.n_knockouts, self.n_genes // 2, "half of n_genes"),
-            (
-                "n_pairs",
-                self.n_pairs,
-                self.n_knockouts * (self.n_knockouts - 1) // 2,
-                "all pairs of n_knockouts",
-            ),
+            ("n_pairs", self.n_pairs, all_pairs, "all pairs of n_knockouts"),
             ("n_cell_contexts", self.n_cell_contexts, self.n_contexts, "n_contexts"),
             ("dmso_per_plate", self.dmso_per_plate, self.wells_per_plate - 1, "wells_per_plate - 1"),
             ("cells' conditions", 2 * self.n_cell_conditions, self.n_cells, "n_cells / 2: two cells each"),

@@ -49,7 +49,7 @@ class Contexts:
     names
         C names; no real line is called so.
     basal
-        (C, G) log2 intensity of untreated cells, 6 to 12.5.
+        (C, G) log2 intensity of untreated cells, 5.5 to 11.5.
     sensitivity
         (C, R) log10 shift of each target's half-maximal dose; in `linear` the line's answer to any treatment.
     """
@@ -129,10 +129,10 @@ def _pharmacology(n_regulators: int, random: np.random.Generator) -> Pharmacolog
 
 
 def _contexts(n_contexts: int, network: Network, random: np.random.Generator) -> Contexts:
-    shared = random.normal(9.0, 1.4, size=network.n_genes)
+    shared = random.normal(8.5, 1.3, size=network.n_genes)
     own = random.normal(0.0, 0.8, size=(n_contexts, network.n_genes))
     return Contexts(
         names=tuple(f"SIMLINE{line:02d}" for line in range(1, n_contexts + 1)),
-        basal=np.clip(shared + own, 6.0, 12.5),
+        basal=np.clip(shared + own, 5.5, 11.5),
         sensitivity=random.normal(0.0, 0.3, size=(n_contexts, network.n_regulators)),
     )

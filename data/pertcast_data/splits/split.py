@@ -1,0 +1,142 @@
+"""A split as a manifest: which conditions train, validate and test in each fold, tied to one store's data.
+
+It is a plain JSON file saved beside a run; its own hash and the store's data hash make it checkable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from pertcast_data.errors import ConfigError, FormatError, LeakageError
+from pertcast_data.splits.audit import audit_fold
+from pertcast_data.splits.kinds import ConditionStore
+
+Part = Literal["train", "validation", "test"]
+PARTS: Final[tuple[Part, ...]] = ("train", "validation", "test")
+
+
+class Fold(BaseModel):
+    """Condition ids of the three parts, in the store's order; controls are in none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+class Split(BaseModel):
+    """A manifest of folds.
+
+    Attributes
+    ----------
+    kind
+        A name of `SPLIT_KINDS`.
+    seed
+        Seed that dealt the groups.
+    data_hash
+        Hash of the store that it was made for.
+    folds
+        Condition ids of each fold's parts.
+    group_column
+        The column split by, for kind "group".
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    seed: int
+    data_hash: str
+    folds: tuple[Fold, ...]
+    group_column: str | None = None
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of the manifest's content."""
+        return hashlib.sha256(_canonical(self.model_dump(mode="json")).encode()).hexdigest()
+
+    def save(self, path: Path | str) -> None:
+        """Write the manifest as JSON, by a temporary sibling that is renamed."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        content = {"hash": self.hash} | self.model_dump(mode="json")
+        temporary = target.with_name(f".{target.name}.tmp")
+        try:
+            temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read a manifest; raises FormatError where the file is missing, broken or was edited by hand."""
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            written = content.pop("hash", None) if isinstance(content, dict) else None
+            split = cls.model_validate(content)
+        except OSError as error:
+            raise FormatError(
+                f"Cannot read split {path}: {error.strerror}. Make it with `data split`."
+            ) from error
+        except ValueError as error:
+            raise FormatError(
+                f"{path} is not a split manifest ({error}). Make it with `data split`."
+            ) from error
+        if written != split.hash:
+            raise FormatError(
+                f"Split {path} was changed after it was made: its hash is {split.hash}, it says {written}. "
+                "Make it anew with `data split`."
+            )
+        return split
+
+    def fold(self, number: int) -> Fold:
+        """Return a fold; raises ConfigError where there is no such fold."""
+        if not 0 <= number < len(self.folds):
+            raise ConfigError(f"There is no fold {number}; the split has folds 0 to {len(self.folds) - 1}.")
+        return self.folds[number]
+
+    def rows(self, store: ConditionStore, fold: int, part: Part) -> NDArray[np.int64]:
+        """Return the treated rows of a part, ascending int64; raises LeakageError for another store."""
+        self._require_store(store)
+        if part not in PARTS:
+            raise ConfigError(f"Unknown part {part!r} of a fold; known: {', '.join(PARTS)}.")
+        names = set(getattr(self.fold(fold), part))
+        conditions = store.conditions
+        chosen = [name in names for name in conditions["condition_id"]]
+        indices = conditions["condition_index"].to_numpy()[np.asarray(chosen, dtype=bool)]
+        return np.flatnonzero(np.isin(store.condition_of_row, indices)).astype(np.int64)
+
+    def check(self, store: ConditionStore, fold: int) -> None:
+        """Audit one fold against the store that is about to be trained on or judged.
+
+        Raises
+        ------
+        LeakageError
+            If the store is not the one the split was made for, a part is empty, parts overlap or miss a
+            treated condition, or a held-out group (a compound under a second id, a pair in swapped order, a
+            held-out gene inside a pair) reaches training.
+        ConfigError
+            If there is no such fold.
+        """
+        self._require_store(store)
+        chosen = self.fold(fold)
+        parts = {str(part): getattr(chosen, part) for part in PARTS}
+        audit_fold(self.kind, self.group_column, store, parts, where=f"fold {fold} of the {self.kind} split")
+
+    def _require_store(self, store: ConditionStore) -> None:
+        if store.data_hash != self.data_hash:
+            raise LeakageError(
+                f"The split was made for data {self.data_hash} but the store holds {store.data_hash}; "
+                "its condition lists mean nothing there. Make a split of this store with `data split`."
+            )
+
+
+def _canonical(content: dict[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
