@@ -10,9 +10,10 @@ from html.parser import HTMLParser
 import plotly.graph_objects as go
 import polars as pl
 import pytest
+from pertcast.evaluation.text import text_table
 from pertcast.report import theme
 from pertcast.report.page import Section, figure_html, paragraph_html, render_page, table_html
-from pertcast.report.tables import fixed, format_number, text_table
+from pertcast.report.tables import fixed, format_number
 
 LOADING = {"src", "href", "data", "action", "poster", "srcset", "formaction", "xlink:href"}
 

@@ -1,4 +1,4 @@
-"""Tables for people: numbers with three significant digits, aligned text for terminals, HTML for reports.
+"""Tables for people: numbers with three significant digits, HTML for reports.
 
 HTML tables are readable without JavaScript and carry their own download.
 """
@@ -46,17 +46,6 @@ def fixed(decimals: int) -> Formatter:
         return f"{value:.{decimals}f}"
 
     return write
-
-
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
-    """Align cells for a terminal: the first column left, all others right; a rule below the header."""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-
-    def line(row: Sequence[str]) -> str:
-        cells = [row[0].ljust(widths[0])] + [row[i].rjust(widths[i]) for i in range(1, len(row))]
-        return (indent + "  ".join(cells)).rstrip()
-
-    return [line(header), indent + "-" * (sum(widths) + 2 * (len(widths) - 1)), *(line(row) for row in rows)]
 
 
 def _cell(value: Any, formatter: Formatter | None) -> str:

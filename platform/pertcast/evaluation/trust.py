@@ -1,0 +1,269 @@
+"""The trust table: the model beside every baseline, control and ceiling, with intervals and a verdict.
+
+`evaluate` makes one from predictions on plain arrays; `trust_table` from a score board (also pooled).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pertcast_data.errors import ConfigError
+from pydantic import BaseModel, ConfigDict
+
+from pertcast.evaluation.bootstrap import N_DRAWS, Estimate, estimates
+from pertcast.evaluation.ceiling import RELIABLE_FRACTION, SplitHalves, dynamic_range, score_ceiling
+from pertcast.evaluation.held_out import FloatArray, HeldOut, IndexArray
+from pertcast.evaluation.limits import not_shown, notes
+from pertcast.evaluation.metrics import PRIMARY_METRIC, get_metric, metrics_of_level
+from pertcast.evaluation.score_board import Contender, ScoreBoard, condition_facts, score_conditions
+from pertcast.evaluation.strata import Stratum, strata
+from pertcast.evaluation.trust_json import to_json
+from pertcast.evaluation.trust_lines import to_lines
+from pertcast.evaluation.verdict import Verdict, decide
+
+CEILING = "split_half"
+
+
+class TrustFacts(BaseModel):
+    """Where the numbers come from.
+
+    Attributes
+    ----------
+    model, title
+        Name in the registry, and for people.
+    bundle
+        Path or short hash of the evaluated bundle.
+    store, data_hash
+        Path and content hash of the store that holds the truth.
+    split_kind, split_hash, folds
+        What was held out; one fold, or all pooled ones.
+    measure, normalisation
+        Of the store.
+    n_genes, n_training_conditions, n_held_out_rows
+        Counts.
+    remarks
+        Anything a reader must know (conditions that could not be predicted, subsampled wells).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    title: str
+    bundle: str = ""
+    store: str = ""
+    data_hash: str = ""
+    split_kind: str = ""
+    split_hash: str = ""
+    folds: tuple[int, ...] = ()
+    measure: str = "expression"
+    normalisation: str = ""
+    n_genes: int = 0
+    n_training_conditions: int = 0
+    n_held_out_rows: int = 0
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrustTable:
+    """The result of an evaluation.
+
+    Attributes
+    ----------
+    facts
+        Where the numbers come from.
+    board
+        Scores of every contender on every condition.
+    primary
+        The metric of the verdict.
+    order
+        Contenders as they are shown: model, baselines from strongest to weakest, controls, ceiling.
+    summary
+        Contender -> metric -> mean with 95 % interval.
+    gains
+        Metric -> other contender -> model minus other (positive: model better), paired.
+    well_summary
+        Contender -> well metric -> mean with interval; empty where wells were not scored.
+    dynamic_range
+        Metric -> fraction; empty without replicates.
+    verdict, strata
+        In words; and by kind of condition.
+    notes, not_shown
+        Sentences for the reader.
+    n_draws, seed
+        Of the bootstrap.
+    """
+
+    facts: TrustFacts
+    board: ScoreBoard
+    primary: str
+    order: tuple[Contender, ...]
+    summary: Mapping[str, Mapping[str, Estimate]]
+    gains: Mapping[str, Mapping[str, Estimate]]
+    well_summary: Mapping[str, Mapping[str, Estimate]]
+    dynamic_range: Mapping[str, float]
+    verdict: Verdict
+    strata: tuple[Stratum, ...]
+    notes: tuple[str, ...]
+    not_shown: tuple[str, ...]
+    n_draws: int
+    seed: int
+
+    @property
+    def strongest(self) -> Contender | None:
+        """The strongest baseline by the primary metric, or None."""
+        return next((c for c in self.order if c.name == self.verdict.against), None)
+
+    def lines(self) -> list[str]:
+        """Return the table as lines for a terminal, the verdict first."""
+        return to_lines(self)
+
+    def to_json(self) -> str:
+        """Return everything as JSON: keys sorted, ten digits, the same bytes for the same scores."""
+        return to_json(self)
+
+
+def _summaries(
+    scores: Mapping[str, Mapping[str, FloatArray]],
+    names: Sequence[str],
+    cluster: IndexArray,
+    n_draws: int,
+    seed: int,
+) -> dict[str, dict[str, Estimate]]:
+    columns = np.stack([scores[who][name] for who in scores for name in names], axis=1)
+    found = iter(estimates(columns, cluster, n_draws, seed))
+    return {who: {name: next(found) for name in names} for who in scores}
+
+
+def _gains(board: ScoreBoard, n_draws: int, seed: int) -> dict[str, dict[str, Estimate]]:
+    others = [c.name for c in board.of_role("baseline", "control")]
+    if not others:
+        return {metric.name: {} for metric in board.metrics}
+    result = {}
+    for metric in board.metrics:
+        columns = np.stack([board.gain(metric.name, other) for other in others], axis=1)
+        result[metric.name] = dict(zip(others, estimates(columns, board.cluster, n_draws, seed), strict=True))
+    return result
+
+
+def _order(board: ScoreBoard, gains: Mapping[str, Estimate]) -> tuple[Contender, ...]:
+    baselines = sorted(
+        board.of_role("baseline"),
+        key=lambda c: (np.inf if np.isnan(gains[c.name].mean) else gains[c.name].mean, c.name),
+    )
+    return (*board.of_role("model"), *baselines, *board.of_role("control"), *board.of_role("ceiling"))
+
+
+def trust_table(
+    board: ScoreBoard,
+    facts: TrustFacts,
+    *,
+    primary: str = PRIMARY_METRIC,
+    n_draws: int = N_DRAWS,
+    seed: int = 0,
+) -> TrustTable:
+    """Summarise a score board: intervals, differences, verdict, strata, and what all this does not show."""
+    if primary not in board.scores[board.model.name]:
+        raise ConfigError(f"The primary metric {primary!r} was not scored; score it or choose another.")
+    metric_names = [metric.name for metric in board.metrics]
+    gains = _gains(board, n_draws, seed)
+    baseline_gains = {c.name: gains[primary][c.name] for c in board.of_role("baseline")}
+    verdict = decide(
+        baseline_gains,
+        metric=get_metric(primary).name,
+        n_clusters=len(np.unique(board.cluster)),
+        titles={c.name: c.title for c in board.contenders},
+    )
+    ceiling = board.scores.get(CEILING)
+    fractions = dynamic_range(ceiling, board.mean_on_halves) if ceiling and board.mean_on_halves else {}
+    found = strata(board, primary, verdict.against, n_draws, seed) if verdict.against else ()
+    wells: dict[str, dict[str, Estimate]] = {}
+    if board.well_scores:
+        labels = np.unique(np.array(board.well_cluster), return_inverse=True)[1].astype(np.int64)
+        well_names = [metric.name for metric in metrics_of_level("well")]
+        wells = _summaries(board.well_scores, well_names, labels, n_draws, seed)
+    unreliable = [name for name, fraction in fractions.items() if fraction < RELIABLE_FRACTION]
+    return TrustTable(
+        facts=facts,
+        board=board,
+        primary=primary,
+        order=_order(board, gains[primary]),
+        summary=_summaries(board.scores, metric_names, board.cluster, n_draws, seed),
+        gains=gains,
+        well_summary=wells,
+        dynamic_range=fractions,
+        verdict=verdict,
+        strata=found,
+        notes=notes(board, primary, gains, unreliable, facts.remarks),
+        not_shown=not_shown(board, facts.split_kind, facts.folds, found, bool(wells)),
+        n_draws=n_draws,
+        seed=seed,
+    )
+
+
+def make_board(
+    held: HeldOut,
+    predictions: Mapping[str, FloatArray],
+    contenders: Sequence[Contender],
+    halves: SplitHalves | None = None,
+) -> ScoreBoard:
+    """Score predictions (N, G) by contender, and the ceiling where halves are given."""
+    scores = {c.name: score_conditions(predictions[c.name], held, c.name) for c in contenders}
+    mean_on_halves = None
+    everyone = tuple(contenders)
+    if halves is not None and len(halves.index):
+        scores[CEILING], mean_on_halves = score_ceiling(halves, held)
+        everyone += (Contender(CEILING, f"Split-half ceiling ({len(halves.index)} conditions)", "ceiling"),)
+    return ScoreBoard(condition_facts(held), everyone, scores, mean_on_halves=mean_on_halves)
+
+
+def evaluate(
+    held: HeldOut,
+    predictions: Mapping[str, FloatArray],
+    *,
+    model: str,
+    facts: TrustFacts | None = None,
+    titles: Mapping[str, str] | None = None,
+    controls: Sequence[str] = (),
+    halves: SplitHalves | None = None,
+    n_draws: int = N_DRAWS,
+    seed: int = 0,
+) -> TrustTable:
+    """Score predictions against the truth and say what they are worth.
+
+    Parameters
+    ----------
+    held
+        The truth.
+    predictions
+        Contender -> (N, G) predicted responses. All but `model` and `controls` are baselines.
+    model
+        Which of them is judged.
+    facts
+        Where the numbers come from.
+    titles
+        Contender -> title for people.
+    controls
+        Which of them are negative controls: shown, but nothing to be beaten.
+    halves
+        Split halves of the truth, for the ceiling.
+    n_draws, seed
+        Of the bootstrap.
+    """
+    if model not in predictions:
+        raise ConfigError(f"No prediction of {model!r}; there are: {', '.join(predictions)}.")
+    names = [model, *(name for name in predictions if name != model)]
+
+    def contender(name: str) -> Contender:
+        title = (titles or {}).get(name, name)
+        role = "model" if name == model else "control" if name in controls else "baseline"
+        return Contender(name, title, role)  # type: ignore[arg-type]
+
+    board = make_board(held, predictions, [contender(name) for name in names], halves)
+    return trust_table(
+        board,
+        facts or TrustFacts(model=model, title=(titles or {}).get(model, model)),
+        n_draws=n_draws,
+        seed=seed,
+    )
