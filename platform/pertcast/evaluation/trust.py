@@ -17,7 +17,7 @@ from pertcast.evaluation.ceiling import RELIABLE_FRACTION, SplitHalves, dynamic_
 from pertcast.evaluation.held_out import FloatArray, HeldOut, IndexArray
 from pertcast.evaluation.limits import not_shown, notes
 from pertcast.evaluation.metrics import PRIMARY_METRIC, get_metric, metrics_of_level
-from pertcast.evaluation.score_board import Contender, ScoreBoard, condition_facts, score_conditions
+from pertcast.evaluation.score_board import Contender, Role, ScoreBoard, condition_facts, score_conditions
 from pertcast.evaluation.strata import Stratum, strata
 from pertcast.evaluation.trust_json import to_json
 from pertcast.evaluation.trust_lines import to_lines
@@ -254,16 +254,11 @@ def evaluate(
     if model not in predictions:
         raise ConfigError(f"No prediction of {model!r}; there are: {', '.join(predictions)}.")
     names = [model, *(name for name in predictions if name != model)]
+    known = facts or TrustFacts(model=model, title=(titles or {}).get(model, model))
 
     def contender(name: str) -> Contender:
-        title = (titles or {}).get(name, name)
-        role = "model" if name == model else "control" if name in controls else "baseline"
-        return Contender(name, title, role)  # type: ignore[arg-type]
+        role: Role = "model" if name == model else "control" if name in controls else "baseline"
+        return Contender(name, known.title if name == model else (titles or {}).get(name, name), role)
 
     board = make_board(held, predictions, [contender(name) for name in names], halves)
-    return trust_table(
-        board,
-        facts or TrustFacts(model=model, title=(titles or {}).get(model, model)),
-        n_draws=n_draws,
-        seed=seed,
-    )
+    return trust_table(board, known, n_draws=n_draws, seed=seed)
