@@ -49,7 +49,7 @@ class TrainConfig(BaseModel):
     batch_size
         Rows of one optimiser step, over all workers and accumulated micro-batches.
     epochs
-        Passes over the training rows at most, for every stage; None: what each stage asks for.
+        Passes over the training rows at most, of every stage; None: as many as each stage asks for.
     grad_clip
         Largest norm of the gradient; None: no clipping.
     ema_decay

@@ -1,0 +1,45 @@
+"""The few things training asks of torch.distributed; each works alone too, where none is initialised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+
+def is_distributed() -> bool:
+    """Whether several ranks train together."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def world_size() -> int:
+    """Return the number of ranks."""
+    return dist.get_world_size() if is_distributed() else 1
+
+
+def rank() -> int:
+    """Return this process's rank, 0 when alone."""
+    return dist.get_rank() if is_distributed() else 0
+
+
+def barrier() -> None:
+    """Wait for all ranks."""
+    if is_distributed():
+        dist.barrier()
+
+
+def sum_over_ranks(tensors: Iterable[Tensor]) -> None:
+    """Add up tensors over ranks, in place, in their own precision."""
+    if is_distributed():
+        for tensor in tensors:
+            dist.all_reduce(tensor)
+
+
+@torch.no_grad()
+def copy_from_rank_zero(module: nn.Module) -> None:
+    """Give every rank the parameters and buffers of rank 0."""
+    if is_distributed():
+        for tensor in module.state_dict().values():
+            dist.broadcast(tensor, src=0)

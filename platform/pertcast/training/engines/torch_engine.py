@@ -1,0 +1,126 @@
+"""Plain PyTorch: AdamW on one process, DistributedDataParallel on several."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import LambdaLR
+
+from pertcast.models.batch import Batch
+from pertcast.models.contract import GradientStage
+from pertcast.models.noise import KeyedNoise
+from pertcast.training.config import TrainConfig
+from pertcast.training.distributed import is_distributed, rank
+from pertcast.training.ema import MovingAverage
+from pertcast.training.engines.base import (
+    build_adamw,
+    copy_buffers,
+    mean_losses,
+    trained_parameters,
+    warmup_cosine,
+)
+
+STATE_FILE = "engine.pt"
+
+
+def _distributed(module: nn.Module, device: torch.device) -> DistributedDataParallel:
+    # Running statistics follow rank 0, so that a checkpoint written there restores every rank; constant
+    # tables in buffers are not sent around at each step.
+    has_running_statistics = any(isinstance(part, _NormBase) for part in module.modules())
+    return DistributedDataParallel(
+        module,
+        device_ids=[device] if device.type == "cuda" else None,
+        broadcast_buffers=has_running_statistics,
+        gradient_as_bucket_view=True,
+    )
+
+
+class TorchEngine:
+    """Trains a copy of `stage.module`; see `Engine` for the methods.
+
+    Parameters
+    ----------
+    stage
+        The stage; its module receives the moving average.
+    config
+        Training configuration.
+    total_steps
+        Optimiser steps of the whole stage, which shape the learning rate.
+    device
+        Where the stage's module lives.
+    """
+
+    def __init__(
+        self, stage: GradientStage, config: TrainConfig, total_steps: int, device: torch.device
+    ) -> None:
+        self._averaged = stage.module
+        self._working = copy.deepcopy(stage.module).train()
+        self._parameters = trained_parameters(self._working)
+        self._called: nn.Module = _distributed(self._working, device) if is_distributed() else self._working
+        self._optimiser = build_adamw(self._parameters, stage.optimiser, fused=True)
+        self._schedule = LambdaLR(self._optimiser, warmup_cosine(stage.optimiser, total_steps))
+        self._average = MovingAverage(trained_parameters(self._averaged), self._parameters, config.ema_decay)
+        self._grad_clip = math.inf if config.grad_clip is None else config.grad_clip
+        self._device_type = device.type
+        self._is_mixed = config.precision == "bf16"
+        self.learning_rate = 0.0
+
+    def step(self, micro_batches: Sequence[Batch], noise: KeyedNoise) -> dict[str, Tensor]:
+        """Take one optimiser step; see `Engine.step`."""
+        parts = []
+        for index, batch in enumerate(micro_batches):
+            with self._gradient_sync(is_last=index == len(micro_batches) - 1):
+                with torch.autocast(self._device_type, dtype=torch.bfloat16, enabled=self._is_mixed):
+                    losses = self._called(batch, noise)
+                loss = losses["loss"] / len(micro_batches) if len(micro_batches) > 1 else losses["loss"]
+                loss.backward()
+            parts.append(losses)
+        result = mean_losses(parts)
+        result["grad_norm"] = nn.utils.clip_grad_norm_(self._parameters, self._grad_clip)
+        self.learning_rate = float(self._schedule.get_last_lr()[0])
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+        self._schedule.step()
+        self._average.update()
+        return result
+
+    def _gradient_sync(self, *, is_last: bool) -> AbstractContextManager[None]:
+        if is_last or not isinstance(self._called, DistributedDataParallel):
+            return nullcontext()
+        return self._called.no_sync()
+
+    @torch.no_grad()
+    def export(self) -> None:
+        """Bring the stage's module up to date: its weights already are the average."""
+        copy_buffers(self._working, self._averaged)
+
+    def save(self, folder: Path) -> None:
+        """Write weights, optimiser and schedule; rank 0 only, for all ranks hold the same."""
+        if rank() == 0:
+            state = {
+                "working": self._working.state_dict(),
+                "optimiser": self._optimiser.state_dict(),
+                "schedule": self._schedule.state_dict(),
+                "average_updates": self._average.updates,
+            }
+            torch.save(state, folder / STATE_FILE)
+
+    def load(self, folder: Path) -> None:
+        """Continue from `save`; the averaged weights come with the model."""
+        device = next(iter(self._parameters)).device
+        state = torch.load(folder / STATE_FILE, map_location=device, weights_only=True)
+        self._working.load_state_dict(state["working"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._average.updates = state["average_updates"]
+
+    def close(self) -> None:
+        """Nothing to let go of: no process group was opened."""

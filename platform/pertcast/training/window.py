@@ -1,0 +1,141 @@
+"""The steps between two reports: mean losses over ranks, speed, and a watch that all are finite.
+
+Nothing waits for the device between two reports, so a bad loss is found, and named, up to one window later.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from pertcast_data.errors import PertcastError
+from torch import Tensor
+
+from pertcast.models.batch import Batch
+from pertcast.training.distributed import rank, sum_over_ranks, world_size
+
+_IDS_IN_MESSAGE = 8
+
+
+class NonFiniteLoss(PertcastError):
+    """A loss or a gradient became NaN or infinite; checkpoints written before are good.
+
+    Attributes
+    ----------
+    stage, epoch, global_step
+        Where it happened; `global_step` counts from 1.
+    term
+        Which loss term, or "grad_norm".
+    sample_ids
+        Rows (in the store) of this rank's share of the batch.
+    """
+
+    def __init__(
+        self, stage: str, epoch: int, global_step: int, term: str, value: float, sample_ids: Sequence[int]
+    ) -> None:
+        self.stage, self.epoch, self.global_step, self.term = stage, epoch, global_step, term
+        self.sample_ids = tuple(sample_ids)
+        shown = ", ".join(str(row) for row in self.sample_ids[:_IDS_IN_MESSAGE])
+        more = ", ..." if len(self.sample_ids) > _IDS_IN_MESSAGE else ""
+        super().__init__(
+            f"Stage {stage!r}, epoch {epoch}, step {global_step}: {term} is {value}. The batch of rank {rank()} held "
+            f"{len(self.sample_ids)} rows of the store: {shown}{more}. Look for extreme values in them "
+            "(`pertcast data validate`), or lower the learning rate, train.grad_clip or use precision fp32. "
+            "The last checkpoint is from before this step."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSummary:
+    """What a closed window tells.
+
+    Attributes
+    ----------
+    losses
+        Mean of each term over steps and ranks.
+    rows
+        Rows trained on, over all ranks.
+    seconds, wait_seconds
+        Time in steps, and of it waiting for rows; means over ranks.
+    stop_is_wanted
+        Whether any rank was asked to stop.
+    """
+
+    losses: Mapping[str, float]
+    rows: int
+    seconds: float
+    wait_seconds: float
+    stop_is_wanted: bool
+
+    @property
+    def samples_per_second(self) -> float:
+        """Rows a second over all ranks."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
+    @property
+    def data_wait_share(self) -> float:
+        """Share of the time spent waiting for rows."""
+        return self.wait_seconds / self.seconds if self.seconds else 0.0
+
+
+@dataclass
+class StepWindow:
+    """Collects steps without waiting for the device; `close`, called once, waits and adds up over ranks."""
+
+    stage: str
+    _losses: list[dict[str, Tensor]] = field(default_factory=list)
+    _ids: list[tuple[Tensor, ...]] = field(default_factory=list)
+    _rows: int = 0
+    _seconds: float = 0.0
+    _wait: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self._losses)
+
+    def add(
+        self, losses: dict[str, Tensor], batches: Sequence[Batch], seconds: float, wait_seconds: float
+    ) -> None:
+        """Take in one step: its losses, its rows, its whole time and the part that was waiting."""
+        self._losses.append(losses)
+        self._ids.append(tuple(batch.sample_id for batch in batches))
+        self._rows += sum(len(batch) for batch in batches)
+        self._seconds += seconds
+        self._wait += wait_seconds
+
+    def close(self, epoch: int, global_step: int, *, stop_is_wanted: bool) -> WindowSummary:
+        """Sum up; called on every rank after the same step, on a window with at least one.
+
+        Raises
+        ------
+        NonFiniteLoss
+            On every rank, naming the first step whose losses are not finite on any of them.
+        """
+        began = time.perf_counter()
+        terms = sorted(self._losses[0])
+        table = torch.stack([torch.stack([step[t].double() for t in terms]) for step in self._losses])
+        facts = table.new_tensor([self._rows, self._seconds, self._wait, stop_is_wanted])
+        both = torch.cat((table.flatten(), facts))
+        sum_over_ranks([both])
+        both_list = both.tolist()
+        rows, seconds, wait, stops = both_list[-4:]
+        self._check(epoch, global_step, terms, both_list[:-4])
+        means = both[:-4].view(len(self), len(terms)).mean(dim=0) / world_size()
+        return WindowSummary(
+            losses=dict(zip(terms, means.tolist(), strict=True)),
+            rows=int(rows),
+            seconds=seconds / world_size() + time.perf_counter() - began,
+            wait_seconds=wait / world_size(),
+            stop_is_wanted=stops > 0,
+        )
+
+    def _check(self, epoch: int, global_step: int, terms: list[str], values: list[float]) -> None:
+        if all(map(math.isfinite, values)):
+            return
+        first = next(i for i, value in enumerate(values) if not math.isfinite(value))
+        step, term = divmod(first, len(terms))
+        ids = torch.cat(self._ids[step]).tolist()
+        at = global_step - len(self) + step + 1
+        raise NonFiniteLoss(self.stage, epoch, at, terms[term], values[first], ids)
