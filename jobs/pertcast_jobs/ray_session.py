@@ -77,8 +77,8 @@ def _temp_dir(path: Path | None) -> Iterator[Path]:
         return
     if len(str(path.absolute())) > _LONGEST_TEMP_DIR:
         raise ConfigError(
-            f"Ray's temporary folder {path.absolute()} has more than {_LONGEST_TEMP_DIR} characters, too many for "
-            "the sockets below it. Give a shorter one, for example /tmp/ray-mine."
+            f"Ray's temporary folder {path.absolute()} has more than {_LONGEST_TEMP_DIR} characters, too "
+            "many for the sockets below it. Give a shorter one, for example /tmp/ray-mine."
         )
     path.mkdir(parents=True, exist_ok=True)
     yield path.absolute()
@@ -114,8 +114,8 @@ def ray_session(
         Folder for sockets and logs of a Ray started here (at most 45 characters long); a new one, removed at
         the end, where None.
     dashboard
-        Whether a Ray started here has a dashboard. Tune with early stopping and submitted jobs need it; without
-        it, Ray starts faster and takes less memory.
+        Whether a Ray started here has a dashboard. Tune with early stopping and submitted jobs need it;
+        without it, Ray starts faster and takes less memory.
     object_store_bytes
         Shared memory of a Ray started here; 1 GiB or 30 % of the free memory where None.
     log_to_driver

@@ -1,0 +1,157 @@
+"""What a training run is made of: model, data, encoder, training and cluster, as frozen pydantic models.
+
+The same configuration trains in this process or on Ray, on CPUs or GPUs, with torch or DeepSpeed:
+only `cluster` and `train.engine` change.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pertcast.encoding import EncoderSpec
+from pertcast.models.registry import get_model
+from pertcast.training.config import TrainConfig
+from pertcast_data.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pertcast_jobs.run_config.problems import config_error
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSection(_Section):
+    """Which model, and its own configuration.
+
+    Attributes
+    ----------
+    name
+        Name in the registry, for example ``response_mlp``.
+    config
+        The model's configuration; checked against the model's own schema, its defaults filled in.
+    """
+
+    name: str
+    config: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fill_in(self) -> ModelSection:
+        schema = get_model(self.name).config_type
+        try:
+            filled = schema.model_validate(self.config)
+        except ValidationError as error:
+            raise config_error(error, schema, f"model {self.name}", ("model", "config")) from error
+        object.__setattr__(self, "config", filled.model_dump(mode="json"))
+        return self
+
+
+class DataConfig(_Section):
+    """Which rows: a store, a split of its conditions and a fold of the split.
+
+    Attributes
+    ----------
+    store
+        Folder of the expression store.
+    split
+        The split's JSON file, made by ``pertcast data split``.
+    fold
+        Which fold of the split is held out.
+    """
+
+    store: Path | None = None
+    split: Path | None = None
+    fold: int = Field(0, ge=0)
+
+    def require(self) -> tuple[Path, Path]:
+        """Return absolute paths of store and split; raises ConfigError where one is missing."""
+        found = []
+        for key, path, make in (
+            ("data.store", self.store, "pertcast data ingest FILE --out STORE"),
+            ("data.split", self.split, "pertcast data split STORE --kind unseen_compound --out split.json"),
+        ):
+            if path is None:
+                raise ConfigError(f"{key} is not given. Add {key}=PATH; it is made by `{make}`.")
+            if not path.exists():
+                raise ConfigError(f"{key}: {path} does not exist. It is made by `{make}`.")
+            found.append(path.absolute())
+        return found[0], found[1]
+
+
+class ClusterConfig(_Section):
+    """Where the run's processes live.
+
+    Attributes
+    ----------
+    launcher
+        "in_process": this process trains. "ray": Ray Train starts `num_workers` processes, on one or many
+        machines.
+    num_workers
+        Processes that train together; the batch is divided over them. 1 for launcher "in_process".
+    use_gpu
+        Train on GPUs: one a worker.
+    cpus_per_worker
+        CPUs that Ray sets aside for a worker, and threads of its torch (rounded down, at least 1).
+    max_failures
+        How many times a run is resumed after a worker died; -1 for any number.
+    storage_path
+        Folder that all machines see, for the checkpoints of a Ray run; the run folder where null.
+    """
+
+    launcher: Literal["in_process", "ray"] = "in_process"
+    num_workers: int = Field(1, ge=1)
+    use_gpu: bool = False
+    cpus_per_worker: float = Field(1.0, gt=0)
+    max_failures: int = Field(3, ge=-1)
+    storage_path: Path | None = None
+
+    @property
+    def threads_per_worker(self) -> int:
+        """Threads of torch and OpenMP in a Ray worker."""
+        return max(1, int(self.cpus_per_worker))
+
+    @model_validator(mode="after")
+    def _one_process_has_one_worker(self) -> ClusterConfig:
+        if self.launcher == "in_process" and self.num_workers != 1:
+            raise ValueError(
+                f"num_workers={self.num_workers} needs Ray: set cluster.launcher=ray, or num_workers=1"
+            )
+        return self
+
+
+class RunConfig(_Section):
+    """Everything that decides a training run.
+
+    Attributes
+    ----------
+    model
+        Which model, and its configuration.
+    data
+        Which rows.
+    encoder
+        How conditions become features.
+    train
+        The training loop: seed, batch size, engine, checkpoints.
+    cluster
+        Where the processes live.
+    """
+
+    model: ModelSection
+    data: DataConfig = DataConfig()
+    encoder: EncoderSpec = EncoderSpec()
+    train: TrainConfig = TrainConfig()
+    cluster: ClusterConfig = ClusterConfig()
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> RunConfig:
+        self.train.micro_batch_size(self.cluster.num_workers)
+        return self
+
+    def with_absolute_paths(self) -> RunConfig:
+        """Return the same configuration with absolute paths, as workers run in other folders."""
+        store, split = self.data.require()
+        data = self.data.model_copy(update={"store": store, "split": split})
+        shared = self.cluster.storage_path
+        cluster = self.cluster.model_copy(update={"storage_path": shared.absolute() if shared else None})
+        return self.model_copy(update={"data": data, "cluster": cluster})

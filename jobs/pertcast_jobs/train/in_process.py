@@ -1,0 +1,65 @@
+"""The launcher without a cluster: this process trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from pertcast.training.fit import fit
+from pertcast.training.reports import TrainReport
+from pertcast_data.errors import ConfigError
+from pertcast_data.progress import ProgressCallback
+
+from pertcast_jobs.run_folder import RunFolder
+from pertcast_jobs.train.outcome import Trained
+from pertcast_jobs.train.prepare import PreparedRun, build_seeded_model, open_training_data
+from pertcast_jobs.train.worker_notes import progress_note
+
+ReportCallback = Callable[[TrainReport], None]
+
+
+def choose_device(use_gpu: bool) -> torch.device:
+    """Return the device to train on; raises ConfigError for a GPU that is not there."""
+    if not use_gpu:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ConfigError("cluster.use_gpu=true, but torch finds no GPU here. Set cluster.use_gpu=false.")
+    return torch.device("cuda")
+
+
+def train_in_process(
+    prepared: PreparedRun, run: RunFolder, progress: ProgressCallback, listen: ReportCallback | None = None
+) -> Trained:
+    """Train in this process, resuming from the run's newest checkpoint.
+
+    Parameters
+    ----------
+    prepared, run
+        What to train and where to.
+    progress
+        Told of the steps done.
+    listen
+        Given every report beside `progress`.
+    """
+
+    def report(news: TrainReport) -> None:
+        progress(news.step, news.total_steps, progress_note(news))
+        if listen is not None:
+            listen(news)
+
+    config = prepared.config
+    model = build_seeded_model(config, prepared.encoder)
+    result = fit(
+        model,
+        open_training_data(config, prepared.encoder),
+        config.train,
+        run.path,
+        device=choose_device(config.cluster.use_gpu),
+        report=report,
+    )
+    return Trained(weights=cpu_weights(model), result=result)
+
+
+def cpu_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return a model's state dict on the CPU, detached."""
+    return {name: value.detach().cpu() for name, value in model.state_dict().items()}

@@ -1,0 +1,59 @@
+"""What a training would do, before it does it: counts, steps, memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pertcast.models.contract import GradientStage
+
+from pertcast_jobs.run_config import RunConfig
+from pertcast_jobs.train.prepare import build_seeded_model, open_training_data, prepare
+
+_OPTIMISER_COPIES = 5
+"""Weights, working copy, gradient and AdamW's two moments, all float32."""
+_PROCESS_BYTES = 450_000_000
+"""A Python process with torch loaded."""
+
+
+def plan_training(config: RunConfig) -> dict[str, Any]:
+    """Return what `run_training` would do, as plain JSON; nothing is written.
+
+    Raises
+    ------
+    ConfigError, LeakageError, ControlsMissing
+        As `run_training` would, before its first step.
+    """
+    prepared = prepare(config)
+    config, space = prepared.config, prepared.encoder.space
+    workers = config.cluster.num_workers
+    data = open_training_data(config, prepared.encoder, 0, workers)
+    model = build_seeded_model(config, prepared.encoder)
+    stages = {
+        stage.name: -(-data.train.steps(0) // config.train.accumulate) * (config.train.epochs or stage.epochs)
+        for stage in model.stages()
+        if isinstance(stage, GradientStage)
+    }
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    batch_bytes = 4 * 4 * config.train.micro_batch_size(workers) * space.n_genes * (2 + config.train.prefetch)
+    return {
+        "model": config.model.name,
+        "parameters": parameters,
+        "genes": space.n_genes,
+        "features": space.feature_width,
+        "rows": dict(prepared.n_rows),
+        "conditions": dict(prepared.n_conditions),
+        "stages": stages,
+        "steps": sum(stages.values()),
+        "launcher": config.cluster.launcher,
+        "engine": config.train.engine.name,
+        "workers": workers,
+        "memory_bytes_per_worker": _PROCESS_BYTES
+        + 4 * _OPTIMISER_COPIES * parameters
+        + batch_bytes
+        + _data_bytes(prepared.n_rows["train"], space.n_genes),
+    }
+
+
+def _data_bytes(n_rows: int, n_genes: int) -> int:
+    """Return the upper bound for rows held in memory (float32)."""
+    return 4 * n_rows * n_genes

@@ -1,0 +1,162 @@
+"""What is settled before the first step: the rows, the features, the facts of the run.
+
+The encoder and everything else that is fitted sees the training rows of the fold only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from pertcast.encoding import BasalProfiles, ConditionEncoder, make_training_data
+from pertcast.models.contract import ResponseModel
+from pertcast.models.registry import get_model
+from pertcast.training.bundle import BundleFacts
+from pertcast.training.data import TrainingData
+from pertcast_data.loading import pair_controls
+from pertcast_data.splits import Split
+from pertcast_data.store import ExpressionStore
+
+from pertcast_jobs.run_config import RunConfig
+from pertcast_jobs.run_folder import (
+    RunManifest,
+    code_version,
+    describe_environment,
+    git_revision,
+    now,
+)
+
+State = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run that could start.
+
+    Attributes
+    ----------
+    config
+        The configuration, with absolute paths.
+    encoder
+        Fitted on the fold's training rows.
+    basal_state
+        Mean control profiles for the bundle.
+    data_hash, measure, normalisation
+        Facts of the store.
+    split_hash, split_kind
+        Facts of the split.
+    n_rows
+        Treated rows of each part of the fold: train, validation, test.
+    n_conditions
+        Conditions of each part.
+    """
+
+    config: RunConfig
+    encoder: ConditionEncoder
+    basal_state: State
+    data_hash: str
+    measure: str
+    normalisation: str
+    split_hash: str
+    split_kind: str
+    n_rows: Mapping[str, int]
+    n_conditions: Mapping[str, int]
+
+    def manifest(self) -> RunManifest:
+        """Return the facts of a run that begins now."""
+        config = self.config
+        return RunManifest(
+            created=now(),
+            code_version=code_version(),
+            git_revision=git_revision(),
+            model=config.model.name,
+            seed=config.train.seed,
+            data_hash=self.data_hash,
+            split_hash=self.split_hash,
+            split_kind=self.split_kind,
+            fold=config.data.fold,
+            environment=describe_environment(),
+            launcher=config.cluster.launcher,
+            engine=config.train.engine.name,
+            world_size=config.cluster.num_workers,
+        )
+
+    def bundle_facts(self, validation: Mapping[str, float], result: Mapping[str, Any]) -> BundleFacts:
+        """Return where the bundle comes from, with the held-out losses of training."""
+        return BundleFacts(
+            data_hash=self.data_hash,
+            split_hash=self.split_hash,
+            split_kind=self.split_kind,
+            fold=self.config.data.fold,
+            measure=self.measure,
+            normalisation=self.normalisation,
+            seed=self.config.train.seed,
+            metrics={f"validation_{name}": value for name, value in validation.items()},
+            training={"config": self.config.model_dump(mode="json"), "result": dict(result)},
+        )
+
+
+def prepare(config: RunConfig) -> PreparedRun:
+    """Open the data, check the split and fit the encoder.
+
+    Raises
+    ------
+    ConfigError
+        Data missing, or a fold that the split does not have.
+    LeakageError
+        The split was made for another store, or its parts overlap.
+    ControlsMissing
+        Treated rows without controls in a store of expression.
+    """
+    config = config.with_absolute_paths()
+    store_path, split_path = config.data.require()
+    store, split = ExpressionStore.open(store_path), Split.load(split_path)
+    fold = config.data.fold
+    split.check(store, fold)
+    rows = {part: split.rows(store, fold, part) for part in ("train", "validation", "test")}
+    reader = store.reader("disk")
+    pairing = pair_controls(store) if store.measure == "expression" else None
+    parts = split.folds[fold]
+    return PreparedRun(
+        config=config,
+        encoder=ConditionEncoder.fit(store, rows["train"], config.encoder),
+        basal_state=BasalProfiles.fit(store, pairing, reader).state(),
+        data_hash=store.data_hash,
+        measure=store.measure,
+        normalisation=store.normalisation,
+        split_hash=split.hash,
+        split_kind=split.kind,
+        n_rows={part: len(found) for part, found in rows.items()},
+        n_conditions={part: len(getattr(parts, part)) for part in rows},
+    )
+
+
+def build_seeded_model(config: RunConfig, encoder: ConditionEncoder) -> ResponseModel:
+    """Build the run's model; its first weights depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        return get_model(config.model.name).build(
+            config.model.config, encoder.space, encoder.training_conditions
+        )
+
+
+def open_training_data(
+    config: RunConfig, encoder: ConditionEncoder, rank: int = 0, world_size: int = 1
+) -> TrainingData:
+    """Open the store from its path and return this rank's share of the fold."""
+    store_path, split_path = config.data.require()
+    store = ExpressionStore.open(store_path)
+    return make_training_data(
+        store,
+        Split.load(split_path),
+        config.data.fold,
+        encoder,
+        batch_size=config.train.micro_batch_size(world_size),
+        seed=config.train.seed,
+        rank=rank,
+        world_size=world_size,
+        reader=store.reader(),
+    )

@@ -1,0 +1,143 @@
+"""One training from configuration to bundle; which launcher trains is a matter of configuration."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pertcast.training.bundle import save_bundle
+from pertcast_data.errors import ConfigError
+from pertcast_data.progress import ProgressCallback, no_progress
+
+from pertcast_jobs.run_config import RunConfig
+from pertcast_jobs.run_folder import RunFolder, now, refuse_existing
+from pertcast_jobs.train.in_process import train_in_process
+from pertcast_jobs.train.outcome import Trained, TrainingOutcome
+from pertcast_jobs.train.prepare import PreparedRun, build_seeded_model, prepare
+
+log = logging.getLogger(__name__)
+
+_MAY_DIFFER_ON_RESUME = (
+    "cluster.max_failures",
+    "cluster.cpus_per_worker",
+    "data.store",
+    "data.split",
+    "train.keep_checkpoints",
+)
+"""The rest decides the numbers. Store and split may move: their hashes are compared."""
+
+
+def run_training(
+    config: RunConfig, out: Path, *, resume: bool = False, progress: ProgressCallback = no_progress
+) -> TrainingOutcome:
+    """Train and leave a run folder with a bundle.
+
+    Parameters
+    ----------
+    config
+        What to train, on what, how and where.
+    out
+        Folder of the run.
+    resume
+        Continue the run at `out` where it stopped; where there is none, begin it.
+    progress
+        Told of the steps done.
+
+    Raises
+    ------
+    ConfigError
+        `out` is taken, or holds a run of another configuration.
+    LeakageError
+        The split does not fit the store.
+    """
+    out = Path(out).absolute()
+    if not resume:
+        refuse_existing(out)
+    prepared = prepare(config)
+    run = _continue(prepared, out) if resume and out.exists() else None
+    if run is not None and run.is_done:
+        return _outcome(run)
+    if run is None:
+        run = RunFolder.create(out, prepared.config, prepared.manifest())
+    return _finish(prepared, run, _launch(prepared, run, progress))
+
+
+def _launch(prepared: PreparedRun, run: RunFolder, progress: ProgressCallback) -> Trained:
+    if prepared.config.cluster.launcher == "in_process":
+        return train_in_process(prepared, run, progress)
+    # Ray takes seconds to import, and reads its environment as it is imported.
+    from pertcast_jobs.ray_session import ray_session
+
+    with ray_session(dashboard=False):
+        from pertcast_jobs.train.on_ray import train_on_ray
+
+        return train_on_ray(prepared, run, progress)
+
+
+def _continue(prepared: PreparedRun, out: Path) -> RunFolder | None:
+    """Return the run at `out` if it is the same training; None for an empty folder."""
+    if not any(out.iterdir()):
+        return None
+    run = RunFolder.open(out)
+    _require_same(run, prepared)
+    return run
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def _require_same(run: RunFolder, prepared: PreparedRun) -> None:
+    before = _flat(run.config().model_dump(mode="json"))
+    asked = _flat(prepared.config.model_dump(mode="json"))
+    differing = [
+        f"{key} ({before.get(key)!r} before, {asked.get(key)!r} now)"
+        for key in sorted(before.keys() | asked.keys())
+        if before.get(key) != asked.get(key) and key not in _MAY_DIFFER_ON_RESUME
+    ]
+    manifest = run.manifest()
+    if manifest.data_hash != prepared.data_hash:
+        differing.append(f"the store's data ({manifest.data_hash} before, {prepared.data_hash} now)")
+    if manifest.split_hash != prepared.split_hash:
+        differing.append(f"the split ({manifest.split_hash} before, {prepared.split_hash} now)")
+    if differing:
+        raise ConfigError(
+            f"{run.path} cannot be resumed, it is another training: {'; '.join(differing)}. "
+            f"Resume with `pertcast train {run.config_path} --out {run.path} --resume`, "
+            "or choose another folder for --out."
+        )
+
+
+def _finish(prepared: PreparedRun, run: RunFolder, trained: Trained) -> TrainingOutcome:
+    """Write the bundle, then mark the run as done."""
+    model = build_seeded_model(prepared.config, prepared.encoder)
+    model.load_state_dict(dict(trained.weights), strict=True)
+    result = trained.result.to_json()
+    save_bundle(
+        run.bundle_path,
+        model_name=prepared.config.model.name,
+        model=model,
+        conditions=prepared.encoder.training_conditions,
+        encoder_state=prepared.encoder.state(),
+        basal_state=prepared.basal_state,
+        facts=prepared.bundle_facts(trained.result.validation, result),
+    )
+    done = {"validation": dict(trained.result.validation), **result}
+    run.write_manifest(
+        run.manifest().model_copy(update={"status": "done", "finished": now(), "result": done})
+    )
+    log.info("bundle written to %s", run.bundle_path)
+    return _outcome(run)
+
+
+def _outcome(run: RunFolder) -> TrainingOutcome:
+    result = dict(run.manifest().result)
+    return TrainingOutcome(
+        run=run.path, bundle=run.bundle_path, validation=result.pop("validation", {}), result=result
+    )
