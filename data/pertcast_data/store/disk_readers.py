@@ -1,0 +1,184 @@
+"""Rows read from disk by whole blocks, kept for as long as a shuffling buffer needs them.
+
+A shuffled batch takes a row or two from each of hundreds of blocks, and the following batches take the
+rest: each block is read and decoded once, with all others that miss, in one joint fetch.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+
+import numpy as np
+import scipy.sparse as sparse
+from numpy.typing import NDArray
+
+from pertcast_data.store.densify import densify_rows, gather_csr, normalise_dense
+from pertcast_data.store.fetch import SliceRequest, fetch_slices
+from pertcast_data.store.info import StoreInfo
+from pertcast_data.store.readers import RowReader, available_memory, checked_rows
+from pertcast_data.store.zarr_layout import open_array
+
+CACHED_ROWS: Final = 2 * 16_384
+"""Rows kept by default: two shuffling buffers, as a batch may straddle them."""
+
+
+def open_on_disk(path: Path, info: StoreInfo, cached_rows: int = CACHED_ROWS) -> RowReader:
+    """Return a reader that leaves X on disk and keeps about `cached_rows` rows (fewer if memory is short)."""
+    row_bytes = info.n_genes * 4 if info.layout == "dense" else 8 * -(-info.n_values // max(info.n_rows, 1))
+    affordable = available_memory() // 4 // max(row_bytes, 1)
+    blocks = max(1, min(cached_rows, affordable, info.n_rows) // info.chunk_rows)
+    return (DiskDenseReader if info.layout == "dense" else DiskCsrReader)(path, info, blocks)
+
+
+class DiskDenseReader:
+    """Blocks of a dense matrix in the slots of one array, the least recently used replaced first.
+
+    Parameters
+    ----------
+    path, info
+        Of the store.
+    n_slots
+        Blocks of `info.chunk_rows` rows to keep.
+    """
+
+    is_in_memory = False
+
+    def __init__(self, path: Path, info: StoreInfo, n_slots: int) -> None:
+        self._array = open_array(path, "X", "r")
+        self._info = info
+        self._block_rows = info.chunk_rows
+        n_blocks = -(-info.n_rows // self._block_rows)
+        self._cached = np.empty((n_slots * self._block_rows, info.n_genes), dtype=self._array.dtype)
+        self._slot_of_block = np.full(n_blocks, -1, dtype=np.int64)
+        self._block_of_slot = np.full(n_slots, -1, dtype=np.int64)
+        self._last_used = np.zeros(n_slots, dtype=np.int64)
+        self._tick = 0
+        self._lock = Lock()
+
+    def dense(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return (M, G) float32, normalised."""
+        return normalise_dense(self.raw(rows), self._info.normalisation)
+
+    def raw(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return (M, G) as stored; always a copy."""
+        rows = checked_rows(rows, self._info.n_rows)
+        blocks = rows // self._block_rows
+        distinct = np.unique(blocks)
+        with self._lock:
+            if len(distinct) <= len(self._block_of_slot):
+                return self._take(rows, blocks, distinct)
+            out = np.empty((len(rows), self._info.n_genes), dtype=self._cached.dtype)
+            for start in range(0, len(distinct), len(self._block_of_slot)):
+                part = distinct[start : start + len(self._block_of_slot)]
+                chosen = np.flatnonzero((blocks >= part[0]) & (blocks <= part[-1]))
+                out[chosen] = self._take(rows[chosen], blocks[chosen], part)
+            return out
+
+    def _take(
+        self, rows: NDArray[np.int64], blocks: NDArray[np.int64], distinct: NDArray[np.int64]
+    ) -> NDArray[Any]:
+        self._hold(distinct)
+        places = self._slot_of_block[blocks] * self._block_rows + rows % self._block_rows
+        taken: NDArray[Any] = self._cached[places]
+        return taken
+
+    def _hold(self, distinct: NDArray[np.int64]) -> None:
+        """Make every block of `distinct` (sorted) present."""
+        self._tick += 1
+        slots = self._slot_of_block[distinct]
+        self._last_used[slots[slots >= 0]] = self._tick
+        missing = distinct[slots < 0]
+        if not len(missing):
+            return
+        oldest = np.argpartition(self._last_used, len(missing) - 1)[: len(missing)]
+        freed = np.sort(oldest)
+        evicted = self._block_of_slot[freed]
+        self._slot_of_block[evicted[evicted >= 0]] = -1
+        # Until the fetch has succeeded, the freed slots hold no block.
+        self._block_of_slot[freed] = -1
+        starts = missing * self._block_rows
+        lengths = np.minimum(self._block_rows, self._info.n_rows - starts)
+        fetch_slices([SliceRequest(self._array, starts, lengths, self._cached, freed * self._block_rows)])
+        self._block_of_slot[freed] = missing
+        self._slot_of_block[missing] = freed
+        self._last_used[freed] = self._tick
+
+
+class DiskCsrReader:
+    """Blocks of a sparse matrix in their compact types, the least recently used forgotten first.
+
+    Parameters
+    ----------
+    path, info
+        Of the store.
+    n_slots
+        Blocks of `info.chunk_rows` rows to keep.
+    """
+
+    is_in_memory = False
+
+    def __init__(self, path: Path, info: StoreInfo, n_slots: int) -> None:
+        self._indices = open_array(path, "X/indices", "r")
+        self._values = open_array(path, "X/data", "r")
+        self._indptr: NDArray[np.int64] = np.asarray(open_array(path, "X/indptr", "r")[:], dtype=np.int64)
+        self._info = info
+        self._block_rows = info.chunk_rows
+        self._n_slots = n_slots
+        self._cached: OrderedDict[int, tuple[NDArray[Any], NDArray[Any]]] = OrderedDict()
+        self._lock = Lock()
+
+    def dense(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return (M, G) float32, normalised."""
+        return densify_rows(*self._views(rows), self._info.n_genes, self._info.normalisation)
+
+    def raw(self, rows: NDArray[np.int64]) -> sparse.csr_matrix:
+        """Return a CSR matrix (M, G) of the stored values."""
+        return gather_csr(*self._views(rows), self._info.n_genes, np.dtype(self._values.dtype))
+
+    def _views(self, rows: NDArray[np.int64]) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+        rows = checked_rows(rows, self._info.n_rows)
+        blocks = rows // self._block_rows
+        with self._lock:
+            held = self._hold(np.unique(blocks))
+        origin = self._indptr[blocks * self._block_rows]
+        starts, stops = self._indptr[rows] - origin, self._indptr[rows + 1] - origin
+        indices, values = [], []
+        for block, start, stop in zip(blocks.tolist(), starts.tolist(), stops.tolist(), strict=True):
+            block_indices, block_values = held[block]
+            indices.append(block_indices[start:stop])
+            values.append(block_values[start:stop])
+        return indices, values
+
+    def _hold(self, distinct: NDArray[np.int64]) -> dict[int, tuple[NDArray[Any], NDArray[Any]]]:
+        """Return the blocks of `distinct` (sorted), fetching what is missing and forgetting the oldest."""
+        wanted = distinct.tolist()
+        missing = np.array([block for block in wanted if block not in self._cached], dtype=np.int64)
+        if len(missing):
+            self._cached.update(self._fetch(missing))
+        for block in wanted:
+            self._cached.move_to_end(block)
+        held = {block: self._cached[block] for block in wanted}
+        while len(self._cached) > self._n_slots:
+            self._cached.popitem(last=False)
+        return held
+
+    def _fetch(self, blocks: NDArray[np.int64]) -> dict[int, tuple[NDArray[Any], NDArray[Any]]]:
+        starts = self._indptr[blocks * self._block_rows]
+        last_rows = np.minimum((blocks + 1) * self._block_rows, self._info.n_rows)
+        lengths = self._indptr[last_rows] - starts
+        places = np.cumsum(lengths) - lengths
+        total = int(lengths.sum())
+        indices = np.empty(total, dtype=self._indices.dtype)
+        values = np.empty(total, dtype=self._values.dtype)
+        fetch_slices(
+            [
+                SliceRequest(self._indices, starts, lengths, indices, places),
+                SliceRequest(self._values, starts, lengths, values, places),
+            ]
+        )
+        spans = zip(blocks.tolist(), places.tolist(), (places + lengths).tolist(), strict=True)
+        # Copies: a view would keep the whole fetch alive for as long as one of its blocks.
+        return {block: (indices[a:b].copy(), values[a:b].copy()) for block, a, b in spans}

@@ -1,0 +1,120 @@
+"""Reads every byte of a store and compares it with what was committed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pertcast_data.errors import CorruptStore, FormatError
+from pertcast_data.progress import ProgressCallback, no_progress
+from pertcast_data.store.conditions import observation_table
+from pertcast_data.store.data_hash import content_hash
+from pertcast_data.store.expression_store import ExpressionStore
+from pertcast_data.store.manifest import Manifest, dataset_files, read_manifest, record_problem
+from pertcast_data.store.zarr_layout import open_array
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a store: which file, and what."""
+
+    path: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}"
+
+
+def validate_store(path: Path | str, progress: ProgressCallback = no_progress) -> list[Problem]:
+    """Return everything that is wrong with the store at `path`; an empty list means it can be trusted.
+
+    Looked at are every file's size and checksum, files the manifest does not know, the shape of X, the row
+    pointers and gene indices of a sparse X, condition names, and the content hash.
+    """
+    root = Path(path)
+    try:
+        manifest = read_manifest(root)
+    except (CorruptStore, FormatError) as error:
+        return [Problem("manifest.json", str(error))]
+    problems = [*_file_problems(root, manifest, progress), *_stray_files(root, manifest)]
+    if problems:
+        return problems
+    try:
+        store = ExpressionStore.open(root)
+        return [*_matrix_problems(store), *_table_problems(store, manifest)]
+    except (CorruptStore, FormatError) as error:
+        return [Problem(".", str(error))]
+
+
+def require_valid_store(path: Path | str, progress: ProgressCallback = no_progress) -> None:
+    """Raise CorruptStore naming every problem that `validate_store` finds."""
+    problems = validate_store(path, progress)
+    if problems:
+        listed = "; ".join(map(str, problems[:10]))
+        raise CorruptStore(
+            f"The store {path} has {len(problems)} problems: {listed}. "
+            "Restore the files from a copy, or ingest again."
+        )
+
+
+def _file_problems(root: Path, manifest: Manifest, progress: ProgressCallback) -> list[Problem]:
+    problems = []
+    records = (*manifest.records, *manifest.tables)
+    for done, record in enumerate(records, start=1):
+        what = record_problem(root, record, checksum=True)
+        if what is not None:
+            problems.append(Problem(record.path, what))
+        progress(done, len(records), "checksums")
+    return problems
+
+
+def _stray_files(root: Path, manifest: Manifest) -> list[Problem]:
+    known = {record.path for record in (*manifest.records, *manifest.tables)}
+    return [
+        Problem(name, "the manifest does not know this file; remove it")
+        for name in dataset_files(root)
+        if name not in known
+    ]
+
+
+def _matrix_problems(store: ExpressionStore) -> list[Problem]:
+    info = store.info
+    if info.layout == "dense":
+        shape = open_array(store.path, "X", "r").shape
+        return [] if shape == (info.n_rows, info.n_genes) else [Problem("X", f"its shape is {shape}")]
+    indices = open_array(store.path, "X/indices", "r")
+    values = open_array(store.path, "X/data", "r")
+    indptr = np.asarray(open_array(store.path, "X/indptr", "r")[:])
+    problems = [
+        Problem(f"X/{name}", f"it has {array.shape[0]} elements, the manifest says {info.n_values}")
+        for name, array in (("indices", indices), ("data", values))
+        if array.shape[0] != info.n_values
+    ]
+    if (
+        len(indptr) != info.n_rows + 1
+        or indptr[0] != 0
+        or indptr[-1] != info.n_values
+        or (np.diff(indptr) < 0).any()
+    ):
+        problems.append(Problem("X/indptr", "the row pointers do not run from 0 to the number of values"))
+    step = (indices.shards or indices.chunks)[0]
+    for start in range(0, indices.shape[0], step):
+        if int(np.max(np.asarray(indices[start : start + step]))) >= info.n_genes:
+            problems.append(Problem("X/indices", f"a gene index is not below {info.n_genes}"))
+            break
+    return problems
+
+
+def _table_problems(store: ExpressionStore, manifest: Manifest) -> list[Problem]:
+    problems = []
+    expected = observation_table(store.obs)
+    for name in ("condition_id", "is_control"):
+        if not expected[name].equals(store.obs[name]):
+            problems.append(Problem(f"obs/{name}", "it does not follow from the other columns"))
+    if content_hash(manifest.records, store.obs, store.genes) != store.data_hash:
+        problems.append(
+            Problem("manifest.json", "the content hash does not match shards, observations and genes")
+        )
+    return problems
