@@ -16,6 +16,7 @@ from pertcast_data.simulate.fragments import SCAFFOLDS, SITES_PER_SCAFFOLD, SUBS
 
 _NOVEL_SHARE = 0.15
 _MOST_PROFILED_SCAFFOLDS = 18
+_DRAWS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,11 @@ def build_library(n_profiled: int, n_unprofiled: int, random: np.random.Generato
 def _draw(
     scaffolds: NDArray[np.int64], branches: NDArray[np.int64], n_profiled: int, random: np.random.Generator
 ) -> Library:
-    taken: set[str] = set()
+    drawing = _Drawing(branches, random)
     smiles, keys = [], []
     counts = np.zeros((len(scaffolds), len(SUBSTITUENTS)))
     for row, scaffold in enumerate(scaffolds):
-        sites, text, key = _new_compound(int(scaffold), branches, taken, random)
-        taken.add(key[:14])
+        sites, text, key = drawing.new_compound(int(scaffold))
         smiles.append(text)
         keys.append(key)
         np.add.at(counts[row], np.asarray(sites), 1.0)
@@ -105,16 +105,27 @@ def _draw(
     )
 
 
-def _new_compound(
-    scaffold: int, branches: NDArray[np.int64], taken: set[str], random: np.random.Generator
-) -> tuple[tuple[int, ...], str, str]:
-    """Draw substituents until the molecule is one that the library does not have yet."""
-    for _ in range(1000):
-        sites = tuple(int(site) for site in random.choice(branches, size=SITES_PER_SCAFFOLD))
-        smiles, key = assemble(scaffold, sites)
-        if key[:14] not in taken:
-            return sites, smiles, key
-    raise ConfigError(
-        f"No new compound found on scaffold {list(SCAFFOLDS)[scaffold]!r} after 1000 draws; "
-        "ask for fewer compounds (n_compounds, n_unprofiled)."
-    )
+class _Drawing:
+    """Draws compounds that it has not drawn before: other substituents, and another molecule."""
+
+    def __init__(self, branches: NDArray[np.int64], random: np.random.Generator) -> None:
+        self._branches = branches
+        self._random = random
+        self._tried: set[tuple[int, ...]] = set()
+        self._taken: set[str] = set()
+
+    def new_compound(self, scaffold: int) -> tuple[tuple[int, ...], str, str]:
+        """Return (sites, SMILES, InChIKey) of a new compound on a scaffold; raises ConfigError if none is left."""
+        for _ in range(_DRAWS):
+            sites = tuple(int(site) for site in self._random.choice(self._branches, size=SITES_PER_SCAFFOLD))
+            if (scaffold, *sites) in self._tried:
+                continue
+            self._tried.add((scaffold, *sites))
+            smiles, key = assemble(scaffold, sites)
+            if key[:14] not in self._taken:
+                self._taken.add(key[:14])
+                return sites, smiles, key
+        raise ConfigError(
+            f"No new compound found on scaffold {list(SCAFFOLDS)[scaffold]!r} after {_DRAWS} draws; "
+            "ask for fewer compounds (n_compounds, n_unprofiled)."
+        )
