@@ -33,7 +33,7 @@ class Neighbours(ContextBaseline, LeaveOutBaseline):
 
     Similarity of two perturbation sets is a.b / (|a|^2 + |b|^2 - a.b), Tanimoto's for fingerprints, times
     exp(-|log dose difference| / scale) and the same in time. Conditions of an unseen context look in all
-    contexts; without any similar condition the answer is the context mean.
+    contexts; without any similar condition the answer is the context mean. Equals of the k-th all count.
     """
 
     response: Tensor
@@ -81,11 +81,11 @@ class Neighbours(ContextBaseline, LeaveOutBaseline):
         return weights.masked_fill(other & (conditions.context >= 0).unsqueeze(1), 0.0)
 
     def _average(self, conditions: ConditionBatch, weights: Tensor) -> Tensor:
-        count = min(self.config.n_neighbours, weights.shape[1])
-        nearest, index = weights.topk(count, dim=1)
-        kept = torch.zeros_like(weights).scatter_(1, index, nearest)
-        total = kept.sum(dim=1, keepdim=True)
-        mean = (kept / total.clamp(min=1e-6)) @ self.response
+        if weights.shape[1] > self.config.n_neighbours:
+            least = weights.topk(self.config.n_neighbours, dim=1).values[:, -1:]
+            weights = weights.masked_fill(weights < least, 0.0)
+        total = weights.sum(dim=1, keepdim=True)
+        mean = (weights / total.clamp(min=1e-6)) @ self.response
         return torch.where(total > 1e-6, mean, self.context_mean(conditions))
 
 

@@ -15,7 +15,7 @@ class OwnGene(ContextBaseline):
     """Context mean + effect of the perturbation's type on the targeted gene, in that gene's sd.
 
     The effect is the average over training conditions of (response - context mean) / sd at the targeted
-    gene, one number a perturbation type; sd is that of the training conditions' means.
+    gene, one number a perturbation type; sd is that of the conditions' means which do not target the gene.
     """
 
     effect: Tensor
@@ -31,11 +31,17 @@ class OwnGene(ContextBaseline):
         by_context = self.solve_context_means(statistics)
         measured = statistics.measured().unsqueeze(1)
         deviation = (statistics.condition_means() - by_context) * measured
-        scale = (deviation.square().sum(dim=0) / measured.sum().clamp(min=1)).sqrt()
+        scale = self._scale(deviation, measured)
         self.store("gene_scale", scale)
         self.store("effect", self._effects(deviation / scale.clamp(min=1e-12), measured))
         predicted = self.mean(self.training_conditions.to(self.effect.device))
         self.store("sd", statistics.residual_sd(predicted))
+
+    def _scale(self, deviation: Tensor, measured: Tensor) -> Tensor:
+        gene = self.training_conditions.own_gene.to(deviation.device)
+        others = measured.to(deviation.dtype).expand_as(deviation).clone()
+        others.scatter_reduce_(1, gene.clamp(min=0), (gene < 0).to(others), reduce="amin")
+        return ((deviation.square() * others).sum(dim=0) / others.sum(dim=0).clamp(min=1)).sqrt()
 
     def _effects(self, standardised: Tensor, measured: Tensor) -> Tensor:
         gene = self.training_conditions.own_gene.to(standardised.device)

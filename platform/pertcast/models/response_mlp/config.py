@@ -39,7 +39,7 @@ class ResponseMlpConfig(ModelConfig):
     width: int = Field(256, ge=8)
     depth: int = Field(2, ge=1)
     basal_width: int = Field(64, ge=1)
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
     dose_frequencies: int = Field(3, ge=0)
     context_embedding: bool = False
     use_context_mean: bool = True
@@ -47,5 +47,5 @@ class ResponseMlpConfig(ModelConfig):
     output_shrinkage: float = Field(0.1, ge=0)
     sd_weight: float = Field(0.1, ge=0)
     target_clip: float = Field(10.0, gt=0)
-    optimiser: OptimiserConfig = OptimiserConfig(lr=1e-3, weight_decay=0.05)
+    optimiser: OptimiserConfig = OptimiserConfig(lr=5e-4, weight_decay=0.05)
     epochs: int = Field(30, ge=1)
