@@ -1,6 +1,6 @@
 """Compounds: one canonical SMILES and InChIKey for each structure, and its Morgan fingerprint.
 
-Salts and solvents are stripped and charges neutralised, so that a drug and its hydrochloride are one compound.
+Salts and solvents are stripped and charges neutralised: a drug and its hydrochloride are one compound.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def canonicalise(smiles: str) -> Compound | None:
         molecule = _parent(smiles)
         if molecule is None:
             return None
-        key = Chem.MolToInchiKey(molecule)
+        key = str(Chem.MolToInchiKey(molecule))  # type: ignore[no-untyped-call]
         return Compound(Chem.MolToSmiles(molecule), key) if key else None
 
 

@@ -65,7 +65,7 @@ class GctSource:
                 for number, line in enumerate(_lines(file, self._header.n_sample_fields, path))
             ]
             self._data_start = file.tell()
-        self._var: pl.DataFrame | None = None
+        self._parsed: tuple[list[list[str]], npt.NDArray[np.float32]] | None = None
 
     @staticmethod
     def detects(path: Path) -> bool:
@@ -87,7 +87,7 @@ class GctSource:
     def var(self) -> pl.DataFrame:
         """Return the genes' metadata; columns of whole or decimal numbers become numbers."""
         first = self._header.first_value
-        rows = [fields[:first] for fields in self._gene_lines()]
+        rows, _ = self._genes_and_matrix()
         columns = {
             name: _typed([row[position] for row in rows])
             for position, name in enumerate(self._header.names[1:first], start=1)
@@ -97,12 +97,21 @@ class GctSource:
     def batches(self, rows: int | None = None) -> Iterator[ProfileBatch]:
         """Yield the matrix, samples as rows, as float32; missing values are NaN."""
         header = self._header
-        matrix = scratch_array((header.n_genes, header.n_samples), np.float32)
-        for number, fields in enumerate(self._gene_lines()):
-            matrix[number] = self._values(fields[header.first_value :], number)
+        _, matrix = self._genes_and_matrix()
         step = rows or rows_per_batch(header.n_genes)
         for start in range(0, header.n_samples, step):
             yield np.ascontiguousarray(matrix[:, start : start + step].T)
+
+    def _genes_and_matrix(self) -> tuple[list[list[str]], npt.NDArray[np.float32]]:
+        """Return the genes' fields and the matrix (genes, samples) on disk; the text is read once."""
+        if self._parsed is None:
+            header, genes = self._header, []
+            matrix = scratch_array((header.n_genes, header.n_samples), np.float32)
+            for number, fields in enumerate(self._gene_lines()):
+                genes.append(fields[: header.first_value])
+                matrix[number] = self._values(fields[header.first_value :], number)
+            self._parsed = genes, matrix
+        return self._parsed
 
     def _gene_lines(self) -> Iterator[list[str]]:
         first_line = 4 + self._header.n_sample_fields

@@ -11,6 +11,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from pertcast_data.errors import FormatError
@@ -21,6 +22,7 @@ from pertcast_data.readers.source import ProfileBatch, SourceSchema, id_frame, r
 _MATRIX = "0/DATA/0/matrix"
 _GENES = "0/META/ROW"
 _SAMPLES = "0/META/COL"
+_MISSING = -666
 
 
 class GctxSource:
@@ -82,12 +84,18 @@ class GctxSource:
         return id_frame([text.strip() for text in ids], columns)
 
     def batches(self, rows: int | None = None) -> Iterator[ProfileBatch]:
-        """Yield the matrix, samples as rows, in the file's number type."""
+        """Yield the matrix, samples as rows, in the file's number type; -666 is NaN."""
         with open_hdf5(self.path) as file:
             matrix = file[_MATRIX]
             step = rows or rows_per_batch(self._shape[1], matrix.dtype.itemsize)
             for start in range(0, self._shape[0], step):
-                yield np.asarray(matrix[start : start + step])
+                yield _missing_as_nan(np.asarray(matrix[start : start + step]))
+
+
+def _missing_as_nan(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if values.dtype.kind == "f":
+        values[values == _MISSING] = np.nan
+    return values
 
 
 def _fits(item: Any, length: int) -> bool:

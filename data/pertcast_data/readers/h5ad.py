@@ -25,7 +25,7 @@ from pertcast_data.readers.source import (
     id_frame,
     rows_per_batch,
 )
-from pertcast_data.readers.spill import csc_to_row_order, entry_blocks
+from pertcast_data.readers.spill import RowOrdered, csc_to_row_order, entry_blocks
 
 _Encoding = Literal["dense", "csr", "csc"]
 _EMPTY_INDEX_NAMES = ("index", "_index")
@@ -47,6 +47,7 @@ class H5adSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._turned: RowOrdered | None = None
         with open_hdf5(path) as file:
             if "X" not in file:
                 raise FormatError(f"{path}: has no matrix X. Write the file with X filled.")
@@ -110,9 +111,14 @@ class H5adSource:
                     f"up to {indptr[-1]}. The file is damaged: copy or download it again."
                 )
             if self._encoding == "csc":
-                parts = csc_to_row_order(indptr, indices, data, self._shape[0], entries_per_batch())
-                indptr, indices, data = parts
+                indptr, indices, data = self._in_row_order(indptr, indices, data)
             yield from self._csr_batches(indptr, indices, data, rows)
+
+    def _in_row_order(self, indptr: npt.NDArray[np.int64], indices: Any, data: Any) -> RowOrdered:
+        """Return a CSC matrix as CSR on disk; it is turned once for each source."""
+        if self._turned is None:
+            self._turned = csc_to_row_order(indptr, indices, data, self._shape[0], entries_per_batch())
+        return self._turned
 
     def _csr_batches(
         self, indptr: npt.NDArray[np.int64], indices: Any, data: Any, rows: int | None

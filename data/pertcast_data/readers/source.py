@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
-import numpy as np
 import numpy.typing as npt
 import polars as pl
 from scipy import sparse
@@ -98,6 +97,11 @@ def id_frame(ids: list[str], columns: dict[str, pl.Series]) -> pl.DataFrame:
     return pl.DataFrame({SOURCE_ID: pl.Series(ids, dtype=pl.String), **renamed})
 
 
-def as_float32(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Return values as float32; already-float32 arrays are not copied."""
-    return values.astype(np.float32, copy=False)
+def stored_values(batch: ProfileBatch) -> npt.NDArray[Any]:
+    """Return the numbers that a batch holds: all of a dense one, the entries of a sparse one."""
+    return batch.data if sparse.issparse(batch) else batch  # type: ignore[return-value]
+
+
+def as_dense(batch: ProfileBatch) -> npt.NDArray[Any]:
+    """Return a batch as an array."""
+    return batch.toarray() if sparse.issparse(batch) else batch  # type: ignore[no-any-return,union-attr]

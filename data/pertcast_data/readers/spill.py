@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+
+RowOrdered: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[Any]]
+"""Row pointers, column numbers and values of a row-compressed matrix."""
 
 
 def scratch_array(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -26,7 +29,7 @@ def scratch_array(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[A
 
 def csc_to_row_order(
     indptr: npt.NDArray[np.int64], indices: Any, data: Any, n_rows: int, block_entries: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[Any]]:
+) -> RowOrdered:
     """Bring a column-compressed matrix into row order, a block of columns at a time.
 
     Parameters
@@ -42,7 +45,7 @@ def csc_to_row_order(
 
     Returns
     -------
-    tuple
+    RowOrdered
         Row pointers (n_rows + 1,), column numbers and values in row order (the last two on disk).
     """
     total = int(indptr[-1])
@@ -53,7 +56,7 @@ def csc_to_row_order(
     columns = scratch_array((total,), np.int32)
     values = scratch_array((total,), data.dtype)
     next_free = row_pointers[:-1].copy()
-    for first, last in _column_blocks(indptr, block_entries):
+    for first, last in entry_blocks(indptr, block_entries):
         low, high = int(indptr[first]), int(indptr[last])
         block = sparse.csc_matrix(
             (data[low:high], indices[low:high], indptr[first : last + 1] - low), shape=(n_rows, last - first)
@@ -64,10 +67,6 @@ def csc_to_row_order(
         values[target] = block.data
         next_free += per_row
     return row_pointers, columns, values
-
-
-def _column_blocks(indptr: npt.NDArray[np.int64], block_entries: int) -> Iterator[tuple[int, int]]:
-    return entry_blocks(indptr, block_entries)
 
 
 def entry_blocks(

@@ -1,0 +1,119 @@
+"""Which column of a file becomes which canonical column: the mapping file first, then known words.
+
+Nothing is taken silently: every choice is written down as given or guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from pertcast_data.errors import SchemaError, nearest_known
+from pertcast_data.ingest.findings import Findings, listed
+from pertcast_data.ingest.mapping import ColumnRule, IngestMapping, Scalar
+from pertcast_data.ingest.words import COLUMN_WORDS, fold
+from pertcast_data.readers.source import SOURCE_ID
+
+SOURCE_ROW = "source_row"
+"""Row number in the file, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowTable:
+    """A file's row table on its way into the store: raw columns, what the user says, what is found out."""
+
+    path: Path
+    frame: pl.DataFrame
+    mapping: IngestMapping
+    findings: Findings
+
+    def find(self, words: Iterable[str]) -> str | None:
+        """Return the first column whose folded name is one of `words` (in their order) and holds values."""
+        by_fold: dict[str, str] = {}
+        for name in self.frame.columns:
+            by_fold.setdefault(fold(name), name)
+        found = (by_fold[word] for word in words if word in by_fold)
+        return next((name for name in found if self.frame[name].null_count() < self.frame.height), None)
+
+    def require(self, column: str, said_by: str) -> pl.Series:
+        """Return a column that the mapping file names; raises SchemaError where there is none."""
+        if column not in self.frame.columns:
+            nearest = nearest_known(column, self.frame.columns)
+            hint = f"Nearest: {', '.join(nearest)}" if nearest else f"It has {listed(self.frame.columns, 30)}"
+            raise SchemaError(f"{self.path}: has no column {column!r} (mapping file, {said_by}). {hint}.")
+        return self.frame[column]
+
+    def take(self, canonical: str) -> Taken | None:
+        """Return the values of a canonical column as the file (or a constant) has them, None if absent."""
+        rule = self.mapping.rule(canonical)
+        if rule is not None:
+            return self._by_rule(canonical, rule)
+        column = self.find(COLUMN_WORDS.get(canonical, ()))
+        if column is None:
+            return None
+        self.findings.decide(canonical, column, "guessed")
+        return Taken(self.frame[column], column)
+
+    def _by_rule(self, canonical: str, rule: ColumnRule) -> Taken | None:
+        if rule.column is None:
+            self.findings.decide(canonical, f"= {rule.value}", "given")
+            if rule.value is None:
+                return None
+            return Taken(pl.Series(canonical, [rule.value]).new_from_index(0, self.frame.height), "")
+        values = self.require(rule.column, canonical)
+        self.findings.decide(canonical, rule.column, "given")
+        return Taken(_replaced(values, rule.values), rule.column)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Raw values of a canonical column and the file's name for it ("" for a constant)."""
+
+    values: pl.Series
+    column: str
+
+    def as_text(self) -> pl.Series:
+        """Return the values as text; whole floats lose their ".0"."""
+        return as_text(self.values)
+
+
+def as_text(values: pl.Series) -> pl.Series:
+    """Return a column as text; whole floats lose their ".0" (5720.0 -> "5720")."""
+    text = values.cast(pl.String)
+    return text.str.replace(r"^(-?\d+)\.0$", "$1") if values.dtype.is_float() else text
+
+
+def is_one_of(values: pl.Series, wanted: Iterable[Scalar]) -> pl.Series:
+    """Return which values are among `wanted`, compared as text without regard to case; null is not."""
+    words = [str(word).lower() for word in wanted if word is not None]
+    return as_text(values).str.to_lowercase().is_in(words).fill_null(False)
+
+
+def _replaced(values: pl.Series, table: dict[str, Scalar]) -> pl.Series:
+    if not table:
+        return values
+    replaced = {key: None if value is None else str(value) for key, value in table.items()}
+    return as_text(values).replace(replaced)
+
+
+def exclude_rows(table: RowTable) -> pl.Series:
+    """Return which rows the mapping file keeps (all, where it excludes none)."""
+    keep = pl.Series([True]).new_from_index(0, table.frame.height)
+    for column, values in table.mapping.exclude.items():
+        hit = is_one_of(table.require(column, "exclude"), values)
+        table.findings.dropped.append(f"{int(hit.sum()):,} rows excluded by {column}: {listed(values)}")
+        keep = keep & ~hit
+    return keep
+
+
+def missing_column_error(table: RowTable, canonical: str, example: str) -> SchemaError:
+    """Return the error for a canonical column that is needed and cannot be found."""
+    columns = [name for name in table.frame.columns if name not in (SOURCE_ID, SOURCE_ROW)]
+    held = f"It holds {listed(columns, 30)}." if columns else "It holds only row ids."
+    return SchemaError(
+        f"{table.path}: no column tells {canonical}. {held} Say it in a mapping file (--map), e.g. "
+        f"`{example}`, or bring the rows' table with --obs-table FILE --key COLUMN."
+    )

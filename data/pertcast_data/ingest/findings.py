@@ -1,0 +1,58 @@
+"""What an ingest finds out, gathered while it runs: columns mapped, values converted, rows dropped, warnings.
+
+Every step writes down what it changed, so that nothing happens silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+How = Literal["given", "guessed", "derived", "absent"]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnDecision:
+    """Where a canonical column came from.
+
+    Attributes
+    ----------
+    canonical
+        Column of the store.
+    source
+        Column of the file, "= value" for a constant, or what it was derived from.
+    how
+        "given" by the mapping file, "guessed", "derived" from other columns, or "absent".
+    """
+
+    canonical: str
+    source: str
+    how: How
+
+
+@dataclass(slots=True)
+class Findings:
+    """Notes of one source, in the order in which they were made."""
+
+    columns: list[ColumnDecision] = field(default_factory=list)
+    converted: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def decide(self, canonical: str, source: str, how: How) -> None:
+        """Write down where a canonical column came from; a later decision replaces an earlier one."""
+        self.columns = [kept for kept in self.columns if kept.canonical != canonical]
+        self.columns.append(ColumnDecision(canonical, source, how))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 row" or "2,000 rows"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def listed(items: Iterable[object], most: int = 5) -> str:
+    """Return "a, b, c and 12 more"."""
+    words = [str(item) for item in items]
+    shown = ", ".join(words[:most])
+    return f"{shown} and {len(words) - most:,} more" if len(words) > most else shown

@@ -1,0 +1,260 @@
+"""From a file's row table to the store's: one canonical row a profile, with everything that was changed said.
+
+The order matters: missing values, then names and kinds, then controls, then doses, times and structures.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from pertcast_data.errors import SchemaError
+from pertcast_data.ingest.amounts import DOSE, TIME, AmountKind, read_amounts
+from pertcast_data.ingest.columns import SOURCE_ROW, RowTable, Taken, exclude_rows, missing_column_error
+from pertcast_data.ingest.findings import Findings, counted, listed
+from pertcast_data.ingest.kinds import Kinds, flagged_controls, read_kinds, undecided_control_code
+from pertcast_data.ingest.mapping import IngestMapping
+from pertcast_data.ingest.missing import clear_missing
+from pertcast_data.ingest.perturbations import read_names
+from pertcast_data.ingest.structures import canonical_structures
+from pertcast_data.ingest.words import fold
+from pertcast_data.readers.source import SOURCE_ID
+from pertcast_data.vocabulary import GENETIC_TYPES, OBS_COLUMNS
+
+SOURCE_FILE = "source_file"
+_TEXT_COLUMNS = ("cell_iname", "batch_id", "targets")
+_NEEDED = ("cell_iname", "pert_id", "pert_type")
+
+
+def harmonise(raw: pl.DataFrame, path: Path, mapping: IngestMapping) -> tuple[pl.DataFrame, Findings]:
+    """Bring a file's row table into canonical form.
+
+    Parameters
+    ----------
+    raw
+        The file's row table (with its side table joined): `source_id` and the file's columns.
+    path
+        The file, for messages and `source_file`.
+    mapping
+        What the user says.
+
+    Returns
+    -------
+    tuple
+        The kept rows in file order: OBS_COLUMNS, `source_id`, `source_row` (row number in the file, from 0),
+        `source_file`, then the file's other columns; and what was found out.
+
+    Raises
+    ------
+    SchemaError, UnitError
+        Something that is needed cannot be told, or a value cannot be read.
+    """
+    findings = Findings()
+    numbered = raw.with_columns(pl.int_range(raw.height, dtype=pl.Int64).alias(SOURCE_ROW))
+    table = RowTable(path, clear_missing(numbered, findings), mapping, findings)
+    table = RowTable(path, table.frame.filter(exclude_rows(table)), mapping, findings)
+    if table.frame.is_empty():
+        raise SchemaError(f"{path}: no row is left. Check `exclude` in the mapping file.")
+    canonical = _canonical_columns(table)
+    return _assemble(table, canonical), findings
+
+
+def _canonical_columns(table: RowTable) -> pl.DataFrame:
+    columns: dict[str, pl.Series] = {name: _text(table, name) for name in _TEXT_COLUMNS}
+    if columns["cell_iname"].null_count() == table.frame.height:
+        raise missing_column_error(table, "cell_iname", "cell_iname: {value: K562}")
+    smiles = table.take("canonical_smiles")
+    columns |= _perturbations(table, has_structures=smiles is not None)
+    columns |= _structures(table, smiles)
+    frame = pl.DataFrame(columns)
+    frame = frame.with_columns(_amount(table, frame, DOSE), _amount(table, frame, TIME))
+    return frame.with_columns(
+        sig_id=_unique_names(table),
+        pert_dose_unit=pl.when(pl.col("pert_dose").is_not_null()).then(pl.lit(DOSE.unit)),
+        pert_time_unit=pl.when(pl.col("pert_time").is_not_null()).then(pl.lit(TIME.unit)),
+    ).select(OBS_COLUMNS)
+
+
+def _text(table: RowTable, canonical: str) -> pl.Series:
+    taken = table.take(canonical)
+    if taken is None:
+        return _empty(table, canonical)
+    return taken.as_text().alias(canonical)
+
+
+def _empty(table: RowTable, canonical: str, dtype: pl.DataType | type[pl.DataType] = pl.String) -> pl.Series:
+    if table.mapping.rule(canonical) is None:
+        table.findings.decide(canonical, "", "absent")
+    return pl.Series(canonical, [None] * table.frame.height, dtype=dtype)
+
+
+def _perturbations(table: RowTable, has_structures: bool) -> dict[str, pl.Series]:
+    names, ids = table.take("cmap_name"), table.take("pert_id")
+    main = names or ids
+    if main is None:
+        raise missing_column_error(table, "the perturbation", "cmap_name: {column: YOUR_COLUMN}")
+    kinds = read_kinds(table, main.column, has_structures)
+    read, told = _read_names(table, main, kinds)
+    if names is None:
+        table.findings.decide("cmap_name", "pert_id", "derived")
+    if ids is None:
+        table.findings.decide("pert_id", "cmap_name", "derived")
+    own_ids = read if ids is None else _read_names(table, ids, kinds)[0]
+    pert_type = _with_controls(table, kinds, told)
+    nameless = pl.when(pl.col("type").str.starts_with("ctl_")).then(pl.lit("control"))
+    frame = pl.DataFrame({"name": read, "pert_id": own_ids, "type": pert_type})
+    return {
+        "pert_type": pert_type,
+        "pert_id": frame.select(pl.coalesce("pert_id", "name", nameless)).to_series(),
+        "cmap_name": frame.select(pl.coalesce("name", "pert_id", nameless)).to_series(),
+    }
+
+
+def _read_names(table: RowTable, taken: Taken, kinds: Kinds) -> tuple[pl.Series, pl.Series]:
+    """Read names by the kind of their row; rows without a kind (controls) go with the majority."""
+    kind = pl.DataFrame({"kind": kinds.treatment}).select(pl.when(pl.col("kind") != "").then(pl.col("kind")))
+    genetic = kind.to_series().is_in(GENETIC_TYPES)
+    genetic = genetic.fill_null(bool(genetic.drop_nulls().sum() * 2 > len(genetic.drop_nulls())))
+    texts = taken.as_text()
+    (gene, gene_told), (compound, compound_told) = (
+        read_names(_where(texts, mask), is_genetic, fold(taken.column), table.findings)
+        for mask, is_genetic in ((genetic, True), (~genetic, False))
+    )
+    return _first_of(gene, compound), _first_of(gene_told, compound_told)
+
+
+def _where(values: pl.Series, mask: pl.Series) -> pl.Series:
+    return pl.select(pl.when(mask).then(values)).to_series()
+
+
+def _first_of(first: pl.Series, second: pl.Series) -> pl.Series:
+    return pl.select(pl.coalesce(first, second)).to_series()
+
+
+def _with_controls(table: RowTable, kinds: Kinds, told: pl.Series) -> pl.Series:
+    """Return pert_type of all rows: marked controls, then the file's codes, controls' names, treatments."""
+    rule, flags = table.mapping.controls, flagged_controls(table)
+    undecided = undecided_control_code(kinds.treatment)
+    code = rule.pert_type if rule is not None and rule.pert_type else None
+    frame = pl.DataFrame({"treatment": kinds.treatment, "own": kinds.control, "told": told}).with_columns(
+        flag=flags if flags is not None else pl.lit(False),
+        told=pl.when(pl.col("told") == "").then(pl.lit(undecided)).otherwise(pl.col("told")),
+        treatment=pl.when(pl.col("treatment") != "").then(pl.col("treatment")),
+        word=pl.when(pl.col("treatment") == "").then(pl.lit(undecided)),
+    )
+    marked = pl.coalesce(pl.lit(code, dtype=pl.String), "own", "told", pl.lit(undecided))
+    by_name = pl.lit(None, dtype=pl.String) if rule is not None else pl.col("told")
+    result = frame.select(
+        pert_type=pl.when("flag").then(marked).otherwise(pl.coalesce("own", by_name, "treatment", "word"))
+    )["pert_type"]
+    _report_controls(table, frame, result)
+    return result
+
+
+def _report_controls(table: RowTable, frame: pl.DataFrame, result: pl.Series) -> None:
+    renamed = int((frame["own"].is_null() & result.str.starts_with("ctl_").fill_null(False)).sum())
+    if not renamed:
+        return
+    how = "by the mapping file" if table.mapping.controls is not None else "by name or flag"
+    kinds = result.filter(result.str.starts_with("ctl_").fill_null(False)).unique().sort().to_list()
+    table.findings.converted.append(f"{renamed:,} rows read as controls {how} ({listed(kinds)})")
+
+
+def _structures(table: RowTable, smiles: Taken | None) -> dict[str, pl.Series]:
+    if smiles is None:
+        keys = table.take("inchi_key")
+        empty = _empty(table, "canonical_smiles")
+        return {
+            "canonical_smiles": empty,
+            "inchi_key": _empty(table, "inchi_key") if keys is None else keys.as_text(),
+        }
+    table.findings.decide("inchi_key", "canonical_smiles", "derived")
+    structures = canonical_structures(smiles.as_text(), table.findings)
+    return {name: structures[name] for name in structures.columns}
+
+
+def _amount(table: RowTable, canonical: pl.DataFrame, kind: AmountKind) -> pl.Series:
+    taken = table.take(kind.name)
+    if taken is None:
+        return _empty(table, kind.name, pl.Float64)
+    units = table.take(f"{kind.name}_unit")
+    amounts, unit_values = taken.values, None if units is None else units.as_text()
+    if kind is DOSE:
+        amounts = _without_meaningless_doses(table, canonical["pert_type"], amounts)
+    names = table.frame[SOURCE_ID]
+    read = read_amounts(amounts, unit_values, names, kind, fold(taken.column), str(table.path))
+    if read.n_without_unit and taken.column:
+        table.findings.warnings.append(
+            f"{read.n_without_unit:,} rows of {taken.column} have no unit: taken as {kind.unit}"
+        )
+    return read.values
+
+
+def _without_meaningless_doses(table: RowTable, pert_type: pl.Series, amounts: pl.Series) -> pl.Series:
+    """Return doses of compounds and ligands only: of controls and genetic perturbations they have no unit."""
+    frame = pl.DataFrame({"dose": amounts, "type": pert_type})
+    genetic = pl.col("type").is_in(GENETIC_TYPES).fill_null(False)
+    control = pl.col("type").str.starts_with("ctl_").fill_null(False)
+    lost = frame.filter(genetic & pl.col("dose").is_not_null())["dose"].unique(maintain_order=True)
+    if len(lost):
+        table.findings.dropped.append(
+            f"doses of genetic perturbations, which have none in uM: {listed(lost.to_list())}"
+        )
+    return frame.select(pl.when(~(genetic | control)).then(pl.col("dose"))).to_series()
+
+
+def _unique_names(table: RowTable) -> pl.Series:
+    taken = table.take("sig_id")
+    if taken is None:
+        table.findings.decide("sig_id", "row id", "derived")
+    names = (table.frame[SOURCE_ID] if taken is None else taken.as_text()).alias("sig_id")
+    if names.n_unique() == len(names) and not names.null_count():
+        return names
+    repeats = int(names.is_duplicated().sum())
+    table.findings.converted.append(f"{repeats:,} rows share their id with others: the row number was added")
+    frame = pl.DataFrame({"name": names.fill_null("row"), "row": table.frame[SOURCE_ROW]})
+    return frame.select(
+        pl.when(pl.col("name").is_duplicated() | (pl.col("name") == "row"))
+        .then(pl.format("{}#{}", "name", "row"))
+        .otherwise(pl.col("name"))
+        .alias("sig_id")
+    ).to_series()
+
+
+def _assemble(table: RowTable, canonical: pl.DataFrame) -> pl.DataFrame:
+    raw = table.frame.drop(SOURCE_ID, SOURCE_ROW)
+    kept = raw.select(
+        pl.col(name).alias(f"source_{name}" if name in OBS_COLUMNS else name)
+        for name in raw.columns
+        if name not in OBS_COLUMNS or not _same(raw[name], canonical[name])
+    )
+    identity = table.frame.select(SOURCE_ID, SOURCE_ROW, pl.lit(table.path.name).alias(SOURCE_FILE))
+    extra = kept.drop([name for name in identity.columns if name in kept.columns])
+    whole = pl.concat([canonical, identity, extra], how="horizontal")
+    complete = pl.all_horizontal(
+        pl.col(name).is_not_null() for name in ("cell_iname", "pert_id", "pert_type")
+    )
+    for name in ("cell_iname", "pert_id", "pert_type"):
+        missing = int(whole[name].null_count())
+        if missing:
+            table.findings.dropped.append(f"{counted(missing, 'row')} without {name}")
+    rows = whole.filter(complete)
+    if rows.is_empty():
+        raise SchemaError(f"{table.path}: no row has a cell line, a perturbation and its kind. See --map.")
+    return _with_targets(rows, table.findings)
+
+
+def _same(raw: pl.Series, canonical: pl.Series) -> bool:
+    return raw.dtype == canonical.dtype and bool(raw.eq_missing(canonical).all())
+
+
+def _with_targets(rows: pl.DataFrame, findings: Findings) -> pl.DataFrame:
+    is_genetic = pl.col("pert_type").is_in(GENETIC_TYPES)
+    given = pl.col("targets").str.replace_all(r"\s*[|,;]\s*", "+")
+    control = pl.col("pert_type").str.starts_with("ctl_")
+    targets = pl.when(control).then(None).otherwise(pl.coalesce(given, pl.when(is_genetic).then("cmap_name")))
+    filled = rows.with_columns(targets=targets)
+    if rows["targets"].null_count() == rows.height and filled["targets"].null_count() < rows.height:
+        findings.decide("targets", "cmap_name", "derived")
+    return filled

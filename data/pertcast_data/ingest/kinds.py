@@ -1,0 +1,162 @@
+"""Which CMap code each row has: from the file's codes, from words such as CRISPRi, or from structures.
+
+Where a kind cannot be told it is an error with the line to write, never a default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from pertcast_data.errors import SchemaError
+from pertcast_data.ingest.columns import RowTable, as_text, is_one_of, missing_column_error
+from pertcast_data.ingest.findings import listed
+from pertcast_data.ingest.words import (
+    COMPOUND_COLUMNS,
+    FLAG_WORDS,
+    KIND_COLUMN_WORDS,
+    LIGAND_COLUMNS,
+    PERTURBATION_TYPE_SUFFIXES,
+    control_code,
+    fold,
+    kind_code,
+)
+from pertcast_data.vocabulary import CONTROL_TYPES, GENETIC_TYPES, PERTURBATION_KINDS
+
+_POSITIVE_CONTROL = "trt_poscon"
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """The CMap code of each row's treatment and, apart, of each control that the file itself marks.
+
+    Attributes
+    ----------
+    treatment
+        Null for controls and where unknown; "" where the file says "control" without saying which kind.
+    control
+        ctl_* or null.
+    """
+
+    treatment: pl.Series
+    control: pl.Series
+
+
+def read_kinds(table: RowTable, name_column: str, has_structures: bool) -> Kinds:
+    """Tell the kind of perturbation of each row.
+
+    Parameters
+    ----------
+    table
+        The file's rows.
+    name_column
+        Column of the perturbations' names: "drug" or "cytokine" tell the kind.
+    has_structures
+        Whether the rows have SMILES.
+
+    Raises
+    ------
+    SchemaError
+        The kind cannot be told, or a code is unknown.
+    """
+    codes = _by_column(table)
+    if codes is None:
+        codes = _by_evidence(table, name_column, has_structures)
+    is_control = codes.is_in(CONTROL_TYPES).fill_null(False)
+    frame = pl.DataFrame({"code": codes, "is_control": is_control})
+    return Kinds(
+        treatment=frame.select(pl.when(~pl.col("is_control")).then(pl.col("code"))).to_series(),
+        control=frame.select(pl.when(pl.col("is_control")).then(pl.col("code"))).to_series(),
+    )
+
+
+def _by_column(table: RowTable) -> pl.Series | None:
+    taken = table.take("pert_type")
+    if taken is None and table.mapping.pert_type is None:
+        column = table.find(KIND_COLUMN_WORDS)
+        if column is None:
+            return None
+        table.findings.decide("pert_type", column, "guessed")
+        texts = table.frame[column].cast(pl.String)
+    elif taken is not None:
+        column, texts = taken.column or "the constant", taken.values.cast(pl.String)
+    else:
+        return None
+    distinct = texts.drop_nulls().unique(maintain_order=True).to_list()
+    codes = {text: _code(text) for text in distinct}
+    unknown = [text for text, code in codes.items() if code is None]
+    if unknown:
+        raise SchemaError(
+            f"{table.path}: {column} holds {listed(map(repr, unknown))}, which tell no kind of perturbation. "
+            f"Known codes: {', '.join((*PERTURBATION_KINDS, *CONTROL_TYPES))}. Map them: `pert_type: "
+            f"{{column: {column}, values: {{{unknown[0]}: trt_cp}}}}`, or leave the rows out with `exclude`."
+        )
+    _report_codes(table, texts, codes)
+    return texts.replace_strict(codes, default=None, return_dtype=pl.String)
+
+
+def _code(text: str) -> str | None:
+    """Return the CMap code of a code or word; "" for a word of control, whose kind others decide."""
+    code = PERTURBATION_TYPE_SUFFIXES.sub("", text.strip().lower())
+    if code == _POSITIVE_CONTROL:
+        return "trt_cp"
+    if code in PERTURBATION_KINDS or code in CONTROL_TYPES:
+        return code
+    told = control_code(text)
+    return told if told is not None else kind_code(text)
+
+
+def _report_codes(table: RowTable, texts: pl.Series, codes: dict[str, str | None]) -> None:
+    changed = {text: code for text, code in codes.items() if code and text != code}
+    if changed:
+        counts = {text: int((texts == text).sum()) for text in changed}
+        shown = [f"{text} -> {code} ({counts[text]:,})" for text, code in changed.items()]
+        table.findings.converted.append(f"pert_type: {listed(shown, 8)}")
+
+
+def _by_evidence(table: RowTable, name_column: str, has_structures: bool) -> pl.Series:
+    folded = fold(name_column)
+    if has_structures:
+        code, reason = "trt_cp", "rows have SMILES"
+    elif folded in COMPOUND_COLUMNS:
+        code, reason = "trt_cp", f"the column is called {name_column}"
+    elif folded in LIGAND_COLUMNS:
+        code, reason = "trt_lig", f"the column is called {name_column}"
+    else:
+        raise missing_column_error(
+            table, "pert_type", "pert_type: {value: trt_sh}  # CRISPRi; CRISPRa: trt_act"
+        )
+    table.findings.decide("pert_type", f"= {code} ({reason})", "guessed")
+    return pl.Series([code]).new_from_index(0, table.frame.height)
+
+
+def flagged_controls(table: RowTable) -> pl.Series | None:
+    """Return which rows a control rule or a 0/1 column marks as controls, None where neither is there."""
+    rule = table.mapping.controls
+    if rule is not None:
+        hit = is_one_of(table.require(rule.column, "controls"), rule.values)
+        if not hit.any():
+            held = as_text(table.frame[rule.column]).drop_nulls().unique(maintain_order=True)
+            raise SchemaError(
+                f"{table.path}: no row has {rule.column} in {listed(rule.values)} (mapping file, controls). "
+                f"It holds {listed(held)}."
+            )
+        return hit
+    column = table.find(FLAG_WORDS)
+    if column is None:
+        return None
+    values = as_text(table.frame[column]).str.to_lowercase()
+    flags = {"0", "1", "true", "false", "yes", "no"}
+    if not set(values.drop_nulls().unique().to_list()) <= flags:
+        return None
+    return values.is_in(["1", "true", "yes"]).fill_null(False)
+
+
+def undecided_control_code(treatment_codes: pl.Series) -> str:
+    """Return the code of a control that only says "control", from the kind of most treatments."""
+    counts = treatment_codes.drop_nulls().filter(treatment_codes.drop_nulls() != "").value_counts(sort=True)
+    most = counts.row(0)[0] if counts.height else "trt_cp"
+    if most in GENETIC_TYPES:
+        return "ctl_vector"
+    return "ctl_vehicle" if most == "trt_cp" else "ctl_untrt"

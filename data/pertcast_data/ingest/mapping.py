@@ -1,0 +1,161 @@
+"""The mapping file: what a user says of a file, in YAML; whatever it leaves open is guessed and printed.
+
+A wrong key is an error that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from pertcast_data.errors import ConfigError, nearest_known
+from pertcast_data.vocabulary import OBS_COLUMNS, Measure, Normalisation
+
+Scalar = str | int | float | bool | None
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ColumnRule(_Frozen):
+    """Where one canonical column comes from.
+
+    Attributes
+    ----------
+    column
+        A column of the file (or of the side table). Written alone, it may be the bare name.
+    value
+        A constant for all rows; null means: leave the column empty and do not guess.
+    values
+        With `column`: what each of its values becomes; values that are not listed stay.
+    """
+
+    column: str | None = None
+    value: Scalar = None
+    values: dict[str, Scalar] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, data: Any) -> Any:
+        return {"column": data} if isinstance(data, str) else data
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.column is None) == ("value" not in self.model_fields_set):
+            raise ValueError("give either column or value")
+        if self.values and self.column is None:
+            raise ValueError("values need a column")
+        return self
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the rule sets one value for all rows."""
+        return self.column is None
+
+
+class ControlRule(_Frozen):
+    """Which rows are controls: those whose `column` holds one of `values`."""
+
+    column: str
+    values: tuple[Scalar, ...]
+    pert_type: Literal["ctl_vehicle", "ctl_vector", "ctl_untrt"] | None = None
+
+
+class GeneRule(_Frozen):
+    """Which columns of the gene table are the identifier and the symbol ("source_id" is the row name)."""
+
+    gene_id: str | None = None
+    gene_symbol: str | None = None
+
+
+class IngestMapping(_Frozen):
+    """Everything a mapping file can say; all of it optional.
+
+    Attributes
+    ----------
+    sig_id ... batch_id
+        One rule a canonical column (`pertcast_data.vocabulary.OBS_COLUMNS`).
+    controls
+        Which rows are controls.
+    genes
+        Columns of the gene table.
+    join
+        How several files are joined on genes: on `gene_id` or on `gene_symbol`; only shared genes stay.
+    measure, normalisation
+        What the values are; checked against them.
+    exclude
+        Column -> values: rows that are left out.
+    """
+
+    sig_id: ColumnRule | None = None
+    cell_iname: ColumnRule | None = None
+    pert_type: ColumnRule | None = None
+    pert_id: ColumnRule | None = None
+    cmap_name: ColumnRule | None = None
+    pert_dose: ColumnRule | None = None
+    pert_dose_unit: ColumnRule | None = None
+    pert_time: ColumnRule | None = None
+    pert_time_unit: ColumnRule | None = None
+    canonical_smiles: ColumnRule | None = None
+    inchi_key: ColumnRule | None = None
+    targets: ColumnRule | None = None
+    batch_id: ColumnRule | None = None
+    controls: ControlRule | None = None
+    genes: GeneRule = GeneRule()
+    join: Literal["gene_id", "gene_symbol"] | None = None
+    measure: Measure | None = None
+    normalisation: Normalisation | None = None
+    exclude: dict[str, tuple[Scalar, ...]] = {}
+
+    def rule(self, canonical: str) -> ColumnRule | None:
+        """Return the rule of a canonical column, None where the file leaves it open."""
+        rule: ColumnRule | None = getattr(self, canonical) if canonical in OBS_COLUMNS else None
+        return rule
+
+
+def load_mapping(path: Path) -> IngestMapping:
+    """Read a mapping file.
+
+    Raises
+    ------
+    ConfigError
+        The file is absent, no YAML, or says something unknown.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such mapping file. Check the path.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is no YAML ({error}). Correct the file.") from error
+    if content is not None and not isinstance(content, dict):
+        raise ConfigError(f"{path}: must hold `column: rule` lines. See docs/ingest.md.")
+    try:
+        return IngestMapping.model_validate(content or {})
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(error)}") from None
+
+
+def _explain(error: ValidationError) -> str:
+    return "; ".join(_explain_one(detail) for detail in error.errors()) + ". See docs/ingest.md."
+
+
+def _explain_one(detail: Any) -> str:
+    where = [str(part) for part in detail["loc"]]
+    if detail["type"] != "extra_forbidden":
+        return f"{'.'.join(where)}: {detail['msg']}"
+    known = _known_keys(where[:-1])
+    nearest = nearest_known(where[-1], known)
+    hint = f"; did you mean {' or '.join(nearest)}?" if nearest else f"; known: {', '.join(known)}"
+    return f"unknown key {'.'.join(where)}{hint}"
+
+
+def _known_keys(parents: Iterable[str]) -> list[str]:
+    models: dict[str, type[BaseModel]] = {"controls": ControlRule, "genes": GeneRule}
+    parent = next(iter(parents), None)
+    model: type[BaseModel] = IngestMapping if parent is None else models.get(parent, ColumnRule)
+    return list(model.model_fields)

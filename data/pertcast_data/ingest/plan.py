@@ -1,0 +1,165 @@
+"""What will be written, settled before a byte is: rows, genes and values of all files together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from scipy import sparse
+
+from pertcast_data.errors import SchemaError
+from pertcast_data.ingest.columns import SOURCE_ROW
+from pertcast_data.ingest.findings import Findings, listed
+from pertcast_data.ingest.genes import gene_table, join_genes
+from pertcast_data.ingest.harmonise import harmonise
+from pertcast_data.ingest.mapping import IngestMapping
+from pertcast_data.ingest.side_table import join_side_table
+from pertcast_data.ingest.values import ValueWatch, decide_values, summarise
+from pertcast_data.readers.registry import open_source
+from pertcast_data.readers.source import ProfileBatch, ProfileSource, as_dense
+from pertcast_data.vocabulary import Measure, Normalisation
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePlan:
+    """One file: its rows that are kept and their canonical table, its genes, and what its values are."""
+
+    path: Path
+    source: ProfileSource
+    obs: pl.DataFrame
+    var: pl.DataFrame
+    measure: Measure
+    normalisation: Normalisation
+    share_of_zeros: float
+    findings: Findings
+
+    def estimated_bytes(self, layout: Literal["csr", "dense"], n_genes: int) -> int:
+        """Return about how many bytes the kept rows take before compression."""
+        n_values = self.obs.height * n_genes
+        return 4 * n_values if layout == "dense" else int(6 * n_values * (1 - self.share_of_zeros))
+
+
+@dataclass(frozen=True, slots=True)
+class IngestPlan:
+    """All files together, in the order in which their profiles will be written.
+
+    Attributes
+    ----------
+    parts
+        One plan a file.
+    obs, var
+        Row and gene table of the store, in source order.
+    gene_columns
+        For each file the columns of its matrix that are `var`; None where it is all of them in order.
+    layout
+        "csr" where every file is sparse.
+    findings
+        What concerns all files together.
+    """
+
+    parts: tuple[SourcePlan, ...]
+    obs: pl.DataFrame
+    var: pl.DataFrame
+    gene_columns: tuple[npt.NDArray[np.int64] | None, ...]
+    layout: Literal["csr", "dense"]
+    findings: Findings
+
+    def profiles(self, watches: Sequence[ValueWatch]) -> Iterator[ProfileBatch]:
+        """Yield the profiles of all files in the order of `obs`, missing and infinite values watched."""
+        for part, columns, watch in zip(self.parts, self.gene_columns, watches, strict=True):
+            kept = np.zeros(part.source.schema().n_rows, bool)
+            kept[part.obs[SOURCE_ROW].to_numpy()] = True
+            first = 0
+            for batch in watch.watch(part.source.batches()):
+                rows = kept[first : first + batch.shape[0]]
+                first += batch.shape[0]
+                if rows.any():
+                    yield self._selected(batch, rows, columns)
+
+    def _selected(
+        self, batch: ProfileBatch, rows: npt.NDArray[np.bool_], columns: npt.NDArray[np.int64] | None
+    ) -> ProfileBatch:
+        if self.layout == "dense":
+            batch = as_dense(batch)
+        if not rows.all():
+            batch = batch[rows]
+        if columns is not None:
+            batch = batch[:, columns]
+            if sparse.issparse(batch):
+                batch.sort_indices()  # type: ignore[union-attr]
+        return batch.astype(np.float32, copy=False) if batch.dtype.kind == "f" else batch
+
+
+def plan_ingest(
+    sources: Sequence[Path], mapping: IngestMapping, obs_table: Path | None, key: str | None
+) -> IngestPlan:
+    """Read all tables and a sample of the values, and settle what will be written.
+
+    Raises
+    ------
+    FormatError, SchemaError, UnitError
+        A file cannot be read, or something that is needed cannot be told.
+    """
+    parts = [_plan_source(path, mapping, obs_table, key) for path in sources]
+    findings = Findings()
+    var, columns = _joined_genes(parts, mapping, findings)
+    _agree(parts)
+    obs = pl.concat([part.obs for part in parts], how="diagonal_relaxed")
+    sparse_everywhere = all(part.source.schema().layout == "csr" for part in parts)
+    return IngestPlan(
+        parts=tuple(parts),
+        obs=_distinct_names(obs, findings),
+        var=var,
+        gene_columns=columns,
+        layout="csr" if sparse_everywhere else "dense",
+        findings=findings,
+    )
+
+
+def _plan_source(path: Path, mapping: IngestMapping, obs_table: Path | None, key: str | None) -> SourcePlan:
+    source = open_source(path)
+    raw, told = source.obs(), ""
+    if obs_table is not None and key is not None:
+        raw, told = join_side_table(raw, obs_table, key)
+    obs, findings = harmonise(raw, path, mapping)
+    findings.converted[:0] = [*source.schema().notes, *([told] if told else [])]
+    var = gene_table(source.var(), path, mapping.genes, findings)
+    summary = summarise(source.batches(rows=1024))
+    measure, normalisation = decide_values(summary, path, mapping.measure, mapping.normalisation, findings)
+    return SourcePlan(path, source, obs, var, measure, normalisation, summary.share_of_zeros, findings)
+
+
+def _joined_genes(
+    parts: Sequence[SourcePlan], mapping: IngestMapping, findings: Findings
+) -> tuple[pl.DataFrame, tuple[npt.NDArray[np.int64] | None, ...]]:
+    if len(parts) == 1:
+        return parts[0].var, (None,)
+    paths = [part.path for part in parts]
+    var, columns = join_genes([part.var for part in parts], paths, mapping.join, findings)
+    return var, tuple(columns)
+
+
+def _agree(parts: Sequence[SourcePlan]) -> None:
+    kinds = {(part.measure, part.normalisation) for part in parts}
+    if len(kinds) > 1:
+        told = listed(f"{part.path.name}: {part.measure}, {part.normalisation}" for part in parts)
+        raise SchemaError(
+            f"The files hold different things ({told}) and cannot share a store. Ingest them apart, or say "
+            "`measure:` and `normalisation:` in the mapping file if a guess is wrong."
+        )
+
+
+def _distinct_names(obs: pl.DataFrame, findings: Findings) -> pl.DataFrame:
+    repeated = obs["sig_id"].is_duplicated()
+    if not repeated.any():
+        return obs
+    findings.converted.append(
+        f"{int(repeated.sum()):,} row ids stand in several files: the file's name was added"
+    )
+    named = pl.format("{}@{}", "sig_id", "source_file")
+    return obs.with_columns(sig_id=pl.when(pl.col("sig_id").is_duplicated()).then(named).otherwise("sig_id"))

@@ -1,0 +1,135 @@
+"""Ingest: raw files, a side table and a mapping become a store, and a report says how."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pertcast_data.errors import ConfigError
+from pertcast_data.ingest.mapping import IngestMapping, load_mapping
+from pertcast_data.ingest.plan import IngestPlan, plan_ingest
+from pertcast_data.ingest.report import (
+    IngestReport,
+    control_warnings,
+    count_conditions,
+    source_report,
+)
+from pertcast_data.ingest.values import ValueWatch
+from pertcast_data.progress import ProgressCallback, no_progress
+from pertcast_data.store import create_store
+from pertcast_data.vocabulary import CONTROL_TYPES
+
+MEMORY_BUDGET_BYTES = 1 << 30
+_BASE_MEMORY_BYTES = 400 << 20
+
+log = logging.getLogger(__name__)
+
+
+def ingest(
+    sources: Sequence[Path | str],
+    out: Path | str,
+    mapping: IngestMapping | Path | str | None = None,
+    obs_table: Path | str | None = None,
+    key: str | None = None,
+    *,
+    seed: int = 0,
+    dry_run: bool = False,
+    progress: ProgressCallback = no_progress,
+) -> IngestReport:
+    """Turn files of profiles into one store.
+
+    Parameters
+    ----------
+    sources
+        h5ad, gctx or gct files; several are joined on the genes that all of them have.
+    out
+        The store to create; must not exist.
+    mapping
+        What the files' columns mean (or a YAML file that says it); what is left open is guessed and reported.
+    obs_table, key
+        A csv, tsv or Parquet table of the rows, and its column that holds the matrix's row ids.
+    seed
+        Of the shuffle of rows within a condition.
+    dry_run
+        Read and check everything that can be checked quickly, write nothing.
+    progress
+        Told rows written.
+
+    Returns
+    -------
+    IngestReport
+        Every column's origin, every conversion, what was dropped, and warnings.
+
+    Raises
+    ------
+    ConfigError, FormatError, SchemaError, UnitError
+        See each message; nothing is left behind.
+    """
+    started = time.monotonic()
+    paths, out = [Path(source) for source in sources], Path(out)
+    if not paths:
+        raise ConfigError("No file to ingest. Name at least one.")
+    if (obs_table is None) != (key is None):
+        raise ConfigError("--obs-table and --key belong together: name the table and its column of row ids.")
+    if out.exists() and not dry_run:
+        raise ConfigError(f"{out}: exists already. Choose another --out, or remove it first.")
+    if not isinstance(mapping, IngestMapping):
+        mapping = IngestMapping() if mapping is None else load_mapping(Path(mapping))
+    plan = plan_ingest(paths, mapping, None if obs_table is None else Path(obs_table), key)
+    if not dry_run:
+        _write(plan, out, seed, progress)
+    report = _report(plan, None if dry_run else out, time.monotonic() - started)
+    log.info("ingested", extra={"rows": report.n_rows, "genes": report.n_genes, "store": str(out)})
+    return report
+
+
+def _write(plan: IngestPlan, out: Path, seed: int, progress: ProgressCallback) -> None:
+    watches = [ValueWatch(part.path) for part in plan.parts]
+    create_store(
+        out,
+        obs=plan.obs,
+        var=plan.var,
+        batches=plan.profiles(watches),
+        measure=plan.parts[0].measure,
+        normalisation=plan.parts[0].normalisation,
+        layout=plan.layout,
+        seed=seed,
+        sources=tuple(part.path.name for part in plan.parts),
+        progress=progress,
+        memory_budget_bytes=MEMORY_BUDGET_BYTES,
+    )
+    for part, watch in zip(plan.parts, watches, strict=True):
+        if watch.n_missing:
+            part.findings.warnings.append(
+                f"{watch.n_missing:,} values are missing (NaN) in {watch.rows_with_missing:,} profiles: "
+                "models cannot train on them"
+            )
+
+
+def _report(plan: IngestPlan, out: Path | None, seconds: float) -> IngestReport:
+    reports = []
+    for part in plan.parts:
+        schema = part.source.schema()
+        shape = (schema.n_rows, schema.n_genes)
+        reports.append(source_report(str(part.path), schema.format, shape, schema.layout, part.findings))
+    measure = plan.parts[0].measure
+    size = sum(part.estimated_bytes(plan.layout, plan.var.height) for part in plan.parts)
+    return IngestReport(
+        out=None if out is None else str(out),
+        measure=measure,
+        normalisation=plan.parts[0].normalisation,
+        n_rows=plan.obs.height,
+        n_genes=plan.var.height,
+        n_conditions=count_conditions(plan.obs),
+        n_control_rows=int(plan.obs["pert_type"].is_in(CONTROL_TYPES).sum()),
+        contexts=tuple(plan.obs["cell_iname"].unique().sort().to_list()),
+        sources=tuple(reports),
+        converted=tuple(plan.findings.converted),
+        dropped=tuple(plan.findings.dropped),
+        warnings=(*plan.findings.warnings, *control_warnings(plan.obs, measure)),
+        estimated_bytes=size,
+        estimated_memory_bytes=_BASE_MEMORY_BYTES + min(size, MEMORY_BUDGET_BYTES),
+        seconds=round(seconds, 3),
+    )

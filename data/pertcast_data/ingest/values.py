@@ -1,0 +1,161 @@
+"""What the numbers are: counts, log1p, log2 intensities or responses, told from the values themselves.
+
+A declared normalisation is checked; where nothing fits, it is an error with the line to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pertcast_data.errors import SchemaError
+from pertcast_data.ingest.findings import Findings
+from pertcast_data.readers.source import ProfileBatch, as_dense, stored_values
+from pertcast_data.vocabulary import Measure, Normalisation
+
+_SAMPLE_ROWS: Final = 4096
+_LOG_CEILING: Final = 25.0
+_INTENSITY_MEDIAN: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSummary:
+    """Facts of a sample of profiles.
+
+    Attributes
+    ----------
+    minimum, maximum
+        Of all values (0 counts where a sparse matrix leaves values out).
+    median
+        Of the values that are not zero.
+    share_of_zeros
+        0..1.
+    are_whole
+        Whether every value is a whole number.
+    """
+
+    minimum: float
+    maximum: float
+    median: float
+    share_of_zeros: float
+    are_whole: bool
+
+
+def summarise(batches: Iterable[ProfileBatch]) -> ValueSummary:
+    """Look at the first profiles (about 4,096) of a file."""
+    stored: list[npt.NDArray[np.float64]] = []
+    n_rows = n_cells = 0
+    for batch in batches:
+        part = batch[: _SAMPLE_ROWS - n_rows]
+        values = np.asarray(stored_values(part), np.float64).ravel()
+        stored.append(values[np.isfinite(values)])
+        n_rows += part.shape[0]
+        n_cells += part.shape[0] * part.shape[1]
+        if n_rows >= _SAMPLE_ROWS:
+            break
+    values = np.concatenate(stored) if stored else np.zeros(0)
+    filled = values[values != 0]
+    has_zeros = n_cells > len(filled)
+    extremes = [*filled[[filled.argmin(), filled.argmax()]].tolist()] if len(filled) else [0.0]
+    extremes += [0.0] if has_zeros else []
+    return ValueSummary(
+        minimum=min(extremes),
+        maximum=max(extremes),
+        median=float(np.median(filled)) if len(filled) else 0.0,
+        share_of_zeros=1 - len(filled) / n_cells if n_cells else 0.0,
+        are_whole=bool(np.all(filled == np.floor(filled))),
+    )
+
+
+def guess_normalisation(summary: ValueSummary) -> Normalisation | None:
+    """Return what the values look like, None where they look like nothing that is known."""
+    if summary.minimum < 0:
+        return "z_score"
+    if summary.are_whole:
+        return "counts"
+    if summary.maximum > _LOG_CEILING:
+        return None
+    is_filled = summary.share_of_zeros < 0.2
+    return "log2_intensity" if is_filled and summary.median > _INTENSITY_MEDIAN else "log1p_cpm"
+
+
+def decide_values(
+    summary: ValueSummary,
+    path: Path,
+    measure: Measure | None,
+    normalisation: Normalisation | None,
+    findings: Findings,
+) -> tuple[Measure, Normalisation]:
+    """Settle measure and normalisation: what is declared, checked, else what the values look like.
+
+    Raises
+    ------
+    SchemaError
+        The values contradict what is declared, or look like nothing that is known.
+    """
+    looks = guess_normalisation(summary)
+    if normalisation is None and measure == "expression" and summary.minimum < 0:
+        raise SchemaError(
+            f"{path}: values go down to {summary.minimum:g}, so they are no known expression levels. "
+            "Say `normalisation:` in the mapping file, or `measure: response`."
+        )
+    chosen = normalisation or looks
+    if chosen is None:
+        raise SchemaError(
+            f"{path}: values of {summary.minimum:g} to {summary.maximum:g} with fractions are neither counts "
+            "nor logarithms. Bring raw counts or log1p values, or say `normalisation:` in the mapping file."
+        )
+    _check(summary, path, chosen)
+    natural: Measure = "response" if chosen in ("z_score", "log_fold_change") else "expression"
+    findings.decide("normalisation", f"= {chosen}", "given" if normalisation else "guessed")
+    findings.decide("measure", f"= {measure or natural}", "given" if measure else "guessed")
+    return measure or natural, chosen
+
+
+def _check(summary: ValueSummary, path: Path, normalisation: Normalisation) -> None:
+    if normalisation == "counts" and (summary.minimum < 0 or not summary.are_whole):
+        raise SchemaError(
+            f"{path}: declared as counts, but values ({summary.minimum:g} to {summary.maximum:g}) are "
+            "negative or have fractions. Correct `normalisation:` in the mapping file or bring raw counts."
+        )
+    if normalisation in ("log1p_cpm", "log2_intensity") and summary.minimum < 0:
+        raise SchemaError(
+            f"{path}: declared as {normalisation}, but values go down to {summary.minimum:g}. Correct "
+            "`normalisation:` in the mapping file."
+        )
+
+
+@dataclass(slots=True)
+class ValueWatch:
+    """Counts missing values while profiles stream by, and refuses infinite ones."""
+
+    path: Path
+    n_missing: int = 0
+    rows_with_missing: int = 0
+
+    def watch(self, batches: Iterable[ProfileBatch]) -> Iterator[ProfileBatch]:
+        """Pass batches on; raises SchemaError at the first infinite value."""
+        first = 0
+        for batch in batches:
+            values = stored_values(batch)
+            if values.dtype.kind == "f" and not np.isfinite(values.sum(dtype=np.float64)):
+                self._look(batch, values, first)
+            first += batch.shape[0]
+            yield batch
+
+    def _look(self, batch: ProfileBatch, values: npt.NDArray[np.floating], first: int) -> None:
+        if np.isinf(values).any():
+            dense = as_dense(batch)
+            row, gene = (int(place[0]) for place in np.nonzero(np.isinf(dense)))
+            raise SchemaError(
+                f"{self.path}: the value of row {first + row}, gene {gene} is infinite. Correct the file."
+            )
+        missing = np.isnan(values)
+        self.n_missing += int(missing.sum())
+        dense_missing = missing if missing.ndim == 2 else np.isnan(as_dense(batch))
+        self.rows_with_missing += int(dense_missing.any(axis=1).sum())
