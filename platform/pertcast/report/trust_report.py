@@ -56,7 +56,7 @@ def _main_table(trust: TrustTable) -> Section:
         formats={name: fixed(3) for name in _LEADING},
         row_classes=_row_classes(trust),
         caption=f"Mean over held-out conditions, [{LEVEL:.0%} interval] from {trust.n_draws:,} resamplings "
-        "of the held-out perturbations. Baselines from strong to weak; greyed: negative controls and ceiling.",
+        "of the held-out perturbations. Baselines from strong to weak; greyed: controls and ceiling.",
     )
     return Section("Beside what could have produced it", html, width="half")
 
