@@ -115,7 +115,7 @@ class _Drawing:
         self._taken: set[str] = set()
 
     def new_compound(self, scaffold: int) -> tuple[tuple[int, ...], str, str]:
-        """Return (sites, SMILES, InChIKey) of a new compound on a scaffold; raises ConfigError if none is left."""
+        """Return (sites, SMILES, InChIKey) of a new compound; raises ConfigError if none is found."""
         for _ in range(_DRAWS):
             sites = tuple(int(site) for site in self._random.choice(self._branches, size=SITES_PER_SCAFFOLD))
             if (scaffold, *sites) in self._tried:

@@ -25,9 +25,9 @@ class Pharmacology:
     Attributes
     ----------
     scaffold_targets
-        (scaffolds, R) signed efficacy: two targets a scaffold.
+        (scaffolds, R) signed efficacy: two targets a scaffold (more where there are over 160 regulators).
     substituent_targets
-        (substituents, R) signed efficacy: one target a substituent; hydrogen has none.
+        (substituents, R) signed efficacy: half as many targets a substituent; hydrogen has none.
     scaffold_potency
         (scaffolds,) log10 of the half-maximal dose in uM.
     substituent_potency
@@ -95,8 +95,8 @@ def build_world(
         contexts=_contexts(n_contexts, network, stream(seed, "contexts")),
         library=build_library(n_compounds, n_unprofiled, stream(seed, "library")),
         pharmacology=_pharmacology(network.n_regulators, stream(seed, "pharmacology")),
-        dose_axis=_spread_targets(1, 3, network.n_regulators, 0.25, axes)[0],
-        time_axis=_spread_targets(1, 3, network.n_regulators, 0.2, axes)[0],
+        dose_axis=_spread_targets(1, 3 + network.n_regulators // 80, network.n_regulators, 0.25, axes)[0],
+        time_axis=_spread_targets(1, 3 + network.n_regulators // 80, network.n_regulators, 0.2, axes)[0],
         reference_dose=float(np.exp(np.mean(np.log(doses)))),
         reference_time=float(np.exp(np.mean(np.log(times)))),
     )
@@ -116,12 +116,13 @@ def _spread_targets(
 
 
 def _pharmacology(n_regulators: int, random: np.random.Generator) -> Pharmacology:
-    substituent_targets = _spread_targets(len(SUBSTITUENTS), 1, n_regulators, 0.6, random)
+    each = 1 + n_regulators // 160
+    substituent_targets = _spread_targets(len(SUBSTITUENTS), each, n_regulators, 0.6, random)
     substituent_targets[0] = 0.0
     substituent_potency = random.normal(0.0, 0.25, size=len(SUBSTITUENTS))
     substituent_potency[0] = 0.0
     return Pharmacology(
-        scaffold_targets=_spread_targets(len(SCAFFOLDS), 2, n_regulators, 1.0, random),
+        scaffold_targets=_spread_targets(len(SCAFFOLDS), 2 * each, n_regulators, 1.0, random),
         substituent_targets=substituent_targets,
         scaffold_potency=random.normal(0.0, 0.4, size=len(SCAFFOLDS)),
         substituent_potency=substituent_potency,
