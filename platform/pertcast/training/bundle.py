@@ -26,6 +26,7 @@ from torch import Tensor
 from pertcast import __version__
 from pertcast.models.batch import ConditionBatch, ModelSpace
 from pertcast.models.contract import ModelEntry, ResponseModel
+from pertcast.models.registry import MODELS
 from pertcast.training.files import new_folder, sha256_of, write_json
 
 FORMAT: Final = "pertcast-bundle"
@@ -260,7 +261,7 @@ def load_bundle_files(path: Path | str) -> BundleFiles:
 def build_model(
     files: BundleFiles,
     device: torch.device | str = "cpu",
-    models: Mapping[str, ModelEntry] | None = None,
+    models: Mapping[str, ModelEntry] = MODELS,
 ) -> ResponseModel:
     """Build a bundle's model, load its weights strictly and set it to evaluation.
 
@@ -271,17 +272,13 @@ def build_model(
     device
         Where the model shall live.
     models
-        Registry to find the model in; None: Pertcast's own.
+        Registry to find the model in.
 
     Raises
     ------
     CorruptBundle
         When the model is not in the registry, or weights and configuration do not fit each other.
     """
-    if models is None:
-        from pertcast.models.registry import MODELS
-
-        models = MODELS
     entry = models.get(files.model_name)
     if entry is None:
         raise CorruptBundle(f"{files.path} needs the model {files.model_name!r}, which is not registered.")

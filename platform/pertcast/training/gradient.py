@@ -47,9 +47,13 @@ def train_stage(
         trainer.engine.close()
 
 
-def _seed_step(seed: int, global_step: int, of_rank: int) -> None:
+def seed_step(seed: int, global_step: int, of_rank: int, device: torch.device) -> None:
     """Make torch's random state (dropout) a function of seed, step and rank, so it need not be saved."""
-    torch.manual_seed(((seed * 1_000_003 + global_step) * 65_537 + of_rank) % 2**63)
+    mixed = ((seed * 1_000_003 + global_step) * 65_537 + of_rank) % 2**63
+    # torch.manual_seed would queue a call (with a traceback) for every kind of accelerator at each step.
+    torch.default_generator.manual_seed(mixed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(mixed)
 
 
 class _StageTrainer:
@@ -121,7 +125,7 @@ class _StageTrainer:
         began = time.perf_counter()
         micro_batches: list[Batch] = [next(batches) for _ in range(self.run.config.accumulate)]
         fetched = time.perf_counter()
-        _seed_step(self.run.config.seed, self.run.global_step, rank())
+        seed_step(self.run.config.seed, self.run.global_step, rank(), self.run.device)
         noise = KeyedNoise(self.run.config.seed, self.run.global_step)
         losses = self.engine.step(micro_batches, noise)
         self.run.global_step += 1

@@ -41,9 +41,9 @@ class NonFiniteLoss(PertcastError):
         shown = ", ".join(str(row) for row in self.sample_ids[:_IDS_IN_MESSAGE])
         more = ", ..." if len(self.sample_ids) > _IDS_IN_MESSAGE else ""
         super().__init__(
-            f"Stage {stage!r}, epoch {epoch}, step {global_step}: {term} is {value}. The batch of rank {rank()} held "
-            f"{len(self.sample_ids)} rows of the store: {shown}{more}. Look for extreme values in them "
-            "(`pertcast data validate`), or lower the learning rate, train.grad_clip or use precision fp32. "
+            f"Stage {stage!r}, epoch {epoch}, step {global_step}: {term} is {value}. The batch of rank "
+            f"{rank()} held rows {shown}{more} of the store ({len(self.sample_ids)} in all). Look for extreme "
+            "values in them, lower the learning rate or train.grad_clip, or use train.precision=fp32. "
             "The last checkpoint is from before this step."
         )
 
@@ -114,7 +114,8 @@ class StepWindow:
             On every rank, naming the first step whose losses are not finite on any of them.
         """
         began = time.perf_counter()
-        terms = sorted(self._losses[0])
+        # What is minimised is named first when it is bad, the gradient, which only follows, last.
+        terms = sorted(self._losses[0], key=lambda term: (term == "grad_norm", term != "loss", term))
         table = torch.stack([torch.stack([step[t].double() for t in terms]) for step in self._losses])
         facts = table.new_tensor([self._rows, self._seconds, self._wait, stop_is_wanted])
         both = torch.cat((table.flatten(), facts))
