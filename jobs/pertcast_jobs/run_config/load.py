@@ -85,9 +85,7 @@ def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
     key, equals, value = text.partition("=")
     parts = tuple(part.strip() for part in key.split("."))
     if not equals or not all(parts):
-        raise ConfigError(
-            f"Override {text!r} is not of the form a.b=value, such as train.batch_size=128."
-        )
+        raise ConfigError(f"Override {text!r} is not of the form a.b=value, such as train.batch_size=128.")
     return parts, _parse_yaml(value, f"override {text!r}")
 
 

@@ -7,7 +7,7 @@ only `cluster` and `train.engine` change.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pertcast.encoding import EncoderSpec
 from pertcast.models.registry import get_model
@@ -148,7 +148,7 @@ class RunConfig(_Section):
         self.train.micro_batch_size(self.cluster.num_workers)
         return self
 
-    def with_absolute_paths(self) -> RunConfig:
+    def with_absolute_paths(self) -> Self:
         """Return the same configuration with absolute paths, as workers run in other folders."""
         store, split = self.data.require()
         data = self.data.model_copy(update={"store": store, "split": split})

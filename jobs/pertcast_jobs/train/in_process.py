@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from pertcast.training.fit import fit
@@ -13,9 +14,14 @@ from pertcast_data.progress import ProgressCallback
 from pertcast_jobs.run_folder import RunFolder
 from pertcast_jobs.train.outcome import Trained
 from pertcast_jobs.train.prepare import PreparedRun, build_seeded_model, open_training_data
-from pertcast_jobs.train.worker_notes import progress_note
+from pertcast_jobs.train.worker_notes import (
+    NoteWriter,
+    epoch_offsets,
+    progress_note,
+    validation_metrics,
+)
 
-ReportCallback = Callable[[TrainReport], None]
+MetricsCallback = Callable[[Mapping[str, Any]], None]
 
 
 def choose_device(use_gpu: bool) -> torch.device:
@@ -28,7 +34,10 @@ def choose_device(use_gpu: bool) -> torch.device:
 
 
 def train_in_process(
-    prepared: PreparedRun, run: RunFolder, progress: ProgressCallback, listen: ReportCallback | None = None
+    prepared: PreparedRun,
+    run: RunFolder,
+    progress: ProgressCallback,
+    listen: MetricsCallback | None = None,
 ) -> Trained:
     """Train in this process, resuming from the run's newest checkpoint.
 
@@ -39,16 +48,19 @@ def train_in_process(
     progress
         Told of the steps done.
     listen
-        Given every report beside `progress`.
+        Given the metrics of each validation.
     """
-
-    def report(news: TrainReport) -> None:
-        progress(news.step, news.total_steps, progress_note(news))
-        if listen is not None:
-            listen(news)
-
     config = prepared.config
     model = build_seeded_model(config, prepared.encoder)
+    offsets = epoch_offsets(model.stages(), config.train.epochs)
+    notes = NoteWriter(run.workers_path, 0)
+
+    def report(news: TrainReport) -> None:
+        notes(news)
+        progress(news.step, news.total_steps, progress_note(news))
+        if listen is not None and news.kind == "validation":
+            listen(validation_metrics(news, offsets))
+
     result = fit(
         model,
         open_training_data(config, prepared.encoder),

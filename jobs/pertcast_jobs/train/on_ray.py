@@ -29,7 +29,7 @@ from pertcast_jobs.run_folder import RunFolder
 from pertcast_jobs.train.in_process import cpu_weights
 from pertcast_jobs.train.outcome import Trained
 from pertcast_jobs.train.prepare import PreparedRun, build_seeded_model, open_training_data
-from pertcast_jobs.train.worker_notes import NoteWriter, followed
+from pertcast_jobs.train.worker_notes import NoteWriter, epoch_offsets, followed, validation_metrics
 
 log = logging.getLogger(__name__)
 
@@ -71,13 +71,15 @@ def train_worker(payload: Mapping[str, Any]) -> Trained | None:
     torch.set_num_threads(config.cluster.threads_per_worker)
     notes = NoteWriter(run.workers_path, rank)
 
+    encoder = ConditionEncoder.from_state(*ray.get(payload["encoder"]))
+    model = build_seeded_model(config, encoder)
+    offsets = epoch_offsets(model.stages(), config.train.epochs)
+
     def report(news: TrainReport) -> None:
         notes(news)
         if payload["tells_validation"] and news.kind == "validation":
-            ray.train.report(validation_metrics(news))
+            ray.train.report(validation_metrics(news, offsets))
 
-    encoder = ConditionEncoder.from_state(*ray.get(payload["encoder"]))
-    model = build_seeded_model(config, encoder)
     result = fit(
         model,
         open_training_data(config, encoder, rank, world_size),
@@ -88,12 +90,6 @@ def train_worker(payload: Mapping[str, Any]) -> Trained | None:
         store=RayCheckpoints(),
     )
     return Trained(weights=cpu_weights(model), result=result) if rank == 0 else None
-
-
-def validation_metrics(report: TrainReport) -> dict[str, Any]:
-    """Return a validation's losses as flat metrics with the epoch, for Tune."""
-    losses = {f"validation_{name}": value for name, value in (report.validation or {}).items()}
-    return {"stage": report.stage, "epoch": report.epoch + 1, "step": report.step, **losses}
 
 
 def worker_environment(cluster: ClusterConfig) -> dict[str, str]:

@@ -99,8 +99,8 @@ class PreparedRun:
         )
 
 
-def prepare(config: RunConfig) -> PreparedRun:
-    """Open the data, check the split and fit the encoder.
+def open_checked(config: RunConfig) -> tuple[ExpressionStore, Split]:
+    """Open store and split, and check the fold.
 
     Raises
     ------
@@ -108,14 +108,26 @@ def prepare(config: RunConfig) -> PreparedRun:
         Data missing, or a fold that the split does not have.
     LeakageError
         The split was made for another store, or its parts overlap.
+    """
+    store_path, split_path = config.data.require()
+    store, split = ExpressionStore.open(store_path), Split.load(split_path)
+    split.check(store, config.data.fold)
+    return store, split
+
+
+def prepare(config: RunConfig) -> PreparedRun:
+    """Open the data, check the split and fit the encoder.
+
+    Raises
+    ------
+    ConfigError, LeakageError
+        As `open_checked`.
     ControlsMissing
         Treated rows without controls in a store of expression.
     """
     config = config.with_absolute_paths()
-    store_path, split_path = config.data.require()
-    store, split = ExpressionStore.open(store_path), Split.load(split_path)
+    store, split = open_checked(config)
     fold = config.data.fold
-    split.check(store, fold)
     rows = {part: split.rows(store, fold, part) for part in ("train", "validation", "test")}
     reader = store.reader("disk")
     pairing = pair_controls(store) if store.measure == "expression" else None

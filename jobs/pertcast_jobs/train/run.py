@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from pertcast.training.bundle import save_bundle
 from pertcast_data.errors import ConfigError
 from pertcast_data.progress import ProgressCallback, no_progress
 
+from pertcast_jobs.ray_session import ray_session
 from pertcast_jobs.run_config import RunConfig
 from pertcast_jobs.run_folder import RunFolder, now, refuse_existing
 from pertcast_jobs.train.in_process import train_in_process
@@ -29,8 +30,27 @@ _MAY_DIFFER_ON_RESUME = (
 """The rest decides the numbers. Store and split may move: their hashes are compared."""
 
 
+Launch = Callable[[PreparedRun, RunFolder, ProgressCallback], Trained]
+
+
+def launch_by_config(prepared: PreparedRun, run: RunFolder, progress: ProgressCallback) -> Trained:
+    """Train in this process or on Ray, as the configuration says."""
+    if prepared.config.cluster.launcher == "in_process":
+        return train_in_process(prepared, run, progress)
+    # Ray takes seconds to import, and reads its environment as it is imported.
+    with ray_session(dashboard=False):
+        from pertcast_jobs.train.on_ray import train_on_ray
+
+        return train_on_ray(prepared, run, progress)
+
+
 def run_training(
-    config: RunConfig, out: Path, *, resume: bool = False, progress: ProgressCallback = no_progress
+    config: RunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: ProgressCallback = no_progress,
+    launch: Launch = launch_by_config,
 ) -> TrainingOutcome:
     """Train and leave a run folder with a bundle.
 
@@ -44,6 +64,8 @@ def run_training(
         Continue the run at `out` where it stopped; where there is none, begin it.
     progress
         Told of the steps done.
+    launch
+        Starts the training; Tune brings its own.
 
     Raises
     ------
@@ -61,19 +83,7 @@ def run_training(
         return _outcome(run)
     if run is None:
         run = RunFolder.create(out, prepared.config, prepared.manifest())
-    return _finish(prepared, run, _launch(prepared, run, progress))
-
-
-def _launch(prepared: PreparedRun, run: RunFolder, progress: ProgressCallback) -> Trained:
-    if prepared.config.cluster.launcher == "in_process":
-        return train_in_process(prepared, run, progress)
-    # Ray takes seconds to import, and reads its environment as it is imported.
-    from pertcast_jobs.ray_session import ray_session
-
-    with ray_session(dashboard=False):
-        from pertcast_jobs.train.on_ray import train_on_ray
-
-        return train_on_ray(prepared, run, progress)
+    return _finish(prepared, run, launch(prepared, run, progress))
 
 
 def _continue(prepared: PreparedRun, out: Path) -> RunFolder | None:

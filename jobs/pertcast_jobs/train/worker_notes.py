@@ -1,4 +1,4 @@
-"""Small files by which the workers of a Ray run tell who they are and how far they are.
+"""Small files by which the workers of a run tell who they are and how far they are.
 
 A file in the run's folder needs no extra process, survives a dead worker, and is where people look.
 """
@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from pertcast.models.contract import GradientStage, Stage
 from pertcast.training.reports import TrainReport
 from pertcast_data.progress import ProgressCallback
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -71,6 +73,31 @@ def progress_note(report: TrainReport) -> str:
     if report.validation and "loss" in report.validation:
         words.append(f"validation {report.validation['loss']:.4g}")
     return ", ".join(words)
+
+
+def epoch_offsets(stages: Iterable[Stage], epochs: int | None) -> dict[str, int]:
+    """Return how many epochs the stages before each gradient stage take at most.
+
+    Parameters
+    ----------
+    stages
+        The model's stages in order.
+    epochs
+        Epochs of every stage, or None for what each asks for.
+    """
+    offsets, total = {}, 0
+    for stage in stages:
+        if isinstance(stage, GradientStage):
+            offsets[stage.name] = total
+            total += epochs or stage.epochs
+    return offsets
+
+
+def validation_metrics(report: TrainReport, offsets: Mapping[str, int]) -> dict[str, Any]:
+    """Return a validation as flat metrics, with the epoch counted over all stages."""
+    losses = {f"validation_{name}": value for name, value in (report.validation or {}).items()}
+    epoch = offsets[report.stage] + report.epoch + 1
+    return {"stage": report.stage, "epoch": epoch, "global_step": report.global_step, **losses}
 
 
 class NoteWriter:

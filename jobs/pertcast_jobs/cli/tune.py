@@ -1,0 +1,74 @@
+"""`pertcast tune`: a sweep over a configuration's space, its table and its best bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+import typer
+
+from pertcast_jobs.progress import progress_bar
+from pertcast_jobs.run_config import SweepConfig, load_sweep
+from pertcast_jobs.train import plan_training
+from pertcast_jobs.tune import SweepOutcome, run_sweep
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+def _plan(sweep: SweepConfig) -> dict[str, Any]:
+    """Return what the sweep would do, with the plan of a run of the given configuration."""
+    space = {key: entry.model_dump(exclude_none=True) for key, entry in sweep.space.items()}
+    return {"trials": sweep.search.trials, "space": space, "run": plan_training(sweep)}
+
+
+def _outcome_lines(outcome: SweepOutcome) -> str:
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=200, tbl_hide_dataframe_shape=True):
+        table = str(outcome.table())
+    failed = [f"failed {trial.trial}: {trial.error}" for trial in outcome.trials if trial.error]
+    return "\n".join(
+        [
+            table,
+            *failed,
+            f"best     {outcome.best} ({outcome.metric}, {outcome.mode})",
+            f"bundle   {outcome.bundle}",
+            f"next: pertcast evaluate {outcome.path / 'trials' / outcome.best}",
+        ]
+    )
+
+
+@app.command()
+def tune(
+    config: Annotated[
+        str, typer.Argument(help="A YAML file with a `space:`, or a shipped name such as response_mlp_sweep.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Overrides a.b=c, such as data.store=STORE data.split=split.json.", metavar="[A.B=C]..."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the sweep; must not exist, unless with --resume.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many trials; else search.trials.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the sweep at --out.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print counts; train nothing.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Try configurations of a model and keep the best by its loss on the validation conditions.
+
+    Example: pertcast tune response_mlp_sweep data.store=STORE data.split=split.json --out sweeps/first
+    """
+    chosen = [] if trials is None else [f"search.trials={trials}"]
+    sweep = load_sweep(config, [*(overrides or []), *chosen])
+    if dry_run:
+        plan = _plan(sweep)
+        print(json.dumps(plan, indent=1))
+        return
+    if out is None:
+        raise typer.BadParameter("name the folder of the sweep: --out DIR", param_hint="--out")
+    with progress_bar(f"tune {sweep.model.name}", "steps") as progress:
+        outcome = run_sweep(sweep, out, resume=resume, progress=progress)
+    print(json.dumps(outcome.to_json(), indent=1) if json_ else _outcome_lines(outcome))
