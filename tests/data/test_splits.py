@@ -238,9 +238,9 @@ def test_all_has_one_fold_without_a_test() -> None:
 
 def test_too_few_groups_are_refused_with_their_number() -> None:
     store = store_of(compounds(8))
-    with pytest.raises(ConfigError, match=r"cell lines.*2 groups.*too few for 4 folds"):
+    with pytest.raises(ConfigError, match=r"cell lines.*in the store: 2; 4 folds"):
         make_split(store, "unseen_context", 4)
-    with pytest.raises(ConfigError, match="0 groups"):
+    with pytest.raises(ConfigError, match="in the store: 0"):
         make_split(store, "unseen_pair", 2)
     with pytest.raises(ConfigError, match="at least 2 folds"):
         make_split(store, "random", 1)

@@ -92,9 +92,9 @@ def _require_enough(rule: SplitKind, n_groups: int, n_folds: int, n_left: int) -
     largest_test = -(-n_groups // n_folds) if rule.holds_out_test else 0
     if n_groups < n_folds or n_groups - largest_test < n_left:
         raise ConfigError(
-            f"A {rule.name} split holds out {rule.summary}; the store has {n_groups} groups of them, too few "
-            f"for {n_folds} folds: a fold tests up to {largest_test} and must leave {n_left} to train and "
-            "validate on. Use another number of folds or another kind."
+            f"A {rule.name} split holds out {rule.summary}. Groups of that kind in the store: {n_groups}; "
+            f"{n_folds} folds would test up to {largest_test} at a time and must leave {n_left} for training "
+            "and validation. Use another number of folds or another kind."
         )
 
 
