@@ -42,9 +42,9 @@ class NonFiniteLoss(PertcastError):
         more = ", ..." if len(self.sample_ids) > _IDS_IN_MESSAGE else ""
         super().__init__(
             f"Stage {stage!r}, epoch {epoch}, step {global_step}: {term} is {value}. The batch of rank "
-            f"{rank()} held rows {shown}{more} of the store ({len(self.sample_ids)} in all). Look for extreme "
-            "values in them, lower the learning rate or train.grad_clip, or use train.precision=fp32. "
-            "The last checkpoint is from before this step."
+            f"{rank()} held rows {shown}{more} of the store ({len(self.sample_ids)} in all). Look for "
+            "extreme values in them, lower the learning rate or train.grad_clip, or use "
+            "train.precision=fp32. The last checkpoint is from before this step."
         )
 
 
