@@ -66,7 +66,7 @@ class Atlas:
 
 
 def simulate_atlas(config: AtlasConfig, progress: ProgressCallback = no_progress) -> Atlas:
-    """Simulate an atlas; about 5 seconds on one core at the default size.
+    """Simulate an atlas; about a second on one core at the default size.
 
     Raises
     ------
