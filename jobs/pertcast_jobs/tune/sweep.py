@@ -98,7 +98,7 @@ def _tuner(sweep: SweepConfig, out: Path, num_cpus: float) -> tune.Tuner:
     from pertcast_jobs.tune.space import scheduler, search_algorithm, search_space, trial_folder_name
     from pertcast_jobs.tune.trial import run_trial
 
-    resources = _trial_resources(sweep, num_cpus)
+    resources = trial_resources(sweep, num_cpus)
     trainable = tune.with_resources(
         tune.with_parameters(
             run_trial,
@@ -121,7 +121,7 @@ def _tuner(sweep: SweepConfig, out: Path, num_cpus: float) -> tune.Tuner:
             num_samples=search.trials,
             search_alg=search_algorithm(search),
             scheduler=scheduler(search),
-            max_concurrent_trials=_concurrent_trials(sweep, num_cpus),
+            max_concurrent_trials=concurrent_trials(sweep, num_cpus),
             trial_dirname_creator=trial_folder_name,
         ),
         run_config=tune.RunConfig(
@@ -133,7 +133,7 @@ def _tuner(sweep: SweepConfig, out: Path, num_cpus: float) -> tune.Tuner:
     )
 
 
-def _trial_resources(sweep: SweepConfig, num_cpus: float) -> dict[str, float]:
+def trial_resources(sweep: SweepConfig, num_cpus: float) -> dict[str, float]:
     """Return what Tune sets aside for a trial itself; raises ConfigError where one does not fit."""
     cluster = sweep.cluster
     if cluster.launcher == "ray":
@@ -154,7 +154,7 @@ def _cpus_of_trial(sweep: SweepConfig) -> float:
     return own + cluster.num_workers * cluster.cpus_per_worker
 
 
-def _concurrent_trials(sweep: SweepConfig, num_cpus: float) -> int:
+def concurrent_trials(sweep: SweepConfig, num_cpus: float) -> int:
     """Return how many trials run at a time: a trial whose workers find no CPU would time out."""
     fitting = max(1, int(num_cpus / _cpus_of_trial(sweep)))
     return min(fitting, sweep.search.max_concurrent or fitting)

@@ -1,0 +1,140 @@
+"""Really killing what trains: the result is that of an undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from pertcast.training.bundle import load_bundle_files
+from pertcast_data.ingest import ingest
+from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
+from pertcast_data.splits import make_split
+from pertcast_data.store import ExpressionStore
+from pertcast_jobs.run_folder import RunFolder
+from pertcast_jobs.train.worker_notes import read_note
+
+pytestmark = pytest.mark.acceptance
+
+ATLAS = AtlasConfig(
+    n_genes=80,
+    n_contexts=2,
+    n_compounds=24,
+    n_unprofiled=4,
+    doses=(1.0, 10.0),
+    times=(24.0,),
+    n_plates=5,
+    n_knockouts=8,
+    n_pairs=0,
+    n_cells=200,
+)
+ON_RAY = ["cluster.launcher=ray", "cluster.num_workers=2", "cluster.cpus_per_worker=0.9"]
+ZERO_2 = ["train.engine.name=deepspeed", "train.engine.zero_stage=2"]
+SIZE = ["model.config.width=64", "train.batch_size=32", "train.epochs=40", "train.patience=null"]
+CHECKPOINTS = ["train.checkpoint_every_steps=25", "train.log_every_steps=5"]
+
+
+@pytest.fixture(scope="module")
+def screen(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("screen")
+    files = write_atlas(simulate_atlas(ATLAS), folder / "atlas")
+    ingest([files.wells], folder / "store")
+    make_split(ExpressionStore.open(folder / "store"), "unseen_compound").save(folder / "split.json")
+    return [f"data.store={folder / 'store'}", f"data.split={folder / 'split.json'}"]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+class Killer(threading.Thread):
+    """Kills the process of a rank once it has taken some steps and a checkpoint is registered."""
+
+    def __init__(self, run: RunFolder, rank: int, after_step: int) -> None:
+        super().__init__(daemon=True)
+        self.run_folder, self.rank, self.after_step = run, rank, after_step
+        self.killed_at: int | None = None
+
+    def _is_due(self) -> bool:
+        note = read_note(self.run_folder.workers_path, self.rank)
+        registered = self.run_folder.checkpoints_path / "checkpoint_manager_snapshot.json"
+        return note is not None and note.step >= self.after_step and registered.exists()
+
+    def run(self) -> None:
+        if wait_for(self._is_due, 120):
+            note = read_note(self.run_folder.workers_path, self.rank)
+            assert note is not None
+            os.kill(note.pid, signal.SIGKILL)
+            self.killed_at = note.step
+
+
+def pertcast(*words: str) -> list[str]:
+    program = "import sys; from pertcast_jobs.cli import run; sys.exit(run(sys.argv[1:]))"
+    return [sys.executable, "-c", program, *words]
+
+
+def test_a_killed_worker_is_replaced_and_the_weights_are_those_of_an_undisturbed_run(
+    screen: list[str], tmp_path: Path
+) -> None:
+    words = ["train", "response_mlp", *screen, *ON_RAY, *ZERO_2, *SIZE, *CHECKPOINTS, "--out"]
+    undisturbed, killed = RunFolder(tmp_path / "undisturbed"), RunFolder(tmp_path / "killed")
+    subprocess.run(pertcast(*words, str(undisturbed.path)), check=True, timeout=300)
+    killer = Killer(killed, rank=1, after_step=60)
+    killer.start()
+    subprocess.run(pertcast(*words, str(killed.path)), check=True, timeout=300)
+    killer.join()
+
+    result = killed.manifest().result
+    assert killer.killed_at is not None
+    assert 60 <= killer.killed_at < result["global_step"]
+    notes = [read_note(killed.workers_path, rank) for rank in (0, 1)]
+    assert [note.attempt for note in notes if note is not None] == [2, 2]
+    before, after = load_bundle_files(undisturbed.bundle_path), load_bundle_files(killed.bundle_path)
+    assert before.weights.keys() == after.weights.keys()
+    assert all(torch.equal(before.weights[name], after.weights[name]) for name in before.weights)
+    assert undisturbed.manifest().result["validation"] == result["validation"]
+
+
+def sweep_command(screen: list[str], out: Path) -> list[str]:
+    quick = ["model.config.depth=1", "train.batch_size=32", "train.epochs=30", "train.patience=null"]
+    return pertcast("tune", "response_mlp_sweep", *screen, *quick, *CHECKPOINTS, "--out", str(out))
+
+
+def objectives(out: Path) -> list[tuple[str, float]]:
+    """Return configuration and best loss of each trial; ids differ between sweeps."""
+    runs = [RunFolder.open(folder) for folder in (out / "trials").iterdir()]
+    assert all(run.is_done for run in runs)
+    return sorted((str(run.config().model), run.manifest().result["validation"]["loss"]) for run in runs)
+
+
+def test_a_sweep_whose_driver_is_killed_resumes_to_the_table_of_an_undisturbed_one(
+    screen: list[str], tmp_path: Path
+) -> None:
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    subprocess.run(sweep_command(screen, undisturbed), check=True, timeout=300)
+    driver = subprocess.Popen(sweep_command(screen, killed), start_new_session=True)
+
+    def two_trials_have_checkpoints() -> bool:
+        checkpoints = (killed / "trials").glob("*/checkpoints/stage-*")
+        return len({path.parent for path in checkpoints}) >= 2
+
+    try:
+        assert wait_for(two_trials_have_checkpoints, 120)
+    finally:
+        os.killpg(driver.pid, signal.SIGKILL)
+        driver.wait()
+    assert not (killed / "sweep.json").exists()
+    subprocess.run([*sweep_command(screen, killed), "--resume"], check=True, timeout=300)
+    assert objectives(killed) == objectives(undisturbed)
