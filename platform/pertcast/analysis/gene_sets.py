@@ -189,5 +189,5 @@ def _no_overlap(sets: GeneSets, genes: Sequence[str], min_size: int) -> str:
     return (
         f"None of the {len(sets)} gene sets of {sets.source or 'the collection'} has {min_size} genes among "
         f"the {len(genes)} genes of the profiles. The sets hold names like {', '.join(wanted)}; the "
-        f"profiles hold {', '.join(genes[:3])}. Use sets with the same kind of gene names, or a smaller minimum size."
+        f"profiles hold {', '.join(genes[:3])}. Use sets with the same kind of gene names."
     )

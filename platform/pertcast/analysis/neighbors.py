@@ -121,7 +121,8 @@ def _block_tails(
 def _unit(profiles: NDArray[np.float32]) -> NDArray[np.float32]:
     wide = profiles.astype(np.float32)
     length = np.sqrt(np.square(wide, dtype=np.float64).sum(axis=1, keepdims=True)).astype(np.float32)
-    unit: NDArray[np.float32] = wide / np.where(length > 0, length, np.float32(1))
+    length[length == 0] = 1
+    unit: NDArray[np.float32] = np.divide(wide, length, dtype=np.float32)
     return unit
 
 

@@ -1,0 +1,66 @@
+"""Which rows of a library a bundle can predict, asked before anything is predicted.
+
+A perturbation or cell line that the model cannot represent is refused by name, never turned into zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import polars as pl
+from pertcast.predictor import Predictor
+from pertcast_data.errors import SchemaError
+
+from pertcast_jobs.screen.library import Refusal
+
+_BLOCK_ROWS = 4096
+_SHOWN = 5
+
+
+def find_refusals(predictor: Predictor, conditions: pl.DataFrame) -> tuple[Refusal, ...]:
+    """Return the library rows that cannot be predicted, sorted by row.
+
+    Parameters
+    ----------
+    predictor
+        The loaded bundle.
+    conditions
+        From `plan.cross`: with the column `row`.
+    """
+    perturbations = conditions.unique(subset=["row", "pert_type"], keep="first", maintain_order=True)
+    refused = {item.row: item for item in _unencodable(predictor, perturbations)}
+    good = conditions.filter(~pl.col("row").is_in(list(refused)))
+    contexts = good.unique(subset=["cell_iname", "pert_time"], keep="first", maintain_order=True)
+    for cell, message, suggestions in _unknown_cells(predictor, contexts):
+        for row, name in good.filter(cell_iname=cell).select("row", "pert_id").unique("row").iter_rows():
+            refused.setdefault(row, Refusal(row, name, "cell_iname", message, suggestions))
+    return tuple(sorted(refused.values(), key=lambda item: item.row))
+
+
+def _unencodable(predictor: Predictor, table: pl.DataFrame) -> Iterable[Refusal]:
+    for start in range(0, table.height, _BLOCK_ROWS):
+        block = table.slice(start, _BLOCK_ROWS)
+        _, _, problems = predictor.encoder.encode_lenient(block)
+        for problem in problems:
+            row, name = block["row"][problem.row], block["pert_id"][problem.row]
+            yield Refusal(row, name, problem.field, problem.message, tuple(problem.suggestions))
+
+
+def _unknown_cells(predictor: Predictor, table: pl.DataFrame) -> Iterable[tuple[str, str, tuple[str, ...]]]:
+    """Predict one condition of each cell line and time; yield those without a basal profile."""
+    if table.is_empty():
+        return
+    for problem in predictor.predict(table, on_error="collect").problems:
+        yield table["cell_iname"][problem.row], problem.message, tuple(problem.suggestions)
+
+
+def raise_refused(refused: Sequence[Refusal], source: str) -> None:
+    """Raise a SchemaError that names the first refused rows and the way around them."""
+    if not refused:
+        return
+    shown = "\n".join(f"  {item}" for item in refused[:_SHOWN])
+    more = f"\n  and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+    raise SchemaError(
+        f"{len(refused)} rows of {source} cannot be predicted by this bundle:\n{shown}{more}\n"
+        "Correct or remove them, or add --skip-unknown to leave them out and list them in refused.csv."
+    )

@@ -1,0 +1,126 @@
+"""The end of a screen: tables, report and, last of all, the manifest that declares it complete."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pertcast.report.screen_report import ScreenResults, screen_report
+from pertcast.training.files import sha256_of, write_json
+from pertcast_data.store.zarr_layout import open_array
+
+from pertcast_jobs.run_folder import code_version, git_revision
+from pertcast_jobs.screen.output import REFUSED, ScreenTables, write_tables
+from pertcast_jobs.screen.plan import refusal_table
+from pertcast_jobs.screen.prepare import PreparedScreen
+from pertcast_jobs.screen.workspace import Workspace, write_atomically
+
+SCHEMA_VERSION = 1
+REPORT = "report.html"
+_PACKAGES = ("numpy", "torch", "polars", "zarr", "gseapy")
+_UNITS = {
+    "counts": "log1p difference",
+    "log1p_cpm": "log1p difference",
+    "log2_intensity": "log2 difference",
+    "z_score": "z-score",
+    "log_fold_change": "log fold change",
+}
+
+
+def finish(workspace: Workspace, prepared: PreparedScreen) -> None:
+    """Write everything that a finished screen holds; may be interrupted and called again."""
+    plan = prepared.plan
+    tables = write_tables(workspace, plan, prepared.predictor.genes, prepared.sets)
+    if plan.refused:
+        write_atomically(workspace.path / REFUSED, refusal_table(plan.refused).write_csv)
+    html = screen_report(_results(workspace, prepared, tables))
+    write_atomically(workspace.path / REPORT, lambda path: path.write_text(html, encoding="utf-8"))
+    write_json(workspace.manifest, manifest(workspace, prepared))
+    workspace.clean_up()
+
+
+def manifest(workspace: Workspace, prepared: PreparedScreen) -> dict[str, Any]:
+    """Describe a finished screen: what it was computed from and the SHA-256 of every file; no times."""
+    plan, bundle, sets = prepared.plan, prepared.predictor.bundle, prepared.sets
+    files = [
+        path for path in workspace.path.rglob("*") if path.is_file() and workspace.parts not in path.parents
+    ]
+    relative = {
+        path.relative_to(workspace.path).as_posix(): path for path in files if path != workspace.manifest
+    }
+    gene_sets = None
+    if sets is not None and prepared.gene_sets is not None:
+        gene_sets = {
+            "source": prepared.gene_sets.source,
+            "sha256": prepared.gene_sets.sha256,
+            "tested": len(sets),
+            "dropped": {
+                item.name: f"{item.reason} ({item.genes_in_space} of {item.size})" for item in sets.dropped
+            },
+        }
+    return {
+        "format": "pertcast-screen",
+        "schema_version": SCHEMA_VERSION,
+        "plan_hash": plan.hash,
+        "plan": plan.facts(),
+        "n_profiles": plan.n_profiles,
+        "n_genes": len(prepared.predictor.genes),
+        "has_sd": prepared.has_sd,
+        "bundle": {
+            "model": bundle.model_name,
+            "model_id": prepared.model_id,
+            "content_hash": bundle.content_hash,
+            "data_hash": bundle.facts.data_hash,
+            "measure": bundle.facts.measure,
+            "normalisation": bundle.facts.normalisation,
+            "licence": bundle.facts.licence,
+        },
+        "gene_sets": gene_sets,
+        "pertcast_version": code_version(),
+        "git_revision": git_revision(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "files": {
+            name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+            for name, path in sorted(relative.items())
+        },
+    }
+
+
+def _results(workspace: Workspace, prepared: PreparedScreen, tables: ScreenTables) -> ScreenResults:
+    plan, bundle = prepared.plan, prepared.predictor.bundle
+    cells = tables.sig_info["cell_iname"].n_unique()
+    title = (
+        f"Screen of {plan.n_perturbations:,} {plan.settings.kind} in {cells:,} cell line{'s' * (cells != 1)}"
+    )
+    split = f"split {bundle.facts.split_kind}" if bundle.facts.split_kind else "no split"
+    provenance = (
+        f"{bundle.model_name}, bundle {plan.bundle_hash[:12]} · data {bundle.facts.data_hash[:12]}, "
+        f"{split} · {plan.n_profiles:,} conditions x {len(prepared.predictor.genes):,} genes · "
+        f"from {plan.library_source}"
+    )
+    sig_ids = tables.sig_info["sig_id"]
+    return ScreenResults(
+        title=title,
+        provenance=provenance,
+        footer=f"Pertcast {code_version()}, plan {plan.hash[:12]}, seed {plan.settings.seed}.",
+        unit=_UNITS.get(bundle.facts.normalisation, bundle.facts.normalisation),
+        genes=prepared.predictor.genes,
+        sig_info=tables.sig_info,
+        hits=tables.hits,
+        profiles={sig_ids[row]: profile for row, profile in tables.strongest.items()},
+        sd=_spread_of(workspace, next(iter(tables.strongest))) if prepared.has_sd else None,
+        sets=prepared.sets,
+        enrichment=tables.enrichment,
+        neighbors=tables.neighbors,
+        n_refused=len(plan.refused),
+        n_repeated=prepared.n_repeated,
+        metrics=bundle.facts.metrics,
+    )
+
+
+def _spread_of(workspace: Workspace, row: int) -> NDArray[np.float32]:
+    stored = open_array(workspace.profiles, "layers/sd", mode="r")[row : row + 1]
+    return np.asarray(stored, dtype=np.float32)[0]

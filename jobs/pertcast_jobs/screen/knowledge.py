@@ -1,0 +1,107 @@
+"""What a bundle was trained on, as a screen's defaults: cell lines, doses, times, perturbations.
+
+A default screen stays where the model has seen data; whoever wants more names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from pertcast.predictor import Predictor
+
+from pertcast_jobs.screen.library import TYPES_OF_KIND, Library, ScreenKind, library_of
+
+MOST_DOSES = 6
+MOST_TIMES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BundleKnowledge:
+    """Training conditions in the field's units.
+
+    Attributes
+    ----------
+    contexts
+        Cell lines.
+    conditions
+        One row a training condition and single perturbation: pert_id, pert_type, pert_dose (uM),
+        pert_time (h); null where there is none.
+    genes
+        Names of the genes of a profile.
+    """
+
+    contexts: tuple[str, ...]
+    conditions: pl.DataFrame
+    genes: tuple[str, ...]
+
+    def types(self, kind: ScreenKind) -> tuple[str, ...]:
+        """Return the perturbation types of `kind` seen in training; all of the kind where none was."""
+        seen = set(self.conditions["pert_type"].drop_nulls())
+        return tuple(name for name in TYPES_OF_KIND[kind] if name in seen) or TYPES_OF_KIND[kind]
+
+    def doses(self, kind: ScreenKind) -> tuple[float | None, ...]:
+        """Return up to six training doses in uM, at even quantiles; (None,) where there are none."""
+        return _spread(self._values(kind, "pert_dose"), MOST_DOSES)
+
+    def times(self, kind: ScreenKind) -> tuple[float | None, ...]:
+        """Return up to three training times in h; (None,) where there are none."""
+        return _spread(self._values(kind, "pert_time"), MOST_TIMES)
+
+    def _values(self, kind: ScreenKind, column: str) -> list[float]:
+        rows = self.conditions.filter(pl.col("pert_type").is_in(TYPES_OF_KIND[kind]))
+        return rows[column].drop_nulls().to_list()
+
+    def default_library(self, kind: ScreenKind) -> Library:
+        """Return the training compounds, or every gene of the profiles and of the training data."""
+        trained = self.conditions.filter(pl.col("pert_type").is_in(TYPES_OF_KIND[kind]))
+        names = trained["pert_id"].unique()
+        if kind == "compounds":
+            frame = pl.DataFrame({"pert_id": names.sort(), "pert_type": "trt_cp"})
+            return library_of(frame, "the bundle's training compounds")
+        genes = pl.Series("pert_id", self.genes, dtype=pl.String)
+        every = pl.concat([genes, names]).unique().sort()
+        return library_of(pl.DataFrame({"pert_id": every}), "every gene the bundle knows")
+
+
+def knowledge_of(predictor: Predictor) -> BundleKnowledge:
+    """Read a bundle's training conditions back from its tensors."""
+    space, conditions = predictor.space, predictor.bundle.conditions
+    perturbation = conditions.perturbation.cpu().numpy()
+    pert_type = conditions.pert_type.cpu().numpy()
+    dose = conditions.log_dose.cpu().numpy()
+    time = np.broadcast_to(conditions.log_time.cpu().numpy()[:, None], dose.shape)
+    filled = (perturbation >= 0) & (pert_type >= 0)
+    table = pl.DataFrame(
+        {
+            "pert_id": [space.perturbations[index] for index in perturbation[filled]],
+            "pert_type": [space.pert_types[index] for index in pert_type[filled]],
+            "pert_dose": _from_log(dose[filled]),
+            "pert_time": _from_log(time[filled]),
+        },
+        schema={
+            "pert_id": pl.String,
+            "pert_type": pl.String,
+            "pert_dose": pl.Float64,
+            "pert_time": pl.Float64,
+        },
+    )
+    return BundleKnowledge(space.contexts, table, space.genes)
+
+
+def _from_log(values: np.ndarray) -> list[float | None]:
+    """Undo a float32 log10; six digits are what survives it."""
+    return [None if np.isnan(value) else float(f"{10.0 ** float(value):.6g}") for value in values]
+
+
+def _spread(values: Sequence[float], most: int) -> tuple[float | None, ...]:
+    """Return the distinct values, or `most` of them at even quantiles of how often they occur."""
+    distinct = np.unique(np.asarray(values, dtype=np.float64))
+    if len(distinct) == 0:
+        return (None,)
+    if len(distinct) <= most:
+        return tuple(float(value) for value in distinct)
+    picked = np.quantile(np.sort(values), np.linspace(0, 1, most), method="nearest")
+    return tuple(float(value) for value in np.unique(picked))
