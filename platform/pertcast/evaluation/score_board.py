@@ -6,7 +6,7 @@ Boards of several folds of one split are pooled by stacking them: each condition
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -90,6 +90,12 @@ class ScoreBoard:
     def of_role(self, *roles: Role) -> tuple[Contender, ...]:
         """Return the contenders of the given roles, in order."""
         return tuple(c for c in self.contenders if c.role in roles)
+
+    def with_wells(
+        self, well_cluster: tuple[str, ...], well_scores: Mapping[str, Mapping[str, FloatArray]]
+    ) -> ScoreBoard:
+        """Return the same board with scores of single wells."""
+        return replace(self, well_cluster=well_cluster, well_scores=well_scores)
 
     def gain(self, metric_name: str, over: str) -> FloatArray:
         """Return (N,) by how much the model is better than `over`, positive where it is.

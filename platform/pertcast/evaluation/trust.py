@@ -120,7 +120,7 @@ class TrustTable:
         return to_lines(self)
 
     def to_json(self) -> str:
-        """Return everything as JSON: keys sorted, ten digits, the same bytes for the same scores."""
+        """Return everything as JSON: keys sorted, six digits, the same bytes for the same scores."""
         return to_json(self)
 
 

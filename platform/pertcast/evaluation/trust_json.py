@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from pertcast.evaluation.trust import TrustTable
 
 SCHEMA_VERSION: Final = 1
-_DIGITS: Final = 10
+_DIGITS: Final = 6
 
 
 def _plain(value: Any) -> Any:
-    """Round floats to ten digits and turn undefined ones into null, all the way down."""
+    """Round floats to six digits and turn undefined ones into null, all the way down."""
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
     if isinstance(value, dict):

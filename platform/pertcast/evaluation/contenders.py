@@ -1,0 +1,203 @@
+"""The contenders of an evaluation: baselines fitted on the training rows, and everybody's forecasts.
+
+All baselines are solved from one pass of sums over the training rows; models are known by the
+contract only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from pertcast_data.errors import ConfigError
+from pertcast_data.progress import ProgressCallback, no_progress
+from pertcast_data.store import RowReader
+from torch import Tensor
+
+from pertcast.evaluation.held_out import FloatArray, IndexArray
+from pertcast.evaluation.score_board import Contender, score_wells
+from pertcast.evaluation.store_truth import read_blocks
+from pertcast.evaluation.units import Units
+from pertcast.models.baselines.statistics import ConditionMeansStage, ConditionStatistics
+from pertcast.models.batch import ConditionBatch, ModelSpace
+from pertcast.models.contract import ModelEntry, ResponseModel, StatisticsStage
+from pertcast.models.registry import baselines_for
+from pertcast.training.data import BatchSource
+from pertcast.training.statistics import collect_sums
+
+PREDICT_UNITS: Final = 256
+
+
+@dataclass(frozen=True)
+class FittedBaseline:
+    """A baseline, solved."""
+
+    contender: Contender
+    model: ResponseModel
+
+
+class SharedSums:
+    """Sums over the training rows by stage name, each collected in one pass when it is first asked for.
+
+    Parameters
+    ----------
+    source
+        The training rows, once each, unshuffled.
+    progress
+        Told of the rows done.
+    """
+
+    def __init__(self, source: BatchSource, progress: ProgressCallback = no_progress) -> None:
+        self._source = source
+        self._progress = progress
+        self._sums: dict[str, dict[str, Tensor]] = {}
+
+    def of(self, stage: StatisticsStage) -> dict[str, Tensor]:
+        """Return the sums of a stage; stages of one name take the same sums."""
+        if stage.name not in self._sums:
+            total, done = self._source.n_rows, 0
+
+            def on_batch(_batches: int, rows: int) -> None:
+                nonlocal done
+                done += rows
+                self._progress(done, total, "training rows, for the baselines")
+
+            self._sums[stage.name] = collect_sums(stage, self._source, torch.device("cpu"), on_batch)
+        return self._sums[stage.name]
+
+    def statistics(self, space: ModelSpace) -> ConditionStatistics:
+        """Return the sums that all baselines are solved from."""
+        return ConditionStatistics(**self.of(ConditionMeansStage(space, lambda _: None)))
+
+
+def solve(
+    entry: ModelEntry, space: ModelSpace, conditions: ConditionBatch, sums: SharedSums
+) -> ResponseModel:
+    """Build a baseline with its default configuration and solve its stages in order.
+
+    Raises
+    ------
+    ConfigError
+        A stage is trained by gradients: such a model is no baseline that evaluation can fit.
+    """
+    model = entry.build({}, space, conditions)
+    for stage in model.stages():
+        if not isinstance(stage, StatisticsStage):
+            raise ConfigError(
+                f"Baseline {entry.name!r} trains by gradients (stage {stage.name!r}); train it as a run and "
+                "evaluate that."
+            )
+        stage.finish(sums.of(stage))
+    return model.eval()
+
+
+def fit_baselines(
+    space: ModelSpace, conditions: ConditionBatch, sums: SharedSums, leave_out: str = ""
+) -> list[FittedBaseline]:
+    """Fit every baseline that applies to the training store, in registry order, except `leave_out`."""
+    return [
+        FittedBaseline(Contender(entry.name, entry.title, "baseline"), solve(entry, space, conditions, sums))
+        for entry in baselines_for(space)
+        if entry.name != leave_out
+    ]
+
+
+def without_information(conditions: ConditionBatch, seed: int = 0) -> dict[Contender, ConditionBatch]:
+    """Return the negative controls: the same conditions with perturbation features shuffled, and zeroed.
+
+    Every perturbation gets another one's features when they are shuffled; with fewer than two perturbations,
+    or without features, there is nothing to take away.
+    """
+    features = conditions.features
+    if features.shape[1] == 0 or features.shape[0] < 2:
+        return {}
+    order = np.random.default_rng(seed).permutation(features.shape[0])
+    source = np.empty_like(order)
+    source[order] = np.roll(order, 1)
+    return {
+        Contender("features_shuffled", "Features shuffled", "control"): conditions.with_features(
+            features[torch.from_numpy(source)]
+        ),
+        Contender("features_zeroed", "Features zeroed", "control"): conditions.with_features(
+            torch.zeros_like(features)
+        ),
+    }
+
+
+@dataclass(frozen=True)
+class HeldOutInputs:
+    """What every contender is given for the held-out units.
+
+    Attributes
+    ----------
+    units
+        The held-out rows as units.
+    conditions
+        The U units, encoded.
+    control_means
+        (n_groups, G) or None for measure "response".
+    wells
+        (W,) positions in `units.rows` of the profiles that are scored one by one; empty for none.
+    reader
+        Reads them.
+    """
+
+    units: Units
+    conditions: ConditionBatch
+    control_means: FloatArray | None
+    wells: IndexArray
+    reader: RowReader
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """(N, G) float32 mean responses by condition, and metric -> (W,) scores of single wells."""
+
+    mean: FloatArray
+    well_scores: dict[str, FloatArray]
+
+
+@torch.no_grad()
+def _predict_blocks(
+    model: ResponseModel, conditions: ConditionBatch, inputs: HeldOutInputs
+) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
+    """Yield (units, their controls (B, G), their predicted responses (B, G))."""
+    n_genes = model.space.n_genes
+    for units in read_blocks(inputs.units.n_units, PREDICT_UNITS):
+        controls = inputs.units.controls(inputs.control_means, units, n_genes)
+        index = torch.arange(units.start, units.stop)
+        basal = torch.from_numpy(np.ascontiguousarray(controls, dtype=np.float32))
+        yield units, controls, model.predict(conditions.take(index), basal).mean.numpy()
+
+
+def forecast(model: ResponseModel, conditions: ConditionBatch, inputs: HeldOutInputs) -> Forecast:
+    """Predict every held-out unit, average by condition, and score the wells on the way.
+
+    Parameters
+    ----------
+    model
+        On the CPU.
+    conditions
+        The U units as the model shall see them (possibly with features taken away).
+    inputs
+        Units, controls and wells.
+    """
+    units = inputs.units
+    sums = np.zeros((units.n_conditions, model.space.n_genes))
+    unit_of_well = units.unit_of_row[inputs.wells]
+    scores: list[dict[str, FloatArray]] = []
+    for block, controls, predicted in _predict_blocks(model, conditions, inputs):
+        units.average(block, predicted, sums)
+        inside = np.flatnonzero((unit_of_well >= block.start) & (unit_of_well < block.stop))
+        for part in read_blocks(len(inside)):
+            wells = inside[part]
+            place = unit_of_well[wells] - block.start
+            profiles = inputs.reader.dense(units.rows[inputs.wells[wells]])
+            scores.append(score_wells(controls[place] + predicted[place], profiles))
+    well_scores = (
+        {name: np.concatenate([part[name] for part in scores]) for name in scores[0]} if scores else {}
+    )
+    return Forecast(sums.astype(np.float32), well_scores)

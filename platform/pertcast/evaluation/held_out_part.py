@@ -1,0 +1,175 @@
+"""From a store and a fold to the truth of its test part, in the terms of an encoder.
+
+Conditions that the encoder cannot name (no structure, unknown gene) are left out for every contender, and
+said so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+import torch
+from pertcast_data.errors import SchemaError
+from pertcast_data.loading import pair_controls
+from pertcast_data.splits.identity import perturbation_members
+from pertcast_data.store import ExpressionStore, RowReader
+from pertcast_data.vocabulary import PAIR_SEPARATOR
+
+from pertcast.encoding import ConditionEncoder
+from pertcast.evaluation.ceiling import SplitHalves
+from pertcast.evaluation.contenders import HeldOutInputs
+from pertcast.evaluation.held_out import HeldOut, IndexArray
+from pertcast.evaluation.score_board import CLUSTER
+from pertcast.evaluation.store_truth import measure_responses
+from pertcast.evaluation.units import Units, lay_out_units
+from pertcast.models.baselines.statistics import ConditionStatistics
+
+MOST_WELLS: Final = 20_000
+"""At most this many single profiles are scored one by one; more are thinned out evenly."""
+
+_CARRIED: Final = (
+    "condition_id",
+    "cell_iname",
+    "pert_type",
+    "pert_id",
+    "cmap_name",
+    "pert_dose",
+    "pert_time",
+)
+
+
+@dataclass(frozen=True)
+class HeldOutPart:
+    """The test part of a fold.
+
+    Attributes
+    ----------
+    held
+        The truth.
+    halves
+        Its halves, for the ceiling.
+    inputs
+        What contenders are given.
+    remarks
+        Sentences about what was left out.
+    """
+
+    held: HeldOut
+    halves: SplitHalves
+    inputs: HeldOutInputs
+    remarks: tuple[str, ...]
+
+    @property
+    def well_cluster(self) -> tuple[str, ...]:
+        """The held-out perturbation of each scored well."""
+        labels = self.held.conditions[CLUSTER].to_numpy()
+        return tuple(labels[self.inputs.units.condition_of_row[self.inputs.wells]].tolist())
+
+
+def _predictable(units: Units, encoder: ConditionEncoder) -> tuple[Units, tuple[str, ...]]:
+    """Return the units of the conditions that the encoder can name, and a remark on the others."""
+    _, good, problems = encoder.encode_lenient(units.table)
+    if not problems:
+        return units, ()
+    can = np.zeros(units.n_units, dtype=bool)
+    can[np.asarray(good)] = True
+    keep = np.ones(units.n_conditions, dtype=bool)
+    keep[units.condition[~can]] = False
+    if not keep.any():
+        raise SchemaError(
+            f"None of the {units.n_conditions} held-out conditions can be predicted; the first: "
+            f"{problems[0].message}"
+        )
+    remark = (
+        f"{int((~keep).sum())} of {len(keep)} held-out conditions were left out because no features can be "
+        f"made for them (first: {problems[0].message})"
+    )
+    return units.select_conditions(keep), (remark,)
+
+
+def _first_units(units: Units) -> IndexArray:
+    return np.unique(units.condition, return_index=True)[1].astype(np.int64)
+
+
+def _condition_table(units: Units, encoder: ConditionEncoder) -> pl.DataFrame:
+    conditions = units.conditions
+    clusters = [PAIR_SEPARATOR.join(members) for members in perturbation_members(conditions)]
+    rows = np.bincount(units.condition, units.n_rows, units.n_conditions).astype(np.int64)
+    applicability = encoder.applicability(units.table[_first_units(units)])
+    known = [name for name in applicability.columns if name not in (*_CARRIED, "n_rows", CLUSTER)]
+    return conditions.select(_CARRIED).with_columns(
+        pl.Series("n_rows", rows), pl.Series(CLUSTER, clusters), *applicability.select(known)
+    )
+
+
+def _wells(store: ExpressionStore, n_rows: int) -> tuple[IndexArray, tuple[str, ...]]:
+    if store.info.layout != "dense" or store.measure != "expression":
+        return np.empty(0, dtype=np.int64), ()
+    if n_rows <= MOST_WELLS:
+        return np.arange(n_rows), ()
+    chosen = np.linspace(0, n_rows - 1, MOST_WELLS).astype(np.int64)
+    return chosen, (f"Single profiles: {MOST_WELLS:,} of {n_rows:,} scored, evenly spaced.",)
+
+
+def held_out_part(
+    store: ExpressionStore,
+    reader: RowReader,
+    rows: IndexArray,
+    encoder: ConditionEncoder,
+    statistics: ConditionStatistics,
+    seed: int = 0,
+) -> HeldOutPart:
+    """Measure the truth of held-out rows and lay out what contenders are given.
+
+    Parameters
+    ----------
+    store, reader
+        The truth; controls are the store's own.
+    rows
+        Held-out treated rows.
+    encoder
+        The model's.
+    statistics
+        Sums over the training rows: give the mean training response of each context.
+    seed
+        Of the split halves.
+
+    Raises
+    ------
+    SchemaError
+        There are no rows, none can be predicted, or the genes differ.
+    ControlsMissing
+        A row has no controls.
+    """
+    if store.genes != encoder.space.genes:
+        raise SchemaError(
+            f"{store.path} has other genes than the model ({store.n_genes} and {encoder.space.n_genes}); "
+            "evaluate on the store that it was trained on."
+        )
+    pairing = pair_controls(store) if store.measure == "expression" else None
+    units, remarks = _predictable(lay_out_units(store, rows, pairing), encoder)
+    control_means = pairing.means(reader) if pairing else None
+    measured = measure_responses(units, reader, store.n_genes, pairing, control_means, seed)
+    encoded = encoder.encode(units.table)
+    first = torch.from_numpy(_first_units(units))
+    n_contexts = len(encoder.space.contexts)
+    means = statistics.context_means(encoder.training_conditions.context, n_contexts)
+    context = encoded.context[first].numpy()
+    table = _condition_table(units, encoder)
+    wells, thinned = _wells(store, len(units.rows))
+    held = HeldOut(
+        conditions=table,
+        genes=store.genes,
+        truth=measured.truth,
+        control=measured.control,
+        train_perturbed_mean=means.numpy().astype(np.float32),
+        train_mean_index=np.where(context < 0, n_contexts, context),
+        pool=np.unique(table["cell_iname"].fill_null("").to_numpy(), return_inverse=True)[1],
+        cluster=np.unique(table[CLUSTER].to_numpy(), return_inverse=True)[1],
+        own_gene=encoded.own_gene[first].numpy(),
+    )
+    inputs = HeldOutInputs(units, encoded, control_means, wells, reader)
+    return HeldOutPart(held, measured.halves, inputs, (*remarks, *thinned))
