@@ -1,0 +1,414 @@
+"""From tables of conditions to tensors; fitted on training rows, carried in the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from pertcast_data.errors import ConfigError
+from pertcast_data.store import ExpressionStore
+from pertcast_data.store.readers import RowReader
+from pertcast_data.vocabulary import condition_id, condition_key
+
+from pertcast.encoding.applicability import Applicability
+from pertcast.encoding.condition_frame import (
+    PERTURBATION_COLUMNS,
+    condition_frame,
+    convert_units,
+    row_faults,
+)
+from pertcast.encoding.gene_loadings import fit_gene_loadings
+from pertcast.encoding.perturbations import (
+    Description,
+    Perturbations,
+    Single,
+    fit_perturbations,
+    training_members,
+)
+from pertcast.encoding.problems import Fault, RowProblem, report
+from pertcast.encoding.spec import EncoderSpec
+from pertcast.models.batch import ConditionBatch, ModelSpace
+
+
+@dataclass(frozen=True)
+class EncodedTable:
+    """What could be encoded of a table, and what could not.
+
+    Attributes
+    ----------
+    conditions
+        The N good rows.
+    rows
+        (N,) int64, their rows in the table.
+    faults
+        What is wrong with each of the others, by row.
+    singles
+        The distinct single perturbations, in the order of `conditions.features`.
+    """
+
+    conditions: ConditionBatch
+    rows: NDArray[np.int64]
+    faults: Mapping[int, Fault]
+    singles: tuple[Single, ...]
+
+
+class ConditionEncoder:
+    """Encodes conditions as the training conditions were encoded; made by `fit` or `from_state`.
+
+    Attributes
+    ----------
+    spec
+        Widths of the features.
+    space
+        Facts that models are built from.
+    training_conditions
+        The C training conditions, without groups.
+    training_index
+        condition_id -> 0..C-1.
+    perturbations
+        The training perturbations and their feature space.
+    """
+
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        space: ModelSpace,
+        perturbations: Perturbations,
+        training_conditions: ConditionBatch,
+        condition_ids: Sequence[str],
+        applicability: Applicability,
+    ) -> None:
+        self.spec = spec
+        self.space = space
+        self.perturbations = perturbations
+        self.training_conditions = training_conditions
+        self.training_index = {name: index for index, name in enumerate(condition_ids)}
+        self._domain = applicability
+        self._contexts = {name: index for index, name in enumerate(space.contexts)}
+        self._groups = {name: index for index, name in enumerate(space.groups)}
+        self._pert_types = {name: index for index, name in enumerate(space.pert_types)}
+        self._genes = {name: index for index, name in enumerate(space.genes)}
+
+    @classmethod
+    def fit(
+        cls,
+        store: ExpressionStore,
+        train_rows: NDArray[np.int64],
+        spec: EncoderSpec | None = None,
+        reader: RowReader | None = None,
+    ) -> ConditionEncoder:
+        """Fit vocabularies and features on the treated rows `train_rows` of a store.
+
+        Parameters
+        ----------
+        store
+            The training store.
+        train_rows
+            Rows that are trained on; nothing else is looked at (but how many perturbations a condition of
+            the store combines at most).
+        spec
+            Widths of the features.
+        reader
+            Reader of the store; its own where None.
+
+        Raises
+        ------
+        ConfigError
+            There is no treated row among `train_rows`.
+        """
+        spec = spec or EncoderSpec()
+        rows = np.unique(np.asarray(train_rows, dtype=np.int64))
+        rows = rows[~store.is_control[rows]]
+        if not len(rows):
+            raise ConfigError("There are no treated training rows. Check the split and its fold.")
+        frame = condition_frame(store.conditions)
+        descriptions = _descriptions(frame)
+        training = np.unique(store.condition_of_row[rows])
+        named = [descriptions[i] for i in training]
+        loadings = np.zeros((store.n_genes, 0), np.float32)
+        if any(not row.is_compound for row in named):
+            loadings = fit_gene_loadings(store, reader or store.reader(), rows, spec)
+        perturbations = fit_perturbations(named, store.genes, loadings, spec)
+        space = _space(store, rows, frame, descriptions, training, perturbations)
+        features = perturbations.features(_training_singles(perturbations))
+        domain = Applicability.fit(perturbations, features)
+        ids = store.conditions["condition_id"].gather(training).to_list()
+        encoder = cls(spec, space, perturbations, _no_conditions(space, features), ids, domain)
+        encoder.training_conditions = encoder._encode_training(store.conditions[training])
+        return encoder
+
+    def _encode_training(self, table: pl.DataFrame) -> ConditionBatch:
+        """Encode the training conditions by name: slots index the training perturbations themselves."""
+        by_name = table.with_columns(canonical_smiles=None, inchi_key=None)
+        conditions = self.encode(by_name)
+        return replace(
+            conditions,
+            slot=conditions.perturbation,
+            group=torch.full_like(conditions.group, -1),
+            features=self.training_conditions.features,
+        )
+
+    def encode(self, table: pl.DataFrame) -> ConditionBatch:
+        """Encode a table with CMap columns (and batch_id, where its groups are of interest).
+
+        Units default to uM and hours. A context, group or perturbation type never seen in training is -1.
+
+        Raises
+        ------
+        SchemaError, UnitError, UnknownGene, UnknownCompound
+            For the first row that cannot be encoded.
+        """
+        encoded = self.encode_table(table)
+        if encoded.faults:
+            row = min(encoded.faults)
+            raise encoded.faults[row].exception(row)
+        return encoded.conditions
+
+    def encode_lenient(
+        self, table: pl.DataFrame
+    ) -> tuple[ConditionBatch, NDArray[np.int64], list[RowProblem]]:
+        """Encode the good rows of a table.
+
+        Returns
+        -------
+        conditions
+            The good rows.
+        rows
+            Their rows in the table, int64.
+        problems
+            What is wrong with each other row.
+
+        Raises
+        ------
+        SchemaError
+            A column is missing.
+        """
+        encoded = self.encode_table(table)
+        return encoded.conditions, encoded.rows, report(encoded.faults.items())
+
+    def applicability(self, table: pl.DataFrame) -> pl.DataFrame:
+        """Return seen_pert, seen_cell, nn_train_dist and is_in_domain of each row; see `encode` for errors.
+
+        nn_train_dist is the distance (Tanimoto for compounds, cosine for genes) to the nearest training
+        perturbation, 0 for a seen one, the largest over a combination; is_in_domain says that it is at most
+        the 95th percentile of the training perturbations' own (leave-one-out) distances.
+        """
+        encoded = self.encode_table(table)
+        if encoded.faults:
+            row = min(encoded.faults)
+            raise encoded.faults[row].exception(row)
+        return self.flags(encoded)
+
+    def flags(self, encoded: EncodedTable) -> pl.DataFrame:
+        """Return the applicability of the good rows of an encoded table."""
+        conditions = encoded.conditions
+        distance, usual = self._domain.distances(
+            self.perturbations, encoded.singles, conditions.features.numpy()
+        )
+        slot = conditions.slot.numpy()
+        empty = slot < 0
+        distances = np.where(empty, 0.0, np.append(distance, 0.0)[slot])
+        inside = np.where(empty, True, np.append(usual, True)[slot])
+        return pl.DataFrame(
+            {
+                "seen_pert": (empty | (conditions.perturbation.numpy() >= 0)).all(axis=1),
+                "seen_cell": conditions.context.numpy() >= 0,
+                "nn_train_dist": distances.max(axis=1).astype(np.float32),
+                "is_in_domain": inside.all(axis=1),
+            }
+        )
+
+    def encode_table(self, table: pl.DataFrame) -> EncodedTable:
+        """Encode a table and keep what was found out on the way."""
+        only_type = self.space.pert_types[0] if len(self.space.pert_types) == 1 else None
+        frame, faults = convert_units(condition_frame(table, only_type))
+        faults |= row_faults(frame, self.space.contexts)
+        sets, set_of_row, set_faults = self._resolve(frame)
+        for row in np.flatnonzero(np.isin(set_of_row, list(set_faults))).tolist():
+            faults.setdefault(row, set_faults[int(set_of_row[row])])
+        good = np.setdiff1d(np.arange(frame.height), np.fromiter(faults, np.int64, len(faults)))
+        singles = tuple(dict.fromkeys(single for each in sets for single in each))
+        conditions = self._tensors(frame[good], [sets[i] for i in set_of_row[good]], singles)
+        return EncodedTable(conditions, good.astype(np.int64), faults, singles)
+
+    def _resolve(
+        self, frame: pl.DataFrame
+    ) -> tuple[list[tuple[Single, ...]], NDArray[np.int64], dict[int, Fault]]:
+        """Resolve each distinct perturbation once; return the sets, each row's set, the faults by set."""
+        keys = list(PERTURBATION_COLUMNS)
+        distinct = frame.select(keys).unique(maintain_order=True).with_row_index("set")
+        set_of_row = frame.select(keys).join(
+            distinct, on=keys, how="left", nulls_equal=True, maintain_order="left"
+        )["set"]
+        sets: list[tuple[Single, ...]] = []
+        faults: dict[int, Fault] = {}
+        for number, row in enumerate(_descriptions(distinct)):
+            found = self.perturbations.resolve(row) if row.pert_type else ()
+            if isinstance(found, Fault):
+                faults[number] = found
+                found = ()
+            sets.append(found)
+        return sets, set_of_row.to_numpy().astype(np.int64), faults
+
+    def _tensors(
+        self, frame: pl.DataFrame, sets: Sequence[tuple[Single, ...]], singles: tuple[Single, ...]
+    ) -> ConditionBatch:
+        width = max([self.space.max_slots, *map(len, sets)])
+        place = {single: row for row, single in enumerate(singles)}
+        slot = np.full((len(sets), width), -1, np.int64)
+        for row, members in enumerate(sets):
+            slot[row, : len(members)] = [place[single] for single in members]
+        empty = slot < 0
+        index = np.array([single.index for single in singles] or [-1], np.int64)
+        target = [-1 if single.is_compound else self._genes.get(single.name, -1) for single in singles]
+        own_gene = np.array(target or [-1], np.int64)
+        pert_type = _codes(frame["pert_type"], self._pert_types)
+        dose = _log10(frame["pert_dose"])
+        columns = {
+            "context": _codes(frame["cell_iname"].fill_null(""), self._contexts),
+            "group": _codes(frame["batch_id"], self._groups),
+            "perturbation": np.where(empty, -1, index[slot]),
+            "slot": slot,
+            "pert_type": np.where(empty, -1, pert_type[:, None]),
+            "own_gene": np.where(empty, -1, own_gene[slot]),
+            "log_dose": np.where(empty, np.float32(np.nan), dose[:, None]),
+            "log_time": _log10(frame["pert_time"]),
+            "key": _keys(frame, sets),
+        }
+        features = self.perturbations.features(singles)
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in columns.items()}
+        return ConditionBatch(**tensors, features=torch.from_numpy(features))
+
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return (plain facts, arrays) from which `from_state` makes the same encoder."""
+        known = self.perturbations
+        facts = {
+            "spec": self.spec.model_dump(mode="json"),
+            "space": self.space.model_dump(mode="json"),
+            "names": list(known.names),
+            "is_compound": list(known.is_compound),
+            "smiles": list(known.smiles),
+            "inchi_keys": list(known.inchi_keys),
+            "aliases": dict(known.aliases),
+            "condition_ids": list(self.training_index),
+            "limits": [self._domain.compound_limit, self._domain.gene_limit],
+        }
+        arrays: dict[str, NDArray[Any]] = {
+            f"conditions.{each.name}": getattr(self.training_conditions, each.name).numpy()
+            for each in fields(ConditionBatch)
+        }
+        return facts, {**arrays, "loadings": known.loadings}
+
+    @classmethod
+    def from_state(cls, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> ConditionEncoder:
+        """Make the encoder whose `state` this is."""
+        spec = EncoderSpec.model_validate(facts["spec"])
+        space = ModelSpace.model_validate(facts["space"])
+        perturbations = Perturbations(
+            names=tuple(facts["names"]),
+            is_compound=tuple(facts["is_compound"]),
+            smiles=tuple(facts["smiles"]),
+            inchi_keys=tuple(facts["inchi_keys"]),
+            aliases=dict(facts["aliases"]),
+            genes=space.genes,
+            loadings=np.asarray(arrays["loadings"], np.float32),
+            spec=spec,
+        )
+        tensors = {
+            each.name: torch.from_numpy(np.array(arrays[f"conditions.{each.name}"]))
+            for each in fields(ConditionBatch)
+        }
+        conditions = ConditionBatch(**tensors)
+        domain = Applicability.restore(perturbations, conditions.features.numpy(), facts["limits"])
+        return cls(spec, space, perturbations, conditions, facts["condition_ids"], domain)
+
+
+def _training_singles(perturbations: Perturbations) -> list[Single]:
+    return [
+        Single(is_compound, name, index)
+        for index, (name, is_compound) in enumerate(
+            zip(perturbations.names, perturbations.is_compound, strict=True)
+        )
+    ]
+
+
+def _descriptions(frame: pl.DataFrame) -> list[Description]:
+    columns = [frame[name].to_list() for name in PERTURBATION_COLUMNS]
+    return [
+        Description(pert_type or "", pert_id, name, targets, smiles, key)
+        for pert_type, pert_id, name, targets, smiles, key in zip(*columns, strict=True)
+    ]
+
+
+def _codes(values: pl.Series, vocabulary: Mapping[str, int]) -> NDArray[np.int64]:
+    return np.array([vocabulary.get(value, -1) for value in values.to_list()], dtype=np.int64)
+
+
+def _log10(values: pl.Series) -> NDArray[np.float32]:
+    numbers = values.to_numpy().astype(np.float64)
+    positive = numbers > 0
+    logs = np.full(len(numbers), np.nan)
+    logs[positive] = np.log10(numbers[positive])
+    return logs.astype(np.float32)
+
+
+def _keys(frame: pl.DataFrame, sets: Sequence[tuple[Single, ...]]) -> NDArray[np.int64]:
+    """Return the noise keys: equal for equal conditions, however a table spells them."""
+    columns = (frame[name].to_list() for name in ("cell_iname", "pert_type", "pert_dose", "pert_time"))
+    return np.array(
+        [
+            condition_key(
+                condition_id(cell or "", kind or "", "+".join(single.name for single in members), dose, time)
+            )
+            for members, cell, kind, dose, time in zip(sets, *columns, strict=True)
+        ],
+        dtype=np.int64,
+    )
+
+
+def _space(
+    store: ExpressionStore,
+    rows: NDArray[np.int64],
+    frame: pl.DataFrame,
+    descriptions: Sequence[Description],
+    training: NDArray[np.int32],
+    perturbations: Perturbations,
+) -> ModelSpace:
+    known = frozenset(perturbations.compound_index)
+    sizes = [len(training_members(row, known)) for row in descriptions if not row.is_control]
+    genes = set(store.genes)
+    return ModelSpace(
+        genes=store.genes,
+        measure=store.measure,
+        contexts=tuple(sorted(frame["cell_iname"].fill_null("").gather(training).unique().to_list())),
+        groups=tuple(sorted(store.obs["batch_id"].gather(rows).drop_nulls().unique().to_list())),
+        perturbations=perturbations.names,
+        pert_types=tuple(sorted(frame["pert_type"].gather(training).drop_nulls().unique().to_list())),
+        feature_width=perturbations.feature_width,
+        own_genes=any(gene in genes for gene in perturbations.gene_index),
+        n_conditions=len(training),
+        max_slots=max([1, *sizes]),
+    )
+
+
+def _no_conditions(space: ModelSpace, features: NDArray[np.float32]) -> ConditionBatch:
+    """Return an empty batch over the training perturbations' features."""
+    empty = torch.zeros(0, dtype=torch.int64)
+    slots = torch.zeros(0, space.max_slots, dtype=torch.int64)
+    return ConditionBatch(
+        context=empty,
+        group=empty,
+        perturbation=slots,
+        slot=slots,
+        pert_type=slots,
+        own_gene=slots,
+        log_dose=slots.float(),
+        log_time=empty.float(),
+        key=empty,
+        features=torch.from_numpy(features),
+    )
