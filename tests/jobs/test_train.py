@@ -151,6 +151,7 @@ def test_a_gpu_that_is_not_there_is_refused(config: RunConfig, tmp_path: Path) -
     cluster = config.cluster.model_copy(update={"use_gpu": True})
     with pytest.raises(ConfigError, match=r"cluster\.use_gpu=false"):
         run_training(config.model_copy(update={"cluster": cluster}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_plan_counts_what_the_split_holds(config: RunConfig) -> None:

@@ -134,7 +134,7 @@ def prepare(config: RunConfig) -> PreparedRun:
     parts = split.folds[fold]
     return PreparedRun(
         config=config,
-        encoder=ConditionEncoder.fit(store, rows["train"], config.encoder),
+        encoder=ConditionEncoder.fit(store, rows["train"], config.encoder, reader),
         basal_state=BasalProfiles.fit(store, pairing, reader).state(),
         data_hash=store.data_hash,
         measure=store.measure,

@@ -14,7 +14,7 @@ from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_jobs.ray_session import ray_session
 from pertcast_jobs.run_config import RunConfig
 from pertcast_jobs.run_folder import RunFolder, now, refuse_existing
-from pertcast_jobs.train.in_process import train_in_process
+from pertcast_jobs.train.in_process import choose_device, train_in_process
 from pertcast_jobs.train.outcome import Trained, TrainingOutcome
 from pertcast_jobs.train.prepare import PreparedRun, build_seeded_model, prepare
 
@@ -77,6 +77,8 @@ def run_training(
     out = Path(out).absolute()
     if not resume:
         refuse_existing(out)
+    if config.cluster.launcher == "in_process":
+        choose_device(config.cluster.use_gpu)
     prepared = prepare(config)
     run = _continue(prepared, out) if resume and out.exists() else None
     if run is not None and run.is_done:
