@@ -11,7 +11,9 @@ import os
 import warnings
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +24,7 @@ from pertcast_data.errors import CorruptStore, FormatError
 MANIFEST_NAME: Final = "manifest.json"
 FORMAT_NAME: Final = "pertcast-manifest"
 _READ_BYTES: Final = 1 << 24
+_SYNC_THREADS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +197,10 @@ def dataset_files(root: Path) -> list[str]:
 
 
 def _table_records(root: Path) -> tuple[ShardRecord, ...]:
-    return tuple(file_record(root, name) for name in dataset_files(root) if not is_shard(name))
+    names = [name for name in dataset_files(root) if not is_shard(name)]
+    # Together, so that the file system brings many small files to disk in one go.
+    with ThreadPoolExecutor(max_workers=_SYNC_THREADS) as pool:
+        return tuple(pool.map(partial(file_record, root), names))
 
 
 def _shard_order(relative: str) -> tuple[str, list[int]]:

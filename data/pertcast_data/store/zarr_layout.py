@@ -111,7 +111,7 @@ def write_obs(path: Path | str, obs: pl.DataFrame | None, var: pl.DataFrame | No
 
     AnnData's index is `sig_id` where it is unique, and the genes' names (`gene_names`); else row numbers.
     """
-    root = zarr.open_group(str(path), mode="r+")
+    root = Path(path)
     if obs is not None:
         table = canonical_frame(obs)
         write_frame(root, "obs", table, _observation_names(table))
