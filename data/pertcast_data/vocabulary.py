@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -52,6 +53,8 @@ OBS_COLUMNS: Final = (
 """Columns every store has; missing is null. `targets`: gene symbols as "A+B". `batch_id`: plate or batch."""
 
 PAIR_SEPARATOR: Final = "+"
+_BETWEEN_NAMES: Final = re.compile(r"(?<=[^(\[+])\+(?=[^)\]+])")
+"""A separator stands between two names; the plus of "(+)-JQ1" does not."""
 
 DOSE_UNITS_IN_UM: Final = MappingProxyType(
     {"pm": 1e-6, "nm": 1e-3, "um": 1.0, "µm": 1.0, "μm": 1.0, "mm": 1e3, "m": 1e6}
@@ -93,8 +96,8 @@ def time_in_hours(value: float, unit: str) -> float:
 
 
 def split_perturbation(pert_id: str) -> tuple[str, ...]:
-    """Split "B+A" into its single perturbations, sorted: ("A", "B")."""
-    return tuple(sorted(part for part in pert_id.split(PAIR_SEPARATOR) if part))
+    """Split "B+A" into its single perturbations, sorted: ("A", "B"); "(+)-JQ1" is one."""
+    return tuple(sorted(part for part in _BETWEEN_NAMES.split(pert_id) if part))
 
 
 def _number(value: float | None) -> str:
