@@ -67,5 +67,5 @@ def test_a_conditions_key_is_the_same_in_every_process() -> None:
 
 def test_an_unknown_name_brings_the_nearest_known_ones() -> None:
     error = UnknownGene("TP35", ["TP53", "TP63", "MYC"], where="row 3")
-    assert error.suggestions[0] == "TP53"
+    assert "TP53" in error.suggestions and "MYC" not in error.suggestions
     assert "row 3" in str(error) and "TP53" in str(error)
