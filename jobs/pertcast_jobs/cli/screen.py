@@ -222,7 +222,7 @@ def _outcome_lines(outcome: ScreenOutcome) -> list[str]:
     top = _top_hits(outcome.hits)
     width = max(len(row["condition"]) for row in top)
     lines = [
-        f"{outcome.n_profiles:,} conditions ranked by predicted effect; uncalibrated, so no false-discovery rate"
+        f"{outcome.n_profiles:,} conditions ranked by predicted effect; no false-discovery rate: uncalibrated"
     ]
     lines.append(f"{'rank':>4}  {'condition':<{width}}  {'effect':>8}  trust")
     lines += [

@@ -123,4 +123,5 @@ def _results(workspace: Workspace, prepared: PreparedScreen, tables: ScreenTable
 
 def _spread_of(workspace: Workspace, row: int) -> NDArray[np.float32]:
     stored = open_array(workspace.profiles, "layers/sd", mode="r")[row : row + 1]
-    return np.asarray(stored, dtype=np.float32)[0]
+    spread: NDArray[np.float32] = np.asarray(stored, dtype=np.float32)[0]
+    return spread

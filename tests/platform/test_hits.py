@@ -1,0 +1,120 @@
+"""Hits and neighbours: definitions on small arrays, order, nothing invented."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from pertcast.analysis.hits import HIT_COLUMNS, condition_statistics, rank_hits
+from pertcast.analysis.neighbors import nearest_and_opposite
+
+GENES = tuple("ABCDE")
+
+
+def _sig_info(n: int, **columns: object) -> pl.DataFrame:
+    base = {
+        "sig_id": [f"s{i}" for i in range(n)],
+        "pert_id": [f"p{i}" for i in range(n)],
+        "cmap_name": [f"p{i}" for i in range(n)],
+        "cell_iname": ["X"] * n,
+        "pert_type": ["trt_cp"] * n,
+        "pert_dose": [1.0] * n,
+        "pert_time": [24.0] * n,
+        "seen_pert": [True] * n,
+        "seen_cell": [True] * n,
+        "is_in_domain": [True] * n,
+    }
+    return pl.DataFrame({**base, **columns})
+
+
+def test_statistics_are_what_their_definitions_say() -> None:
+    mean = np.array([[3.0, -4.0, 0.0, 0.0, 0.0]], np.float32)
+    sd = np.array([[1.0, 2.5, 1.0, 1.0, 1.0]], np.float32)
+    row = condition_statistics(mean, sd, GENES, n_top=2).row(0, named=True)
+    assert row["effect_size"] == pytest.approx(np.sqrt(25 / 5))
+    assert row["effect_up"] == pytest.approx(np.sqrt(9 / 5))
+    assert row["effect_down"] == pytest.approx(np.sqrt(16 / 5))
+    assert row["n_deg"] == 1
+    assert row["pred_sd"] == pytest.approx(np.sqrt((4 + 6.25) / 5))
+    assert (row["top_up"], row["top_down"]) == ("A", "B")
+
+
+def test_without_a_spread_nothing_is_counted_as_changed() -> None:
+    found = condition_statistics(np.ones((2, 5), np.float32), None, GENES)
+    assert found["n_deg"].to_list() == [None, None]
+    assert found["pred_sd"].to_list() == [None, None]
+
+
+def test_top_genes_come_strongest_first_with_ties_in_gene_order() -> None:
+    mean = np.array([[1.0, 2.0, 2.0, -1.0, -3.0]], np.float32)
+    row = condition_statistics(mean, None, GENES, n_top=3).row(0, named=True)
+    assert row["top_up"] == "B;C;A"
+    assert row["top_down"] == "E;D"
+
+
+def test_hits_are_ranked_by_effect_with_ties_by_name_and_no_invented_p_value() -> None:
+    mean = np.array([[1, 0], [0, -2], [0.5, -0.5], [0, 2]], np.float32)
+    statistics = condition_statistics(mean, None, ("A", "B"))
+    hits = rank_hits(pl.concat([_sig_info(4), statistics], how="horizontal"))
+    assert tuple(hits.columns) == HIT_COLUMNS
+    assert hits["sig_id"].to_list() == ["s1", "s3", "s0", "s2"]
+    assert hits["rank"].to_list() == [1, 2, 3, 4]
+    assert dict(hits.select("sig_id", "rank_neg").iter_rows()) == {"s1": 1, "s2": 2, "s0": 3, "s3": 4}
+    assert dict(hits.select("sig_id", "rank_pos").iter_rows()) == {"s3": 1, "s0": 2, "s2": 3, "s1": 4}
+    assert hits["p_value"].null_count() == hits["fdr"].null_count() == 4
+
+
+def test_a_flag_names_what_is_extrapolated_and_stays_empty_where_nothing_is_known() -> None:
+    info = _sig_info(
+        5,
+        seen_pert=[True, False, False, True, None],
+        seen_cell=[True, True, True, False, None],
+        is_in_domain=[True, True, False, True, None],
+    )
+    statistics = condition_statistics(np.arange(5, 0, -1, dtype=np.float32)[:, None], None, ("A",))
+    flags = rank_hits(pl.concat([info, statistics], how="horizontal"))["flag"].to_list()
+    assert flags == [
+        "seen in training",
+        "extrapolation: perturbation not in training",
+        "extrapolation: far from training",
+        "extrapolation: cell line not in training",
+        None,
+    ]
+
+
+def _brute_force(profiles: np.ndarray, info: pl.DataFrame, per_tail: int) -> set[tuple[str, str, str]]:
+    unit = profiles / np.linalg.norm(profiles, axis=1, keepdims=True)
+    found = set()
+    for i, one in enumerate(info.iter_rows(named=True)):
+        others = [
+            (float(unit[i] @ unit[j]), other["sig_id"])
+            for j, other in enumerate(info.iter_rows(named=True))
+            if other["pert_id"] != one["pert_id"]
+            and (other["cell_iname"], other["pert_type"]) == (one["cell_iname"], one["pert_type"])
+        ]
+        found |= {(one["sig_id"], name, "mimics") for c, name in sorted(others)[::-1][:per_tail] if c > 0}
+        found |= {(one["sig_id"], name, "reverses") for c, name in sorted(others)[:per_tail] if c < 0}
+    return found
+
+
+@pytest.mark.parametrize("block_rows", [3, 7, 1024])
+def test_neighbours_equal_a_brute_force_search_whatever_the_block(block_rows: int) -> None:
+    rng = np.random.default_rng(0)
+    profiles = rng.standard_normal((30, 8)).astype(np.float32)
+    info = _sig_info(
+        30,
+        cell_iname=[("X", "Y")[i % 2] for i in range(30)],
+        pert_type=[("trt_cp", "trt_xpr")[i % 3 == 0] for i in range(30)],
+        pert_id=[f"p{i // 4}" for i in range(30)],
+    )
+    found = nearest_and_opposite(info, lambda rows: profiles[rows], per_tail=3, block_rows=block_rows)
+    triples = set(found.select("sig_id", "neighbor_sig_id", "tail").iter_rows())
+    assert triples == _brute_force(profiles, info, 3)
+    assert found.filter(tail="mimics")["cosine"].min() > 0
+    assert found.filter(tail="reverses")["cosine"].max() < 0
+
+
+def test_a_profile_of_zeros_has_no_neighbours() -> None:
+    profiles = np.array([[0, 0], [1, 0], [1, 1]], np.float32)
+    found = nearest_and_opposite(_sig_info(3), lambda rows: profiles[rows])
+    assert set(found["sig_id"]) == set(found["neighbor_sig_id"]) == {"s1", "s2"}
