@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from pertcast_data.errors import ConfigError
 from pertcast_data.store import ExpressionStore
 from pertcast_data.store.readers import RowReader
-from pertcast_data.vocabulary import condition_id, condition_key
 
 from pertcast.encoding.applicability import Applicability
 from pertcast.encoding.condition_frame import (
@@ -22,39 +21,24 @@ from pertcast.encoding.condition_frame import (
     convert_units,
     row_faults,
 )
+from pertcast.encoding.condition_tensors import (
+    ConditionTensors,
+    EncodedTable,
+    condition_names,
+    no_conditions,
+)
 from pertcast.encoding.gene_loadings import fit_gene_loadings
 from pertcast.encoding.perturbations import (
     Description,
     Perturbations,
     Single,
+    descriptions_of,
     fit_perturbations,
     training_members,
 )
 from pertcast.encoding.problems import Fault, RowProblem, report
 from pertcast.encoding.spec import EncoderSpec
 from pertcast.models.batch import ConditionBatch, ModelSpace
-
-
-@dataclass(frozen=True)
-class EncodedTable:
-    """What could be encoded of a table, and what could not.
-
-    Attributes
-    ----------
-    conditions
-        The N good rows.
-    rows
-        (N,) int64, their rows in the table.
-    faults
-        What is wrong with each of the others, by row.
-    singles
-        The distinct single perturbations, in the order of `conditions.features`.
-    """
-
-    conditions: ConditionBatch
-    rows: NDArray[np.int64]
-    faults: Mapping[int, Fault]
-    singles: tuple[Single, ...]
 
 
 class ConditionEncoder:
@@ -89,10 +73,7 @@ class ConditionEncoder:
         self.training_conditions = training_conditions
         self.training_index = {name: index for index, name in enumerate(condition_ids)}
         self._domain = applicability
-        self._contexts = {name: index for index, name in enumerate(space.contexts)}
-        self._groups = {name: index for index, name in enumerate(space.groups)}
-        self._pert_types = {name: index for index, name in enumerate(space.pert_types)}
-        self._genes = {name: index for index, name in enumerate(space.genes)}
+        self._tensors = ConditionTensors(space)
 
     @classmethod
     def fit(
@@ -127,7 +108,7 @@ class ConditionEncoder:
         if not len(rows):
             raise ConfigError("There are no treated training rows. Check the split and its fold.")
         frame = condition_frame(store.conditions)
-        descriptions = _descriptions(frame)
+        descriptions = descriptions_of(frame)
         training = np.unique(store.condition_of_row[rows])
         named = [descriptions[i] for i in training]
         loadings = np.zeros((store.n_genes, 0), np.float32)
@@ -138,7 +119,7 @@ class ConditionEncoder:
         features = perturbations.features(_training_singles(perturbations))
         domain = Applicability.fit(perturbations, features)
         ids = store.conditions["condition_id"].gather(training).to_list()
-        encoder = cls(spec, space, perturbations, _no_conditions(space, features), ids, domain)
+        encoder = cls(spec, space, perturbations, no_conditions(space, features), ids, domain)
         encoder.training_conditions = encoder._encode_training(store.conditions[training])
         return encoder
 
@@ -233,8 +214,11 @@ class ConditionEncoder:
             faults.setdefault(row, set_faults[int(set_of_row[row])])
         good = np.setdiff1d(np.arange(frame.height), np.fromiter(faults, np.int64, len(faults)))
         singles = tuple(dict.fromkeys(single for each in sets for single in each))
-        conditions = self._tensors(frame[good], [sets[i] for i in set_of_row[good]], singles)
-        return EncodedTable(conditions, good.astype(np.int64), faults, singles)
+        good_sets = [sets[number] for number in set_of_row[good]]
+        names = condition_names(frame[good], good_sets)
+        features = self.perturbations.features(singles)
+        conditions = self._tensors(frame[good], good_sets, names, singles, features)
+        return EncodedTable(conditions, good.astype(np.int64), names, faults, singles)
 
     def _resolve(
         self, frame: pl.DataFrame
@@ -247,42 +231,13 @@ class ConditionEncoder:
         )["set"]
         sets: list[tuple[Single, ...]] = []
         faults: dict[int, Fault] = {}
-        for number, row in enumerate(_descriptions(distinct)):
+        for number, row in enumerate(descriptions_of(distinct)):
             found = self.perturbations.resolve(row) if row.pert_type else ()
             if isinstance(found, Fault):
                 faults[number] = found
                 found = ()
             sets.append(found)
         return sets, set_of_row.to_numpy().astype(np.int64), faults
-
-    def _tensors(
-        self, frame: pl.DataFrame, sets: Sequence[tuple[Single, ...]], singles: tuple[Single, ...]
-    ) -> ConditionBatch:
-        width = max([self.space.max_slots, *map(len, sets)])
-        place = {single: row for row, single in enumerate(singles)}
-        slot = np.full((len(sets), width), -1, np.int64)
-        for row, members in enumerate(sets):
-            slot[row, : len(members)] = [place[single] for single in members]
-        empty = slot < 0
-        index = np.array([single.index for single in singles] or [-1], np.int64)
-        target = [-1 if single.is_compound else self._genes.get(single.name, -1) for single in singles]
-        own_gene = np.array(target or [-1], np.int64)
-        pert_type = _codes(frame["pert_type"], self._pert_types)
-        dose = _log10(frame["pert_dose"])
-        columns = {
-            "context": _codes(frame["cell_iname"].fill_null(""), self._contexts),
-            "group": _codes(frame["batch_id"], self._groups),
-            "perturbation": np.where(empty, -1, index[slot]),
-            "slot": slot,
-            "pert_type": np.where(empty, -1, pert_type[:, None]),
-            "own_gene": np.where(empty, -1, own_gene[slot]),
-            "log_dose": np.where(empty, np.float32(np.nan), dose[:, None]),
-            "log_time": _log10(frame["pert_time"]),
-            "key": _keys(frame, sets),
-        }
-        features = self.perturbations.features(singles)
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in columns.items()}
-        return ConditionBatch(**tensors, features=torch.from_numpy(features))
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return (plain facts, arrays) from which `from_state` makes the same encoder."""
@@ -337,40 +292,6 @@ def _training_singles(perturbations: Perturbations) -> list[Single]:
     ]
 
 
-def _descriptions(frame: pl.DataFrame) -> list[Description]:
-    columns = [frame[name].to_list() for name in PERTURBATION_COLUMNS]
-    return [
-        Description(pert_type or "", pert_id, name, targets, smiles, key)
-        for pert_type, pert_id, name, targets, smiles, key in zip(*columns, strict=True)
-    ]
-
-
-def _codes(values: pl.Series, vocabulary: Mapping[str, int]) -> NDArray[np.int64]:
-    return np.array([vocabulary.get(value, -1) for value in values.to_list()], dtype=np.int64)
-
-
-def _log10(values: pl.Series) -> NDArray[np.float32]:
-    numbers = values.to_numpy().astype(np.float64)
-    positive = numbers > 0
-    logs = np.full(len(numbers), np.nan)
-    logs[positive] = np.log10(numbers[positive])
-    return logs.astype(np.float32)
-
-
-def _keys(frame: pl.DataFrame, sets: Sequence[tuple[Single, ...]]) -> NDArray[np.int64]:
-    """Return the noise keys: equal for equal conditions, however a table spells them."""
-    columns = (frame[name].to_list() for name in ("cell_iname", "pert_type", "pert_dose", "pert_time"))
-    return np.array(
-        [
-            condition_key(
-                condition_id(cell or "", kind or "", "+".join(single.name for single in members), dose, time)
-            )
-            for members, cell, kind, dose, time in zip(sets, *columns, strict=True)
-        ],
-        dtype=np.int64,
-    )
-
-
 def _space(
     store: ExpressionStore,
     rows: NDArray[np.int64],
@@ -393,22 +314,4 @@ def _space(
         own_genes=any(gene in genes for gene in perturbations.gene_index),
         n_conditions=len(training),
         max_slots=max([1, *sizes]),
-    )
-
-
-def _no_conditions(space: ModelSpace, features: NDArray[np.float32]) -> ConditionBatch:
-    """Return an empty batch over the training perturbations' features."""
-    empty = torch.zeros(0, dtype=torch.int64)
-    slots = torch.zeros(0, space.max_slots, dtype=torch.int64)
-    return ConditionBatch(
-        context=empty,
-        group=empty,
-        perturbation=slots,
-        slot=slots,
-        pert_type=slots,
-        own_gene=slots,
-        log_dose=slots.float(),
-        log_time=empty.float(),
-        key=empty,
-        features=torch.from_numpy(features),
     )

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from pertcast_data.compounds import canonicalise, inchi_key_14, morgan_fingerprints
 from pertcast_data.errors import UnknownCompound, UnknownGene
 from pertcast_data.vocabulary import CONTROL_TYPES, split_perturbation
 
-from pertcast.encoding.condition_frame import COMPOUND_TYPE
+from pertcast.encoding.condition_frame import COMPOUND_TYPE, PERTURBATION_COLUMNS
 from pertcast.encoding.problems import Fault, missing_value
 from pertcast.encoding.spec import EncoderSpec
 
@@ -40,6 +41,15 @@ class Description:
     def is_compound(self) -> bool:
         """Whether it is a compound; everything else is named by genes."""
         return self.pert_type == COMPOUND_TYPE
+
+
+def descriptions_of(frame: pl.DataFrame) -> list[Description]:
+    """Return what each row of a condition frame says of its perturbation."""
+    columns = [frame[name].to_list() for name in PERTURBATION_COLUMNS]
+    return [
+        Description(pert_type or "", pert_id, name, targets, smiles, key)
+        for pert_type, pert_id, name, targets, smiles, key in zip(*columns, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +131,13 @@ class Perturbations:
     def _needs_one_hot(self, index: int) -> bool:
         if self.is_compound[index]:
             return self.smiles[index] is None
-        return self.spec.one_hot or not (self._has_loadings and self.names[index] in self.gene_row)
+        if self.spec.one_hot:
+            return True
+        return not (self._has_loadings and self.names[index] in self.gene_row)
 
     @property
     def _has_loadings(self) -> bool:
-        return self.loadings.shape[1] > 0
+        return bool(self.loadings.shape[1])
 
     @property
     def feature_width(self) -> int:

@@ -1,0 +1,277 @@
+"""A trained model that answers tables: encodes, predicts in batches of one shape, flags its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from pertcast_data.errors import ConfigError
+from torch import Tensor
+
+from pertcast.encoding.basal import BasalProfiles
+from pertcast.encoding.encoder import ConditionEncoder
+from pertcast.encoding.problems import Fault, RowProblem, report
+from pertcast.models.batch import ConditionBatch, ModelSpace, Prediction
+from pertcast.models.contract import ResponseModel
+from pertcast.models.noise import KeyedNoise
+from pertcast.training.bundle import BundleFacts, build_model, load_bundle_files
+
+Values = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class BundleSummary:
+    """What a predictor knows of the bundle it came from.
+
+    Attributes
+    ----------
+    path
+        The bundle's folder.
+    model_name, model_config
+        Registered name and plain configuration of the model.
+    facts
+        Provenance and held-out metrics.
+    version
+        Pertcast version that wrote the bundle.
+    content_hash
+        Hash of everything in it but the metrics.
+    """
+
+    path: Path
+    model_name: str
+    model_config: dict[str, Any]
+    facts: BundleFacts
+    version: str
+    content_hash: str
+
+    @property
+    def hash(self) -> str:
+        """The content hash."""
+        return self.content_hash
+
+
+@dataclass(frozen=True)
+class PredictedConditions:
+    """Predictions for the N good rows of a table.
+
+    Attributes
+    ----------
+    table
+        The good rows with all their columns, and sig_id, seen_pert, seen_cell, nn_train_dist, is_in_domain.
+    rows
+        (N,) int64, their rows in the table that was asked for.
+    mean
+        (N, G) float32 predicted responses.
+    sd
+        (N, G) float32 spread of single profiles, or None.
+    samples
+        (N, K, G) float32, or None.
+    basal
+        (N, G) float32 basal profiles; zero for measure "response".
+    problems
+        What was wrong with the other rows; empty unless they were collected.
+    """
+
+    table: pl.DataFrame
+    rows: NDArray[np.int64]
+    mean: Values
+    sd: Values | None
+    samples: Values | None
+    basal: Values
+    problems: tuple[RowProblem, ...]
+
+
+class Predictor:
+    """Predicts tables of conditions with one model.
+
+    Parameters
+    ----------
+    model
+        A trained model; set to evaluation here.
+    encoder, basal
+        What it was trained with.
+    device
+        Where it runs.
+    bundle
+        Where it came from, if from a bundle.
+    """
+
+    def __init__(
+        self,
+        model: ResponseModel,
+        encoder: ConditionEncoder,
+        basal: BasalProfiles,
+        device: torch.device | str = "cpu",
+        bundle: BundleSummary | None = None,
+    ) -> None:
+        self.model = model.to(device).eval()
+        self.encoder = encoder
+        self.basal = basal
+        self.device = torch.device(device)
+        self._bundle = bundle
+
+    @classmethod
+    def from_bundle(cls, path: Path | str, device: torch.device | str = "cpu") -> Predictor:
+        """Load a bundle; raises CorruptBundle where a file is missing or damaged."""
+        files = load_bundle_files(path)
+        summary = BundleSummary(
+            path=files.path,
+            model_name=files.model_name,
+            model_config=files.model_config,
+            facts=files.facts,
+            version=files.version,
+            content_hash=files.content_hash,
+        )
+        encoder = ConditionEncoder.from_state(*files.encoder_state)
+        basal = BasalProfiles.from_state(*files.basal_state)
+        return cls(build_model(files, device), encoder, basal, device, summary)
+
+    @property
+    def bundle(self) -> BundleSummary:
+        """The bundle; raises ConfigError for a predictor that came from none."""
+        if self._bundle is None:
+            raise ConfigError("This predictor was made from a model in memory: there is no bundle to name.")
+        return self._bundle
+
+    @property
+    def space(self) -> ModelSpace:
+        """Facts of the training store."""
+        return self.encoder.space
+
+    @property
+    def genes(self) -> tuple[str, ...]:
+        """Names of the G genes, in the order of every profile."""
+        return self.space.genes
+
+    def warm_up(self, batch_size: int = 256) -> None:
+        """Predict one training condition, so that the first request is not the slow one."""
+        conditions = self.encoder.training_conditions.take(torch.zeros(1, dtype=torch.int64))
+        self.predict_encoded(conditions, np.zeros((1, self.space.n_genes), np.float32), batch_size=batch_size)
+
+    def predict(
+        self,
+        table: pl.DataFrame,
+        n_samples: int = 0,
+        seed: int = 0,
+        batch_size: int = 256,
+        on_error: Literal["raise", "collect"] = "raise",
+    ) -> PredictedConditions:
+        """Predict the conditions of a table.
+
+        Parameters
+        ----------
+        table
+            CMap columns: cell_iname, pert_type, pert_id (or cmap_name, targets, canonical_smiles), pert_dose
+            (uM or pert_dose_unit), pert_time (hours or pert_time_unit), batch_id where a plate of the
+            training is meant. Other columns are carried along.
+        n_samples
+            Sampled profiles a condition.
+        seed
+            Of the samples; a sample depends on (seed, condition) alone.
+        batch_size
+            Conditions a batch; every batch is padded to it.
+        on_error
+            "collect" predicts the good rows and lists the others.
+
+        Raises
+        ------
+        UnknownGene, UnknownCompound, UnknownContext, UnitError, SchemaError
+            The first row that cannot be predicted ("raise"), or a missing column.
+        """
+        encoded = self.encoder.encode_table(table)
+        basal, faults = self.basal.lookup_lenient(table)
+        faults.update(encoded.faults)
+        if faults and on_error == "raise":
+            row = min(faults)
+            raise faults[row].exception(row)
+        chosen = np.flatnonzero([row not in faults for row in encoded.rows.tolist()])
+        rows = encoded.rows[chosen]
+        conditions = encoded.conditions.take(torch.from_numpy(chosen))
+        prediction = self.predict_encoded(conditions, basal[rows], n_samples, seed, batch_size)
+        described = _with_sig_id(table[rows], [encoded.names[i] for i in chosen])
+        flags = self.encoder.flags(encoded)[chosen]
+        return PredictedConditions(
+            table=described.with_columns(flags.get_columns()),
+            rows=rows,
+            mean=prediction.mean.numpy(),
+            sd=None if prediction.sd is None else prediction.sd.numpy(),
+            samples=None if prediction.samples is None else prediction.samples.numpy(),
+            basal=basal[rows],
+            problems=_problems(faults),
+        )
+
+    @torch.inference_mode()
+    def predict_encoded(
+        self,
+        conditions: ConditionBatch,
+        basal: Values,
+        n_samples: int = 0,
+        seed: int = 0,
+        batch_size: int = 256,
+    ) -> Prediction:
+        """Predict N encoded conditions from their (N, G) basal profiles; tensors are on the CPU."""
+        noise = KeyedNoise(seed)
+        parts: list[Prediction] = []
+        for index, size in _padded_indices(len(conditions), batch_size):
+            asked = _own_features(conditions.take(index)).to(self.device)
+            profiles = torch.from_numpy(basal[index.numpy()]).to(self.device)
+            found = self.model.predict(asked, profiles, n_samples, noise)
+            parts.append(_first(found, size))
+        if not parts:
+            return Prediction(mean=torch.zeros(0, self.space.n_genes))
+        return Prediction(
+            mean=torch.cat([part.mean for part in parts]),
+            sd=_joined([part.sd for part in parts]),
+            samples=_joined([part.samples for part in parts]),
+        )
+
+
+def _first(prediction: Prediction, size: int) -> Prediction:
+    """Return the first rows of a padded batch, on the CPU."""
+    sd, samples = prediction.sd, prediction.samples
+    return Prediction(
+        mean=prediction.mean[:size].cpu(),
+        sd=None if sd is None else sd[:size].cpu(),
+        samples=None if samples is None else samples[:size].cpu(),
+    )
+
+
+def _joined(parts: list[Tensor | None]) -> Tensor | None:
+    present = [part for part in parts if part is not None]
+    return torch.cat(present) if present else None
+
+
+def _padded_indices(count: int, batch_size: int) -> Iterator[tuple[Tensor, int]]:
+    """Yield (batch_size,) indices, the last ones filled up by repeating, and how many of them count."""
+    for start in range(0, count, batch_size):
+        index = torch.arange(start, start + batch_size)
+        yield index.clamp(max=count - 1), min(batch_size, count - start)
+
+
+def _own_features(conditions: ConditionBatch) -> ConditionBatch:
+    """Give every slot its own row of features: the shape then depends on the batch size alone."""
+    slot = conditions.slot
+    features = conditions.features
+    if features.shape[0] == 0:
+        features = features.new_zeros(1, features.shape[1])
+    own = torch.arange(slot.numel()).view_as(slot)
+    return replace(
+        conditions, slot=torch.where(slot >= 0, own, -1), features=features[slot.clamp(min=0).flatten()]
+    )
+
+
+def _with_sig_id(table: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    named = pl.Series("sig_id", names, dtype=pl.String)
+    if "sig_id" not in table.columns:
+        return table.with_columns(named)
+    return table.with_columns(pl.col("sig_id").cast(pl.String).fill_null(named))
+
+
+def _problems(faults: dict[int, Fault]) -> tuple[RowProblem, ...]:
+    return tuple(report(faults.items()))
