@@ -68,7 +68,7 @@ def test_two_workers_with_deepspeed_train_by_configuration_alone(
     assert len({note.pid for note in notes if note is not None}) == 2
     manifest = run.manifest()
     assert (manifest.world_size, manifest.engine, manifest.launcher) == (2, "deepspeed", "ray")
-    assert told[-1] == (outcome.result["global_step"], outcome.result["global_step"])
+    assert told[-1][0] == told[-1][1] > outcome.result["global_step"] > 0
     lines = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
     validations = [line["validation"]["loss"] for line in lines if line["validation"]]
     assert len(validations) == 3
