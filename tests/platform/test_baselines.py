@@ -140,31 +140,42 @@ def test_transferred_mean_takes_the_nearest_dose_of_the_same_perturbation(
     np.testing.assert_allclose(predict(model, asked), expected.numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_ridge_left_out_predictions_equal_refits_without_the_group() -> None:
+def refit(design: Tensor, response: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """Slopes and constant of a ridge that does not penalise its constant."""
+    centred, mean = design - design.mean(dim=0), response.mean(dim=0)
+    normal = centred.T @ centred + penalty * torch.eye(design.shape[1], dtype=torch.float64)
+    slopes = torch.linalg.solve(normal, centred.T @ (response - mean))
+    return slopes, mean - design.mean(dim=0) @ slopes
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(30, 6), (30, 80)])
+def test_ridge_left_out_predictions_equal_refits_without_the_group(rows: int, columns: int) -> None:
     generator = torch.Generator().manual_seed(0)
-    design = torch.randn(30, 6, generator=generator, dtype=torch.float64)
-    response = design @ torch.randn(6, 3, generator=generator, dtype=torch.float64)
-    response += 0.5 * torch.randn(30, 3, generator=generator, dtype=torch.float64)
-    groups = torch.arange(30) // 3 % 7
+    design = torch.randn(rows, columns, generator=generator, dtype=torch.float64) + 2
+    response = design[:, :3] + 1.5 * torch.randn(rows, 3, generator=generator, dtype=torch.float64) + 4
+    groups = torch.arange(rows) // 3 % 7
     fit = fit_ridge(design, response, groups)
-    squares = torch.linalg.svdvals(design).square()
-    penalty = fit.penalty * squares.mean()
+    squares = torch.linalg.svdvals(design - design.mean(dim=0)).square()
+    penalty = float(fit.penalty * squares[squares > 1e-8].mean())
+    assert penalty > 0 and np.isfinite(penalty)
     for group in range(7):
         kept = groups != group
-        normal = design[kept].T @ design[kept] + penalty * torch.eye(6, dtype=torch.float64)
-        slopes = torch.linalg.solve(normal, design[kept].T @ response[kept])
-        torch.testing.assert_close(fit.left_out[~kept], design[~kept] @ slopes, rtol=1e-8, atol=1e-8)
+        slopes, constant = refit(design[kept], response[kept], penalty)
+        expected = design[~kept] @ slopes + constant
+        torch.testing.assert_close(fit.left_out[~kept], expected, rtol=1e-7, atol=1e-7)
+    slopes, constant = refit(design, response, penalty)
+    found = fit.intercept + (design - fit.offset) @ fit.coefficients
+    torch.testing.assert_close(found, design @ slopes + constant, rtol=1e-7, atol=1e-7)
 
 
-def test_ridge_is_the_same_through_rows_or_columns() -> None:
+def test_ridge_on_noise_with_more_columns_than_rows_fits_nothing() -> None:
     generator = torch.Generator().manual_seed(4)
-    design = torch.randn(8, 20, generator=generator, dtype=torch.float64)
-    response = torch.randn(8, 2, generator=generator, dtype=torch.float64) + design[:, :2]
-    fit = fit_ridge(design, response, torch.arange(8))
-    squares = torch.linalg.svdvals(design).square()
-    normal = design.T @ design + fit.penalty * squares.mean() * torch.eye(20, dtype=torch.float64)
-    expected = torch.linalg.solve(normal, design.T @ response)
-    torch.testing.assert_close(fit.coefficients, expected, rtol=1e-6, atol=1e-8)
+    design = (torch.rand(60, 300, generator=generator) < 0.1).double()
+    response = torch.randn(60, 20, generator=generator, dtype=torch.float64)
+    fit = fit_ridge(design, response, torch.arange(60))
+    assert fit.penalty >= 10
+    shift = (design - fit.offset) @ fit.coefficients
+    assert float(shift.square().mean()) < 0.02
 
 
 @pytest.mark.parametrize("shape", [(40, 12), (12, 40)])

@@ -57,10 +57,14 @@ def _subspace_iteration(rows: Tensor, width: int, rounds: int = 6) -> tuple[Tens
 class RidgeFit:
     """A ridge regression and how well it predicts what was left out.
 
+    prediction = intercept + (design - offset) @ coefficients
+
     Attributes
     ----------
     coefficients
         (F, T) float64.
+    offset, intercept
+        (F,) and (T,) means of design and response.
     penalty
         Chosen multiple of the design's mean squared singular value.
     left_out
@@ -68,26 +72,30 @@ class RidgeFit:
     """
 
     coefficients: Tensor
+    offset: Tensor
+    intercept: Tensor
     penalty: float
     left_out: Tensor
 
 
 def fit_ridge(design: Tensor, response: Tensor, groups: Tensor) -> RidgeFit:
-    """Fit response = design @ coefficients; the penalty minimises the left-out squared error.
+    """Fit a ridge with an unpenalised intercept; the penalty minimises the left-out squared error.
 
-    A whole group is left out at once, exactly: e_g = (I - H_gg)^-1 r_g, with H the hat matrix. With
-    groups of one row this is leave-one-out (PRESS). Equal errors choose the larger penalty.
+    A whole group is left out at once, exactly: e_g = (I - H_gg)^-1 r_g, with H the hat matrix, the
+    intercept's share included (else the centring tells what was left out). With groups of one row this is
+    leave-one-out (PRESS). Equal errors choose the larger penalty.
 
     Parameters
     ----------
     design
-        (C, F); centre and scale it before.
+        (C, F); scale it before.
     response
-        (C, T); centre it before.
+        (C, T).
     groups
         (C,) int64: rows that belong together, such as the doses of one compound.
     """
-    design, response = design.double(), response.double()
+    offset, intercept = design.double().mean(dim=0), response.double().mean(dim=0)
+    design, response = design.double() - offset, response.double() - intercept
     left, values, right = _thin_svd(design)
     projected = left.T @ response
     scale = float(values.square().mean()) if values.numel() else 1.0
@@ -100,7 +108,8 @@ def fit_ridge(design: Tensor, response: Tensor, groups: Tensor) -> RidgeFit:
         error = float(errors.square().sum())
         if error < best_error * (1 - 1e-9):
             slopes = right @ ((shrink / values).unsqueeze(1) * projected)
-            best, best_error = RidgeFit(slopes, penalty, response - errors), error
+            left_out = response - errors + intercept
+            best, best_error = RidgeFit(slopes, offset, intercept, penalty, left_out), error
     if best is None:
         raise ValueError("the training responses or features hold values that are not finite")
     return best
@@ -135,7 +144,9 @@ def _left_out_errors(left: Tensor, shrink: Tensor, residual: Tensor, members: li
     errors = residual.clone()
     for rows in members:
         block = left[rows]
-        hat = (block * shrink) @ block.transpose(1, 2)
+        hat = (block * shrink) @ block.transpose(1, 2) + 1 / len(residual)
         inner = torch.eye(rows.shape[1], dtype=hat.dtype, device=hat.device) - hat
-        errors[rows] = torch.linalg.solve(inner, residual[rows])
+        errors[rows] = (
+            torch.linalg.solve(inner, residual[rows]) if len(rows) * rows.shape[1] else residual[rows]
+        )
     return errors

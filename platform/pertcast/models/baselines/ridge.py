@@ -33,11 +33,12 @@ class RidgeConfig(ModelConfig):
 
 
 class _ComponentRidge(ContextBaseline):
-    """Context mean + (design - offset) @ coefficients @ components."""
+    """Context mean + (intercept + (design - offset) @ coefficients) @ components."""
 
     components: Tensor
     coefficients: Tensor
     offset: Tensor
+    intercept: Tensor
     penalty: Tensor
 
     def __init__(
@@ -48,6 +49,7 @@ class _ComponentRidge(ContextBaseline):
         self.add_buffer("components", count, space.n_genes)
         self.add_buffer("coefficients", width, count)
         self.add_buffer("offset", width)
+        self.add_buffer("intercept", count)
         self.add_buffer("penalty", 1)
 
     def design(self, conditions: ConditionBatch) -> Tensor:
@@ -56,17 +58,17 @@ class _ComponentRidge(ContextBaseline):
 
     def mean(self, conditions: ConditionBatch) -> Tensor:
         """Return the linear prediction, (N, G)."""
-        scores = (self.design(conditions) - self.offset) @ self.coefficients
+        scores = self.intercept + (self.design(conditions) - self.offset) @ self.coefficients
         return self.context_mean(conditions) + scores @ self.components
 
     def solve_ridge(self, rows: Tensor, design: Tensor, groups: Tensor) -> Tensor:
         """Store components and coefficients of `rows` (R, G); return their left-out prediction (R, G)."""
         components = leading_components(rows, self.components.shape[0])
-        offset = design.mean(dim=0)
-        fit = fit_ridge(design - offset, rows @ components.T, groups)
+        fit = fit_ridge(design, rows @ components.T, groups)
         self.store("components", components)
         self.store("coefficients", fit.coefficients)
-        self.store("offset", offset)
+        self.store("offset", fit.offset)
+        self.store("intercept", fit.intercept)
         self.store("penalty", torch.tensor([fit.penalty]))
         return fit.left_out @ components
 
