@@ -30,13 +30,13 @@ from pertcast.models.contract import ResponseModel
 from pertcast.models.registry import MODELS
 from pertcast.predictor import Predictor
 from pertcast.report.trust_report import trust_report
-from pertcast.training.bundle import add_metrics
+from pertcast.training.bundle import add_metrics, find_bundle
 from pertcast_data.errors import ConfigError, LeakageError
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.splits import Split
 from pertcast_data.store import ExpressionStore, RowReader
 
-from pertcast_jobs.run_folder import RunFolder, resolve_bundle, write_text
+from pertcast_jobs.run_folder import RunFolder, write_text
 
 _BASELINE_BATCH: Final = 1024
 
@@ -79,7 +79,7 @@ class _OpenRun:
 
 def _open_run(path: Path) -> _OpenRun:
     folder = RunFolder.open(path)
-    bundle = resolve_bundle(folder.path)
+    bundle = find_bundle(folder.path)
     config = folder.config()
     store_path, split_path = config.data.require()
     store, split, fold = ExpressionStore.open(store_path), Split.load(split_path), config.data.fold

@@ -7,15 +7,15 @@ Ray reads its switches when it is imported, so they are set before; a Ray that i
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
+from pertcast_data.environment import prepare_environment
 from pertcast_data.errors import ConfigError
 
 OBJECT_STORE_BYTES = 1 << 30
@@ -45,20 +45,6 @@ class RaySession:
     is_own: bool
     num_cpus: float
     dashboard_url: str | None
-
-
-def prepare_environment(environment: MutableMapping[str, str] | None = None) -> None:
-    """Set what Ray reads at import; values that are set already stay.
-
-    Usage statistics are off. A local Ray gets a private token; where an address of a cluster is given
-    (``RAY_ADDRESS``), its own settings are left alone.
-    """
-    env = os.environ if environment is None else environment
-    env.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if "RAY_ADDRESS" in env:
-        return
-    if env.setdefault("RAY_AUTH_MODE", "token") == "token":
-        env.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _object_store_bytes() -> int:

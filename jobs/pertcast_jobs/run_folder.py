@@ -1,6 +1,6 @@
 """A run's folder: its resolved configuration, its manifest and everything that training leaves behind.
 
-Whoever is given a path to a run or a bundle finds the bundle through `resolve_bundle`.
+Whoever is given a path to a run or a bundle finds the bundle through `pertcast.training.bundle.find_bundle`.
 """
 
 from __future__ import annotations
@@ -181,39 +181,6 @@ def refuse_existing(path: Path) -> None:
             f"{path} holds a run already. Continue it with --resume, or choose another folder for --out."
         )
     raise ConfigError(f"{path} exists and is not empty. Choose another folder for --out.")
-
-
-def resolve_bundle(path: Path | str) -> Path:
-    """Return the bundle that a path means: of a run (or sweep), or a bundle itself.
-
-    Parameters
-    ----------
-    path
-        Folder of a run, of a sweep or of a bundle.
-
-    Raises
-    ------
-    ConfigError
-        When there is no such folder, when it is neither, or when the run has no bundle yet.
-    """
-    folder = Path(path)
-    if not folder.exists():
-        raise ConfigError(
-            f"{folder} does not exist. Name the folder of a run (`pertcast train ... --out RUN`) or a bundle."
-        )
-    if (folder / BUNDLE_MANIFEST).is_file():
-        return folder
-    if (folder / "bundle" / BUNDLE_MANIFEST).is_file():
-        return folder / "bundle"
-    if (folder / "run.json").is_file():
-        raise ConfigError(
-            f"The run {folder} has no bundle: its training did not end. Continue it with "
-            f"`pertcast train {folder / 'config.yaml'} --out {folder} --resume`."
-        )
-    raise ConfigError(
-        f"{folder} is neither a run nor a bundle: it holds neither run.json nor {BUNDLE_MANIFEST}. "
-        "Name the folder that holds one of them."
-    )
 
 
 def write_text(path: Path, text: str) -> None:

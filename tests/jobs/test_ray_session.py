@@ -8,27 +8,7 @@ from typing import Any
 import pytest
 import ray
 from pertcast_data.errors import ConfigError
-from pertcast_jobs.ray_session import prepare_environment, ray_session
-
-
-def test_a_local_ray_gets_a_token_and_sends_no_statistics() -> None:
-    environment: dict[str, str] = {}
-    prepare_environment(environment)
-    assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
-    assert environment["RAY_AUTH_MODE"] == "token"
-    assert len(environment["RAY_AUTH_TOKEN"]) == 64
-
-
-def test_what_is_set_stays() -> None:
-    environment = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "1"}
-    prepare_environment(environment)
-    assert environment == {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "1"}
-
-
-def test_a_given_clusters_authentication_is_its_own() -> None:
-    environment = {"RAY_ADDRESS": "10.0.0.1:6379"}
-    prepare_environment(environment)
-    assert "RAY_AUTH_TOKEN" not in environment
+from pertcast_jobs.ray_session import ray_session
 
 
 def test_a_running_ray_is_used_and_left_running(ray_cluster: Any) -> None:

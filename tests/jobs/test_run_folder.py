@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from pertcast.training.bundle import find_bundle
 from pertcast_data.errors import ConfigError
 from pertcast_jobs.run_config import RunConfig
 from pertcast_jobs.run_folder import (
@@ -15,7 +16,6 @@ from pertcast_jobs.run_folder import (
     describe_environment,
     git_revision,
     now,
-    resolve_bundle,
 )
 
 CONFIG = RunConfig.model_validate({"model": {"name": "train_mean"}})
@@ -75,26 +75,16 @@ def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
         run.manifest()
 
 
-def test_a_bundle_is_found_from_its_own_folder_and_from_its_run(tmp_path: Path) -> None:
+def test_a_run_is_done_once_its_bundle_is_there(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", CONFIG, manifest(status="done"))
+    assert not run.is_done
     run.bundle_path.mkdir()
     (run.bundle_path / "bundle.json").write_text("{}")
-    assert resolve_bundle(run.path) == run.bundle_path
-    assert resolve_bundle(run.bundle_path) == run.bundle_path
     assert run.is_done
+    assert find_bundle(run.path) == run.bundle_path
 
 
-def test_a_run_that_did_not_end_says_how_to_continue_it(tmp_path: Path) -> None:
-    RunFolder.create(tmp_path / "run", CONFIG, manifest())
-    with pytest.raises(ConfigError, match=r"did not end.*--resume"):
-        resolve_bundle(tmp_path / "run")
-
-
-def test_what_is_neither_run_nor_bundle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="neither a run nor a bundle"):
-        resolve_bundle(tmp_path)
-    with pytest.raises(ConfigError, match="does not exist"):
-        resolve_bundle(tmp_path / "nowhere")
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not a run"):
         RunFolder.open(tmp_path)
 

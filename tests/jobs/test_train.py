@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from pertcast.training.bundle import build_model, load_bundle_files
+from pertcast.training.bundle import build_model, find_bundle, load_bundle_files
 from pertcast_data.errors import ConfigError, LeakageError
 from pertcast_data.splits import Split
 from pertcast_jobs.cli import run as pertcast
 from pertcast_jobs.run_config import RunConfig, load_config
-from pertcast_jobs.run_folder import RunFolder, resolve_bundle
+from pertcast_jobs.run_folder import RunFolder
 from pertcast_jobs.train import plan_training, run_training
 
 QUICK = ["model.config.width=16", "model.config.depth=1", "model.config.basal_width=8"]
@@ -38,7 +38,7 @@ def finished(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Run
 
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:
-    return load_bundle_files(resolve_bundle(run)).weights
+    return load_bundle_files(find_bundle(run)).weights
 
 
 def assert_equal_weights(one: Path, other: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_run_that_died_continues_to_the_same_weights(
         run_training(config, out, progress=die_at(13))
     assert not RunFolder.open(out).is_done
     with pytest.raises(ConfigError, match="--resume"):
-        resolve_bundle(out)
+        find_bundle(out)
     steps: list[int] = []
     run_training(config, out, resume=True, progress=lambda done, total, note="": steps.append(done))
     assert min(steps) > 5

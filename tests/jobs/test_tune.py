@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pertcast.training.bundle import load_bundle_files
+from pertcast.training.bundle import find_bundle, load_bundle_files
 from pertcast_data.errors import ConfigError
 from pertcast_jobs.run_config import load_sweep
-from pertcast_jobs.run_folder import RunFolder, resolve_bundle
+from pertcast_jobs.run_folder import RunFolder
 from pertcast_jobs.tune import run_sweep
 from pertcast_jobs.tune.sweep import concurrent_trials, trial_resources
 
@@ -30,7 +30,7 @@ def test_a_four_trial_sweep_keeps_the_best_bundle_and_resumes_to_the_same(
     best = RunFolder.open(out / "trials" / outcome.best)
     assert best.config().model.config["width"] == outcome.trials[0].values["model.config.width"]
     assert best.manifest().result["validation"]["loss"] == outcome.trials[0].objective
-    kept = load_bundle_files(resolve_bundle(out))
+    kept = load_bundle_files(find_bundle(out))
     assert kept.content_hash == load_bundle_files(best.bundle_path).content_hash
     assert json.loads((out / "sweep.json").read_text())["best"] == outcome.best
 

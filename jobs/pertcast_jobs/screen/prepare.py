@@ -8,9 +8,9 @@ from pathlib import Path
 import polars as pl
 from pertcast.analysis.gene_sets import GeneSets, SetIndex, index_sets, read_gmt
 from pertcast.predictor import Predictor
+from pertcast.training.bundle import find_bundle
 from pertcast_data.errors import ConfigError, SchemaError, nearest_known
 
-from pertcast_jobs.run_folder import resolve_bundle
 from pertcast_jobs.screen.check import find_refusals, raise_refused
 from pertcast_jobs.screen.knowledge import BundleKnowledge, knowledge_of
 from pertcast_jobs.screen.library import TYPES_OF_KIND, Library, Refusal, ScreenKind, read_library
@@ -107,7 +107,7 @@ def prepare_screen(request: ScreenRequest) -> PreparedScreen:
     ConfigError
         A cell line or type that the bundle does not know was asked for.
     """
-    bundle_path = resolve_bundle(request.model)
+    bundle_path = find_bundle(request.model)
     predictor = Predictor.from_bundle(bundle_path)
     knowledge = knowledge_of(predictor)
     library = _library(request, knowledge)

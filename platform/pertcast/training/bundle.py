@@ -227,6 +227,39 @@ def _verify_files(path: Path, records: Mapping[str, Any]) -> None:
             raise CorruptBundle(f"{file} is damaged (its SHA-256 is not the recorded one); copy it again.")
 
 
+def find_bundle(path: Path | str) -> Path:
+    """Return the bundle that a path means: of a run (or sweep), or a bundle itself.
+
+    Parameters
+    ----------
+    path
+        Folder of a run, of a sweep or of a bundle.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such folder, when it is neither, or when the run has no bundle yet.
+    """
+    folder = Path(path)
+    if not folder.exists():
+        raise ConfigError(
+            f"{folder} does not exist. Name the folder of a run (`pertcast train ... --out RUN`) or a bundle."
+        )
+    if (folder / MANIFEST).is_file():
+        return folder
+    if (folder / "bundle" / MANIFEST).is_file():
+        return folder / "bundle"
+    if (folder / "run.json").is_file():
+        raise ConfigError(
+            f"The run {folder} has no bundle: its training did not end. Continue it with "
+            f"`pertcast train {folder / 'config.yaml'} --out {folder} --resume`."
+        )
+    raise ConfigError(
+        f"{folder} is neither a run nor a bundle: it holds neither run.json nor {MANIFEST}. "
+        "Name the folder that holds one of them."
+    )
+
+
 def load_bundle_files(path: Path | str) -> BundleFiles:
     """Read and verify a bundle.
 
