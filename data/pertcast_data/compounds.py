@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -92,5 +93,11 @@ def _parent(smiles: str) -> Chem.Mol | None:
     molecule = Chem.MolFromSmiles(smiles.strip())
     if molecule is None or molecule.GetNumAtoms() == 0:
         return None
-    chooser = rdMolStandardize.LargestFragmentChooser(preferOrganic=True)
-    return rdMolStandardize.Uncharger().uncharge(chooser.choose(molecule))
+    fragments, charges = _standardisers()
+    return charges.uncharge(fragments.choose(molecule) if "." in smiles else molecule)
+
+
+@cache
+def _standardisers() -> tuple[rdMolStandardize.LargestFragmentChooser, rdMolStandardize.Uncharger]:
+    # Making them costs more than using them: they read RDKit's patterns of acids and bases.
+    return rdMolStandardize.LargestFragmentChooser(preferOrganic=True), rdMolStandardize.Uncharger()

@@ -71,7 +71,7 @@ class FileInspection(BaseModel):
             for item in self.columns
         ]
         lines = [
-            f"{self.format} file: {self.n_rows:,} profiles x {self.n_genes:,} genes ({self.layout} {self.dtype})",
+            f"{self.format} file: {self.n_rows:,} profiles x {self.n_genes:,} genes ({self.layout})",
             "",
             *aligned([("column of the rows", "type", "distinct", "null", "examples"), *rows]),
             "",

@@ -124,9 +124,8 @@ def _by_evidence(table: RowTable, name_column: str, has_structures: bool) -> pl.
     elif folded in LIGAND_COLUMNS:
         code, reason = "trt_lig", f"the column is called {name_column}"
     else:
-        raise missing_column_error(
-            table, "pert_type", "pert_type: {value: trt_sh}  # CRISPRi; CRISPRa: trt_act"
-        )
+        example = "pert_type: {value: trt_sh}  # CRISPRi; trt_act: CRISPRa; trt_xpr: knock-out; trt_cp: drug"
+        raise missing_column_error(table, "the kind of perturbation", example)
     table.findings.decide("pert_type", f"= {code} ({reason})", "guessed")
     return pl.Series([code]).new_from_index(0, table.frame.height)
 

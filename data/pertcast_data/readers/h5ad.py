@@ -6,6 +6,7 @@ Values keep the file's number type; CSR rows come with sorted indices and withou
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,7 +70,10 @@ class H5adSource:
 
     def schema(self) -> SourceSchema:
         """Return shape, layout and number type."""
-        notes = ("X is CSC: brought into row order through a temporary file",)
+        unread = self._obs_parts.unread
+        notes = [f"columns of obs that cannot be read were left out: {', '.join(unread)}"] if unread else []
+        if self._encoding == "csc":
+            notes.append("X is CSC: brought into row order through a temporary file")
         return SourceSchema(
             path=self.path,
             format="h5ad",
@@ -77,24 +81,22 @@ class H5adSource:
             n_genes=self._shape[1],
             layout="dense" if self._encoding == "dense" else "csr",
             dtype=self._dtype,
-            notes=notes if self._encoding == "csc" else (),
+            notes=tuple(notes),
         )
 
     def obs(self) -> pl.DataFrame:
         """Return obs; categorical columns as text."""
-        return self._table("obs")
+        return _as_frame(self._obs_parts)
 
     def var(self) -> pl.DataFrame:
         """Return var; a named index is also a column of that name."""
-        return self._table("var")
-
-    def _table(self, name: str) -> pl.DataFrame:
         with open_hdf5(self.path) as file:
-            parts = read_table(file, name)
-        columns = dict(parts.columns)
-        if _index_is_named(parts):
-            columns = {parts.index_name: pl.Series(parts.ids, dtype=pl.String), **columns}
-        return id_frame(parts.ids, columns)
+            return _as_frame(read_table(file, "var"))
+
+    @cached_property
+    def _obs_parts(self) -> TableParts:
+        with open_hdf5(self.path) as file:
+            return read_table(file, "obs")
 
     def batches(self, rows: int | None = None) -> Iterator[ProfileBatch]:
         """Yield X in file order: arrays or CSR matrices of the file's number type."""
@@ -105,14 +107,19 @@ class H5adSource:
                 return
             indptr = matrix["indptr"][()].astype(np.int64)
             indices, data = matrix["indices"], matrix["data"]
-            if int(indptr[-1]) != data.shape[0] or data.shape != indices.shape:
-                raise FormatError(
-                    f"{self.path}: X has {data.shape[0]} values, {indices.shape[0]} indices and row pointers "
-                    f"up to {indptr[-1]}. The file is damaged: copy or download it again."
-                )
+            self._check_pointers(indptr, indices.shape, data.shape)
             if self._encoding == "csc":
                 indptr, indices, data = self._in_row_order(indptr, indices, data)
             yield from self._csr_batches(indptr, indices, data, rows)
+
+    def _check_pointers(self, indptr: npt.NDArray[np.int64], *sizes: tuple[int, ...]) -> None:
+        n_lines = self._shape[1 if self._encoding == "csc" else 0]
+        rising = len(indptr) == n_lines + 1 and indptr[0] == 0 and bool(np.all(np.diff(indptr) >= 0))
+        if not rising or any(size != (int(indptr[-1]),) for size in sizes):
+            raise FormatError(
+                f"{self.path}: the pointers, indices and values of X do not fit each other. "
+                "The file is damaged: copy or download it again."
+            )
 
     def _in_row_order(self, indptr: npt.NDArray[np.int64], indices: Any, data: Any) -> RowOrdered:
         """Return a CSC matrix as CSR on disk; it is turned once for each source."""
@@ -161,8 +168,11 @@ def _sparse_shape(matrix: Any) -> Any:
     return matrix.attrs["shape"] if "shape" in matrix.attrs else matrix.attrs["h5sparse_shape"]
 
 
-def _index_is_named(parts: TableParts) -> bool:
-    return parts.index_name not in (*_EMPTY_INDEX_NAMES, *parts.columns)
+def _as_frame(parts: TableParts) -> pl.DataFrame:
+    columns = dict(parts.columns)
+    if parts.index_name not in (*_EMPTY_INDEX_NAMES, *columns):
+        columns = {parts.index_name: pl.Series(parts.ids, dtype=pl.String), **columns}
+    return id_frame(parts.ids, columns)
 
 
 def _dense_batches(matrix: Any, rows: int | None) -> Iterator[ProfileBatch]:

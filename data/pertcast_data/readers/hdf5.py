@@ -13,11 +13,17 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from pertcast_data.errors import FormatError
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SIGNATURE_OFFSETS = (0, 512, 1024, 2048)
+# What the libraries raise when they meet damaged bytes, found by damaging files at random.
+_BROKEN = (
+    *(OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, OverflowError, MemoryError),
+    pl.exceptions.PolarsError,
+)
 
 
 def has_hdf5_signature(path: Path) -> bool:
@@ -36,12 +42,12 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     remedy = "The file is truncated or damaged: copy or download it again and compare sizes."
     try:
         file = h5py.File(path, "r")
-    except OSError as error:
+    except _BROKEN as error:
         raise FormatError(f"{path}: cannot be opened as HDF5 ({error}). {remedy}") from error
     with file:
         try:
             yield file
-        except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
+        except _BROKEN as error:
             raise FormatError(f"{path}: cannot be read ({error}). {remedy}") from error
 
 
@@ -52,7 +58,7 @@ def holds(path: Path, *names: str) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return all(name in file for name in names)
-    except OSError:
+    except _BROKEN:
         return False
 
 

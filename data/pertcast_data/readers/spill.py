@@ -47,11 +47,19 @@ def csc_to_row_order(
     -------
     RowOrdered
         Row pointers (n_rows + 1,), column numbers and values in row order (the last two on disk).
+
+    Raises
+    ------
+    ValueError
+        A row number is out of range.
     """
     total = int(indptr[-1])
     counts = np.zeros(n_rows, np.int64)
     for start in range(0, total, block_entries):
-        counts += np.bincount(indices[start : start + block_entries], minlength=n_rows)
+        rows = np.asarray(indices[start : start + block_entries])
+        if rows.min() < 0 or rows.max() >= n_rows:
+            raise ValueError(f"an entry stands in a row beyond the {n_rows} there are")
+        counts += np.bincount(rows, minlength=n_rows)
     row_pointers = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     columns = scratch_array((total,), np.int32)
     values = scratch_array((total,), data.dtype)

@@ -17,7 +17,7 @@ from pertcast_data.store import ExpressionStore, validate_store
 
 from pertcast_jobs.progress import progress_bar
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 StoreArgument = Annotated[Path, typer.Argument(help="A store.")]
