@@ -223,6 +223,16 @@ def test_a_mapping_file_may_name_a_column_alone_or_be_empty(tmp_path: Path) -> N
         load_mapping(tmp_path / "absent.yaml")
 
 
+def test_the_mapping_file_of_the_guide_is_valid(repository: Path, tmp_path: Path) -> None:
+    guide = (repository / "docs" / "ingest.md").read_text(encoding="utf-8")
+    path = tmp_path / "map.yaml"
+    path.write_text(guide.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+    mapping = load_mapping(path)
+    assert mapping.pert_type is not None
+    assert mapping.pert_type.values == {"activation": "trt_act", "interference": "trt_sh"}
+    assert mapping.exclude == {"qc": ("failed", "doublet")}
+
+
 def test_values_tell_what_they_are() -> None:
     rng = np.random.default_rng(0)
     counts = sparse.random(50, 40, 0.2, format="csr", random_state=0)
