@@ -52,6 +52,31 @@ def _undefined(board: ScoreBoard, primary: str) -> list[str]:
     return sentences
 
 
+def _noisy_replicates(
+    board: ScoreBoard, primary: str, gains: Mapping[str, Mapping[str, Estimate]]
+) -> list[str]:
+    """Say so where half the replicates of a condition forecast the other half worse than a baseline does."""
+    duplicates = [board.scores[c.name][primary] for c in board.of_role("ceiling")]
+    baselines = [c for c in board.of_role("baseline") if not np.isnan(gains[primary][c.name].mean)]
+    if not duplicates or not baselines:
+        return []
+    sign = get_metric(primary).sign
+    strongest = min(baselines, key=lambda c: gains[primary][c.name].mean)
+    both = ~np.isnan(duplicates[0]) & ~np.isnan(board.scores[strongest.name][primary])
+    if not both.any():
+        return []
+    duplicate, baseline = (
+        float(values[both].mean()) for values in (duplicates[0], board.scores[strongest.name][primary])
+    )
+    if sign * duplicate >= sign * baseline:
+        return []
+    return [
+        f"Half of a condition's replicates forecast the other half worse ({primary} {duplicate:.3f}) than "
+        f"{strongest.title} does the whole ({baseline:.3f}): with so few replicates the split halves are no "
+        "ceiling."
+    ]
+
+
 def notes(
     board: ScoreBoard,
     primary: str,
@@ -67,6 +92,7 @@ def notes(
         if not np.isnan(gains[primary][c.name].mean)
     ]
     sentences += _undefined(board, primary)
+    sentences += _noisy_replicates(board, primary, gains)
     if unreliable:
         sentences.append(
             f"Too little dynamic range on this data to rank models (below 0.1): {', '.join(unreliable)}."

@@ -47,8 +47,8 @@ def _p_words(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
 
 
-def _gap(name: str, metric: str, estimate: Estimate) -> str:
-    return f"{metric} {estimate.mean:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}] against {name}"
+def _gap(metric: str, estimate: Estimate) -> str:
+    return f"{metric} {estimate.mean:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
 
 
 def decide(
@@ -90,12 +90,12 @@ def decide(
         return Verdict("not distinguishable", strongest, text, nearest.p_value)
     if all(d.low > 0 and d.p_value < ALPHA for d in known.values()):
         p_value = max(d.p_value for d in known.values())
-        gap = _gap(f"the strongest, {title}", metric, nearest)
+        gap = f"{_gap(metric, nearest)} over the strongest, {title}"
         return Verdict(
             "better", strongest, f"better than every baseline ({_p_words(p_value)}; {gap})", p_value
         )
     corrected = min(1.0, nearest.p_value * len(known))
-    gap = _gap(title, metric, nearest)
+    gap = _gap(metric, nearest)
     if nearest.high < 0 and corrected < ALPHA:
         return Verdict("worse", strongest, f"worse than {title} ({_p_words(corrected)}; {gap})", corrected)
     text = f"not distinguishable from {title} ({_p_words(nearest.p_value)}; {gap})"
