@@ -25,6 +25,7 @@ app = typer.Typer(
     help="Show and check configurations.\n\nExample: pertcast config show response_mlp train.batch_size=128",
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
 )
 
 ConfigArgument = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped configuration.")]

@@ -12,7 +12,7 @@ from pertcast_jobs.progress import progress_bar
 from pertcast_jobs.run_config import load_config
 from pertcast_jobs.train import TrainingOutcome, plan_training, run_training
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 def _outcome_lines(outcome: TrainingOutcome) -> list[str]:

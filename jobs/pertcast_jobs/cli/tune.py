@@ -14,7 +14,7 @@ from pertcast_jobs.run_config import SweepConfig, load_sweep
 from pertcast_jobs.train import plan_training
 from pertcast_jobs.tune import SweepOutcome, run_sweep
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 def _plan(sweep: SweepConfig) -> dict[str, Any]:
