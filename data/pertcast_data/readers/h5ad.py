@@ -18,7 +18,7 @@ from scipy import sparse
 
 from pertcast_data.errors import FormatError
 from pertcast_data.readers.hdf5 import decode, holds, open_hdf5
-from pertcast_data.readers.hdf5_tables import TableParts, read_index, read_table
+from pertcast_data.readers.hdf5_tables import TableParts, read_table, table_length
 from pertcast_data.readers.source import (
     ProfileBatch,
     SourceSchema,
@@ -56,7 +56,7 @@ class H5adSource:
             self._encoding: _Encoding = _encoding(matrix, path)
             self._shape = _shape(matrix)
             self._dtype = str((matrix if isinstance(matrix, h5py.Dataset) else matrix["data"]).dtype)
-            lengths = (len(read_index(file, "obs")), len(read_index(file, "var")))
+            lengths = (table_length(file, "obs"), table_length(file, "var"))
         if lengths != self._shape:
             raise FormatError(
                 f"{path}: X is {self._shape[0]} x {self._shape[1]}, but obs has {lengths[0]} rows and var "

@@ -79,9 +79,12 @@ def is_text(dataset: Any) -> bool:
 
 
 def decode_array(values: npt.NDArray[Any]) -> list[str]:
-    """Decode an array of strings; equal strings are decoded once."""
-    known: dict[Any, str] = {}
-    return [known[item] if item in known else known.setdefault(item, decode(item)) for item in values]
+    """Decode an array of strings: all at once where they are UTF-8, else one by one."""
+    raw = values.tolist()
+    try:
+        return [item if isinstance(item, str) else item.decode("utf-8") for item in raw]
+    except UnicodeDecodeError:
+        return [decode(item) for item in raw]
 
 
 def read_ids(dataset: Any) -> list[str]:

@@ -48,14 +48,12 @@ def read_table(file: Any, name: str) -> TableParts:
     return _read_compound(file, name) if isinstance(item, h5py.Dataset) else _read_group(item)
 
 
-def read_index(file: Any, name: str) -> list[str]:
-    """Return only the rows' names of `obs` or `var`."""
+def table_length(file: Any, name: str) -> int:
+    """Return the number of rows of `obs` or `var`; raises FormatError as `read_table` does."""
     if name not in file:
         raise FormatError(f"{file.filename}: has no table {name!r}, so it is no whole h5ad file.")
     item = file[name]
-    if isinstance(item, h5py.Dataset):
-        return decode_field(item[_compound_index(item.dtype.names)])
-    return read_ids(item[_index_key(item)])
+    return int((item if isinstance(item, h5py.Dataset) else item[_index_key(item)]).shape[0])
 
 
 def _index_key(group: Any) -> str:
