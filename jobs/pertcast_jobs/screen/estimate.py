@@ -73,7 +73,7 @@ def estimate(prepared: PreparedScreen, workers: int) -> ScreenEstimate:
     neighbors = float(np.square(groups).sum()) / _COSINES_PER_SECOND
     busy = min(workers, plan.n_shards)
     tested = min(plan.settings.n_reported, plan.n_profiles) if prepared.sets else 0
-    layers = 2 if prepared.has_sd else 1
+    layers = 1 + len(prepared.layers)
     values = plan.settings.shard_rows * n_genes
     return ScreenEstimate(
         n_profiles=plan.n_profiles,

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from pertcast.predictor import Predictor
 from pertcast_data.errors import ConfigError, nearest_known
 
+from pertcast_jobs.ray_session import prepare_environment
 from pertcast_jobs.screen.shards import ShardDone, ShardEngine, ShardTask
 
 
@@ -32,7 +33,8 @@ def in_process(task: ShardTask, shards: Sequence[int], predictor: Predictor) -> 
 
 
 def _ray_data(task: ShardTask, shards: Sequence[int], predictor: Predictor) -> Iterator[ShardDone]:
-    """Compute the shards on Ray Data; Ray is imported only where it is asked for."""
+    """Compute the shards on Ray Data; Ray is imported only here, after its switches are set."""
+    prepare_environment()
     executor: Executor = import_module("pertcast_jobs.screen.ray_data").ray_data
     return executor(task, shards, predictor)
 

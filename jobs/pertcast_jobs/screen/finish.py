@@ -68,7 +68,7 @@ def manifest(workspace: Workspace, prepared: PreparedScreen) -> dict[str, Any]:
         "plan": plan.facts(),
         "n_profiles": plan.n_profiles,
         "n_genes": len(prepared.predictor.genes),
-        "has_sd": prepared.has_sd,
+        "layers": list(prepared.layers),
         "bundle": {
             "model": bundle.model_name,
             "model_id": prepared.model_id,

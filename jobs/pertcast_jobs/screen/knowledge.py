@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from pertcast.encoding.perturbations import Perturbations
 from pertcast.predictor import Predictor
 
 from pertcast_jobs.screen.library import TYPES_OF_KIND, Library, ScreenKind, library_of
@@ -29,12 +30,15 @@ class BundleKnowledge:
     conditions
         One row a training condition and single perturbation: pert_id, pert_type, pert_dose (uM),
         pert_time (h); null where there is none.
+    compounds
+        pert_id, cmap_name, canonical_smiles and inchi_key of the training compounds.
     genes
         Names of the genes of a profile.
     """
 
     contexts: tuple[str, ...]
     conditions: pl.DataFrame
+    compounds: pl.DataFrame
     genes: tuple[str, ...]
 
     def types(self, kind: ScreenKind) -> tuple[str, ...]:
@@ -55,20 +59,25 @@ class BundleKnowledge:
         return rows[column].drop_nulls().to_list()
 
     def default_library(self, kind: ScreenKind) -> Library:
-        """Return the training compounds, or every gene of the profiles and of the training data."""
+        """Return the training compounds, or every gene of the profiles and of the training data.
+
+        Empty where the bundle was trained on no perturbation of this kind.
+        """
         trained = self.conditions.filter(pl.col("pert_type").is_in(TYPES_OF_KIND[kind]))
         names = trained["pert_id"].unique()
+        if kind == "genes" and len(names):
+            names = pl.concat([names, pl.Series("pert_id", self.genes, dtype=pl.String)]).unique()
+        frame = pl.DataFrame({"pert_id": names.sort()})
         if kind == "compounds":
-            frame = pl.DataFrame({"pert_id": names.sort(), "pert_type": "trt_cp"})
-            return library_of(frame, "the bundle's training compounds")
-        genes = pl.Series("pert_id", self.genes, dtype=pl.String)
-        every = pl.concat([genes, names]).unique().sort()
-        return library_of(pl.DataFrame({"pert_id": every}), "every gene the bundle knows")
+            known = self.compounds.select("pert_id", "cmap_name", "canonical_smiles", "inchi_key")
+            frame = frame.join(known, on="pert_id", how="left", maintain_order="left")
+            return library_of(frame.with_columns(pert_type=pl.lit("trt_cp")), "the training compounds")
+        return library_of(frame, "every gene the bundle knows")
 
 
 def knowledge_of(predictor: Predictor) -> BundleKnowledge:
     """Read a bundle's training conditions back from its tensors."""
-    space, conditions = predictor.space, predictor.bundle.conditions
+    space, conditions = predictor.space, predictor.encoder.training_conditions
     perturbation = conditions.perturbation.cpu().numpy()
     pert_type = conditions.pert_type.cpu().numpy()
     dose = conditions.log_dose.cpu().numpy()
@@ -88,7 +97,21 @@ def knowledge_of(predictor: Predictor) -> BundleKnowledge:
             "pert_time": pl.Float64,
         },
     )
-    return BundleKnowledge(space.contexts, table, space.genes)
+    return BundleKnowledge(space.contexts, table, _compounds(predictor.encoder.perturbations), space.genes)
+
+
+def _compounds(known: Perturbations) -> pl.DataFrame:
+    name_of = {index: name for name, index in reversed(list(known.aliases.items()))}
+    rows = [index for index, is_compound in enumerate(known.is_compound) if is_compound]
+    return pl.DataFrame(
+        {
+            "pert_id": [known.names[index] for index in rows],
+            "cmap_name": [name_of.get(index) for index in rows],
+            "canonical_smiles": [known.smiles[index] for index in rows],
+            "inchi_key": [known.inchi_keys[index] for index in rows],
+        },
+        schema=dict.fromkeys(("pert_id", "cmap_name", "canonical_smiles", "inchi_key"), pl.String),
+    )
 
 
 def _from_log(values: np.ndarray) -> list[float | None]:

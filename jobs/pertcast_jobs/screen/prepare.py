@@ -15,7 +15,7 @@ from pertcast_jobs.screen.check import find_refusals, raise_refused
 from pertcast_jobs.screen.knowledge import BundleKnowledge, knowledge_of
 from pertcast_jobs.screen.library import TYPES_OF_KIND, Library, Refusal, ScreenKind, read_library
 from pertcast_jobs.screen.plan import Grid, ScreenPlan, ScreenSettings, cross
-from pertcast_jobs.screen.shards import ShardTask
+from pertcast_jobs.screen.shards import ShardTask, layers_of
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,11 @@ class PreparedScreen:
         """Short name of the bundle: the model's name and the bundle's hash."""
         return f"{self.predictor.bundle.model_name}:{self.plan.bundle_hash[:12]}"
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layers stored beside the responses."""
+        return layers_of(self.has_sd, self.predictor.space.measure)
+
     def task(self, out: Path) -> ShardTask:
         """Return what a worker needs."""
         return ShardTask(
@@ -92,7 +97,7 @@ class PreparedScreen:
             bundle=str(self.bundle_path.absolute()),
             settings=self.plan.settings,
             sets=self.sets,
-            has_sd=self.has_sd,
+            layers=self.layers,
             model_id=self.model_id,
         )
 
@@ -139,8 +144,8 @@ def _library(request: ScreenRequest, knowledge: BundleKnowledge) -> Library:
     library = knowledge.default_library(request.kind)
     if library.frame.is_empty():
         raise SchemaError(
-            f"This bundle was trained on no {request.kind}, so it has none to screen. Give a list: "
-            f"pertcast screen {request.kind} LIST.csv ..."
+            f"This bundle was trained on no {request.kind}, so it can screen none. Train on data that holds "
+            f"some, or screen {'genes' if request.kind == 'compounds' else 'compounds'}."
         )
     return library
 

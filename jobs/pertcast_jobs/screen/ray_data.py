@@ -6,7 +6,9 @@ actor died is computed again by another, to the same bytes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -50,12 +52,9 @@ def ray_data(task: ShardTask, shards: Sequence[int], predictor: Predictor) -> It
 
 
 def _stream(task: ShardTask, shards: Sequence[int]) -> Iterator[ShardDone]:
-    context = ray.data.DataContext.get_current()
-    before = context.enable_progress_bars
-    context.enable_progress_bars = False
     workers = max(1, min(len(shards), int(ray.cluster_resources().get("CPU", 1))))
     blocks = min(len(shards), _BLOCKS_A_WORKER * workers)
-    try:
+    with _quiet():
         numbers = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=blocks)
         finished = numbers.map_batches(
             ShardWorker,
@@ -66,8 +65,20 @@ def _stream(task: ShardTask, shards: Sequence[int]) -> Iterator[ShardDone]:
         )
         for row in finished.iter_rows():
             yield ShardDone(int(row["shard"]), int(row["rows"]))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Ray Data's own bars and notes off the terminal: the command line shows one bar."""
+    context, logger = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
+    before, level = context.enable_progress_bars, logger.level
+    context.enable_progress_bars = False
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
     finally:
         context.enable_progress_bars = before
+        logger.setLevel(level)
 
 
 def _expected_cause(error: BaseException) -> PertcastError | None:

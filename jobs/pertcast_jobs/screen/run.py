@@ -57,7 +57,7 @@ def run_screen(
         workspace.clean_up()
         return _outcome(out, plan, 0)
     workspace.begin(plan, prepared.predictor.genes)
-    create_profiles(workspace, plan, prepared.predictor.genes, prepared.has_sd)
+    create_profiles(workspace, plan, prepared.predictor.genes, prepared.layers)
     finished = set(workspace.finished_shards(plan))
     pending = [shard for shard in range(plan.n_shards) if shard not in finished]
     done = sum(_rows(plan, shard) for shard in finished)

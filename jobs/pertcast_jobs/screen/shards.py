@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from pertcast.analysis.enrichment import enrichment_scores
 from pertcast.analysis.gene_sets import SetIndex
 from pertcast.analysis.hits import condition_statistics
-from pertcast.predictor import Predictor
+from pertcast.predictor import PredictedConditions, Predictor
 from pertcast_data.errors import CorruptBundle
 from pertcast_data.store.manifest import ShardRecord
 from pertcast_data.store.zarr_layout import create_array, create_dense_group, open_array, write_array_shard
+from pertcast_data.vocabulary import Measure
 
 from pertcast_jobs.screen.plan import IDENTITY_SCHEMA, ScreenPlan, ScreenSettings
 from pertcast_jobs.screen.workspace import PROFILES, Workspace
@@ -53,8 +54,8 @@ class ShardTask:
         How the screen is computed.
     sets
         Gene sets over the bundle's genes, or None.
-    has_sd
-        Whether the bundle predicts a spread.
+    layers
+        Layers stored beside the responses, from `layers_of`.
     model_id
         Short name of the bundle, written into sig_info.
     device
@@ -65,7 +66,7 @@ class ShardTask:
     bundle: str
     settings: ScreenSettings
     sets: SetIndex | None
-    has_sd: bool
+    layers: tuple[str, ...]
     model_id: str
     device: str = "cpu"
 
@@ -125,21 +126,18 @@ class ShardEngine:
         start = shard * settings.shard_rows
         strongest = strongest_profiles(mean, statistics["effect_size"].to_numpy(), start, settings.n_reported)
         return [
-            *self._write_profiles(shard, mean, sd),
+            *self._write_profiles(shard, found),
             self.workspace.write_table(self.workspace.statistics_of(shard), statistics),
             self.workspace.write_table(self.workspace.strongest_of(shard), strongest),
         ]
 
-    def _write_profiles(
-        self, shard: int, mean: NDArray[np.float32], sd: NDArray[np.float32] | None
-    ) -> Iterator[ShardRecord]:
-        layers: dict[str, NDArray[np.float32]] = {"X": mean}
-        if self.task.has_sd:
-            if sd is None:
-                raise CorruptBundle(f"{self.task.bundle} predicted a spread for some conditions only.")
-            layers["layers/sd"] = sd
+    def _write_profiles(self, shard: int, found: PredictedConditions) -> Iterator[ShardRecord]:
+        values_of = {"X": found.mean, "layers/sd": found.sd, "layers/expression": found.basal + found.mean}
         root = self.workspace.profiles
-        for name, values in layers.items():
+        for name in ("X", *(f"layers/{layer}" for layer in self.task.layers)):
+            values = values_of[name]
+            if values is None:
+                raise CorruptBundle(f"{self.task.bundle} predicts a spread for some conditions only.")
             (root / name / "c" / str(shard) / "0").unlink(missing_ok=True)
             half = np.clip(values, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16)
             record = write_array_shard(root, open_array(root, name), name, shard, half)
@@ -157,8 +155,15 @@ def strongest_profiles(
     )
 
 
-def create_profiles(workspace: Workspace, plan: ScreenPlan, genes: tuple[str, ...], has_sd: bool) -> None:
-    """Preallocate the profiles: X and, where known, layers/sd, float16, NaN until written."""
+def layers_of(has_sd: bool, measure: Measure) -> tuple[str, ...]:
+    """Name the layers of a screen: "sd" where known, "expression" (basal + response) for levels."""
+    return (*(("sd",) if has_sd else ()), *(("expression",) if measure == "expression" else ()))
+
+
+def create_profiles(
+    workspace: Workspace, plan: ScreenPlan, genes: tuple[str, ...], layers: tuple[str, ...]
+) -> None:
+    """Preallocate the profiles: X and the layers, float16, NaN until written."""
     root = workspace.profiles
     done = workspace.parts / "profiles_created"
     if done.exists():
@@ -168,11 +173,11 @@ def create_profiles(workspace: Workspace, plan: ScreenPlan, genes: tuple[str, ..
     layout: dict[str, Any] = {"chunk_rows": settings.chunk_rows, "shard_rows": settings.shard_rows}
     var = pl.DataFrame({"gene_symbol": genes}, schema={"gene_symbol": pl.String})
     create_dense_group(root, plan.n_profiles, len(genes), dtype=np.float16, var=var, **layout)
-    if has_sd:
-        array = open_array(root, "X", mode="r")
+    array = open_array(root, "X", mode="r")
+    for layer in layers:
         create_array(
             zarr.open_group(str(root / "layers"), mode="r+"),
-            "sd",
+            layer,
             shape=array.shape,
             chunks=array.chunks,
             shards=array.shards or array.chunks,

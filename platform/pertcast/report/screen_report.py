@@ -325,7 +325,7 @@ def _trust(results: ScreenResults) -> Section:
     counts = results.hits["flag"].fill_null("not known").value_counts(sort=True, name="conditions")
     counts = counts.sort("conditions", "flag", descending=[True, False])
     html = table_html(counts, headers={"flag": "applicability"})
-    distance = info["nn_train_dist"].drop_nulls()
+    distance = info["nn_train_dist"].drop_nulls().to_numpy()
     if len(distance):
         html += paragraph_html(
             "Distance to the nearest training perturbation: median "
