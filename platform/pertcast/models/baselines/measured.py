@@ -34,17 +34,23 @@ class _Lookup(LeaveOutBaseline):
         self.register_buffer("known", known, persistent=False)
         self.add_buffer("response", int(known.shape[0]), space.n_genes)
         self.add_buffer("is_measured", int(known.shape[0]))
-        self.add_buffer("fallback", space.n_genes)
+        self.add_buffer("fallback", len(space.contexts) + 1, space.n_genes)
 
     def solve(self, statistics: ConditionStatistics) -> None:
-        """Keep the known conditions' means; what is not found falls back to their mean."""
+        """Keep the known conditions' means; what is not found falls back to their mean in the context."""
         known = self.known.to(statistics.count.device)
-        response, measured = statistics.condition_means()[known], statistics.measured()[known]
-        average = response.sum(dim=0) / measured.sum().clamp(min=1)
-        self.store("response", response)
-        self.store("is_measured", measured)
-        self.store("fallback", average if measured.any() else statistics.train_mean())
+        self.store("response", statistics.condition_means()[known])
+        self.store("is_measured", statistics.measured()[known])
+        self.store("fallback", self._fallback(statistics, known))
         self.store_left_out_sd(statistics)
+
+    def _fallback(self, statistics: ConditionStatistics, known: Tensor) -> Tensor:
+        """Return (K + 1, G): mean of the known conditions by context; the last row over all contexts."""
+        used = replace(statistics, count=torch.zeros_like(statistics.count))
+        used.count[known] = statistics.count[known]
+        if not used.measured().any():
+            used = statistics
+        return used.context_means(self.training_conditions.context, len(self.space.contexts))
 
     def look_up(self, asked: Situation, left_out: Tensor | None = None) -> Tensor:
         """Return the (N, G) responses of the nearest measured conditions, else the fallback."""
@@ -53,15 +59,16 @@ class _Lookup(LeaveOutBaseline):
         table = replace(table, identity=torch.where(self.is_measured > 0, table.identity, 0))
         weights = nearest_weights(asked, table, left_out)
         found = weights.sum(dim=1, keepdim=True) > 0
-        return torch.where(found, weights @ self.response, self.fallback)
+        context = torch.where(asked.context < 0, self.fallback.shape[0] - 1, asked.context)
+        return torch.where(found, weights @ self.response, self.fallback[context])
 
 
 class Additive(_Lookup):
     """The sum of the single perturbations' measured responses.
 
     A single is taken from the same context where it was measured there, else averaged over contexts, at the
-    nearest dose and time. A single that was never measured alone counts as the mean of all measured singles
-    (the train mean where no single was measured).
+    nearest dose and time. A single that was never measured alone counts as the mean of the singles measured
+    in that context, else of all; as the train mean where no single was measured.
     """
 
     def __init__(self, config: ModelConfig, space: ModelSpace, conditions: ConditionBatch) -> None:
@@ -87,7 +94,7 @@ class Additive(_Lookup):
 class TransferredMean(_Lookup):
     """The same perturbations' mean response in the same context, else over the other contexts.
 
-    At the nearest dose and time; the train mean for what was never measured.
+    At the nearest dose and time; the context's mean, else the train mean, for what was never measured.
     """
 
     def __init__(self, config: ModelConfig, space: ModelSpace, conditions: ConditionBatch) -> None:

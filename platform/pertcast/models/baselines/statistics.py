@@ -57,7 +57,7 @@ class ConditionStatistics:
 
     def train_mean(self) -> Tensor:
         """Return the (G,) mean over conditions of their means: each condition counts once."""
-        return self.condition_means().sum(dim=0) / self.measured().sum().clamp(min=1)
+        return self.condition_means()[self.measured()].sum(dim=0) / self.measured().sum().clamp(min=1)
 
     def context_means(self, context: Tensor, n_contexts: int) -> Tensor:
         """Return (K + 1, G): mean of each context's condition means; the last row is the train mean.
