@@ -128,7 +128,7 @@ def test_a_failed_write_leaves_the_earlier_bundle(tmp_path: Path, monkeypatch: p
 
 
 def test_a_folder_that_is_no_bundle_and_a_later_format_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(CorruptBundle, match="bundle.json is missing"):
+    with pytest.raises(CorruptBundle, match="is missing"):
         load_bundle_files(tmp_path)
     path = write(tmp_path / "b")
     manifest = path / "bundle.json"

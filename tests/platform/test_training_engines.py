@@ -106,8 +106,10 @@ def test_deepspeed_resumes_to_bit_equal_weights(tmp_path: Path, zero_stage: int)
 
 def test_deepspeed_compiles_nothing_on_a_cpu() -> None:
     trained(epochs=1, engine=EngineConfig(name="deepspeed", zero_stage=1))
+    from deepspeed.comm import comm
     from deepspeed.ops.op_builder import builder
 
+    assert comm.cdb.shm_comm_op is None
     assert not builder.OpBuilder._loaded_ops
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ def _import_deepspeed(*, on_gpu: bool) -> Any:
     from deepspeed.utils import logger
 
     logger.setLevel(logging.WARNING)
+    # DeepSpeed calls collectives by names that torch has renamed; torch says so at every call.
+    warnings.filterwarnings("ignore", message="`torch.distributed.*deprecated", category=FutureWarning)
     if not on_gpu:
         # On CPU, DeepSpeed compiles a shared-memory collective on first use (a minute of g++), which
         # training over gloo does not need. Declaring no compatible op is the only switch; it is private,
