@@ -47,10 +47,8 @@ class Estimate:
 def cluster_draws(n_clusters: int, n_draws: int = N_DRAWS, seed: int = 0) -> NDArray[np.int32]:
     """Return (n_draws, n_clusters) how often each cluster is drawn, with replacement, in each draw."""
     generator = np.random.default_rng(seed)
-    counts = np.empty((n_draws, n_clusters), dtype=np.int32)
-    for draw in range(n_draws):
-        counts[draw] = np.bincount(generator.integers(0, n_clusters, n_clusters), minlength=n_clusters)
-    return counts
+    shares = np.full(n_clusters, 1 / n_clusters)
+    return generator.multinomial(n_clusters, shares, size=n_draws).astype(np.int32)
 
 
 def bootstrap_means(
