@@ -201,7 +201,10 @@ def _without_meaningless_doses(table: RowTable, pert_type: pl.Series, amounts: p
         table.findings.dropped.append(
             f"doses of genetic perturbations, which have none in uM: {listed(lost.to_list())}"
         )
-    return frame.select(pl.when(~(genetic | control)).then(pl.col("dose"))).to_series()
+    kept = frame.select(pl.when(~(genetic | control)).then(pl.col("dose"))).to_series()
+    if kept.null_count() == len(kept):
+        table.findings.decide("pert_dose", "", "absent")
+    return kept
 
 
 def _unique_names(table: RowTable) -> pl.Series:

@@ -44,7 +44,7 @@ def ingest(
 
     Example: pertcast data ingest screen.h5ad --out stores/screen
     """
-    with progress_bar("ingest") as progress:
+    with progress_bar("ingest", "rows read and written") as progress:
         report = ingest_files(
             sources, out, map_, obs_table, key, seed=seed, dry_run=dry_run, progress=progress
         )
