@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from pertcast import __version__
-from pertcast.errors import PertcastError
+from pertcast.predictor import Predictor
 from ray import serve
 from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
-from starlette.exceptions import HTTPException
 
+from pertcast_serve.api import make_api
 from pertcast_serve.prediction import BundleService
-from pertcast_serve.problems import install_handlers
-from pertcast_serve.schemas import Health, Metadata, PredictRequest, PredictResponse, Problem, Version
+from pertcast_serve.problems import Unavailable
+from pertcast_serve.schemas import Metadata, PredictRequest, Problem
 
 log = logging.getLogger(__name__)
 
-TRIES_ON_DEAD_REPLICA = 4
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "content": {"application/problem+json": {}}, "description": text}
-    for status, text in ((422, "Request refused, with the remedy"), (503, "Overloaded or not ready"))
-}
+TRIES_ON_DEAD_REPLICA = 5
+_KEPT_BATCH_SIZES = 1000
+
+
+def _conditions_of(requests: Sequence[PredictRequest]) -> int:
+    """Return the size of a batch as its limit counts it."""
+    return sum(len(request.conditions) for request in requests)
 
 
 @serve.deployment
@@ -34,53 +38,55 @@ class BatchedPredictor:
     A replica counts as healthy only after the weights are loaded and one prediction ran.
     """
 
-    def __init__(self, bundle_path: str, device: str, max_batch_size: int, batch_wait_s: float) -> None:
-        self._service = BundleService(bundle_path, device)
+    def __init__(
+        self,
+        bundle_path: str,
+        device: str,
+        rows_per_pass: int,
+        max_batch_conditions: int,
+        batch_wait_s: float,
+    ) -> None:
+        self._service = BundleService(Predictor.from_bundle(bundle_path, device), rows_per_pass)
         self._service.warm_up()
         self._batch_sizes: list[int] = []
-        self._predict.set_max_batch_size(max_batch_size)  # type: ignore[attr-defined]
+        self._predict.set_max_batch_size(max_batch_conditions)  # type: ignore[attr-defined]
         self._predict.set_batch_wait_timeout_s(batch_wait_s)  # type: ignore[attr-defined]
 
-    @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.005)
-    async def _predict(self, requests: list[PredictRequest]) -> list[PredictResponse | PertcastError]:
-        self._batch_sizes.append(len(requests))
-        del self._batch_sizes[:-1000]
-        return await asyncio.to_thread(self._service.predict, requests)
+    def _answer(self, requests: Sequence[PredictRequest]) -> list[bytes | Problem]:
+        answers = self._service.answer(requests)
+        return [answer if isinstance(answer, Problem) else answer.to_json() for answer in answers]
 
-    async def predict(self, request: PredictRequest) -> PredictResponse | PertcastError:
-        """Return the response, or the error that concerns this request alone."""
-        answer: PredictResponse | PertcastError = await self._predict(request)  # type: ignore[arg-type, assignment]
+    @serve.batch(max_batch_size=256, batch_wait_timeout_s=0.005, batch_size_fn=_conditions_of)
+    async def _predict(self, requests: list[PredictRequest]) -> list[bytes | Problem]:
+        self._batch_sizes.append(len(requests))
+        del self._batch_sizes[:-_KEPT_BATCH_SIZES]
+        return await asyncio.to_thread(self._answer, requests)
+
+    async def predict(self, request: PredictRequest) -> bytes | Problem:
+        """Return the answer as JSON, or the problem that concerns this request alone."""
+        answer: bytes | Problem = await self._predict(request)  # type: ignore[arg-type, assignment]
         return answer
 
     async def metadata(self) -> Metadata:
         """Return what is served."""
         return self._service.metadata(__version__)
 
+    async def check(self) -> None:
+        """Return: a replica that can be asked has loaded its weights and run its warm-up."""
+
     async def batch_sizes(self) -> list[int]:
         """Return the sizes of the last batches (requests a batch), oldest first."""
         return list(self._batch_sizes)
 
 
-def make_api() -> FastAPI:
-    """Return the HTTP interface's frame: titles, error handlers, no remote assets."""
-    api = FastAPI(
-        title="Pertcast",
-        version=__version__,
-        description="Predicted responses of cells to drugs and genetic perturbations.",
-        docs_url=None,
-        redoc_url=None,
-    )
-    install_handlers(api)
-    return api
+class ReplicaClient:
+    """Calls the predictor's replicas; what a dying replica dropped is sent again.
 
-
-api = make_api()
-
-
-@serve.deployment
-@serve.ingress(api)
-class Ingress:
-    """Validates requests, hands them to the predictor, and retries those a dying replica dropped."""
+    Parameters
+    ----------
+    predictor
+        Handle of the deployment.
+    """
 
     def __init__(self, predictor: DeploymentHandle[Any]) -> None:
         self._predictor = predictor
@@ -91,40 +97,44 @@ class Ingress:
             try:
                 return await getattr(self._predictor, method).remote(*arguments)
             except RayActorError:
-                log.warning("a replica died during %s; attempt %d", method, attempt + 1)
+                log.warning("a replica died", extra={"method": method, "attempt": attempt + 1})
                 await asyncio.sleep(0.1 * 2**attempt)
-        raise HTTPException(503, "The predictor's replicas keep dying; see the server's log.")
+            except BackPressureError as error:
+                raise Unavailable("All replicas are busy.") from error
+            except RayServeException as error:
+                raise Unavailable("No replica can be reached.") from error
+        raise Unavailable("The predictor's replicas keep dying; see the server's log.")
 
-    async def _described(self) -> Metadata:
+    async def predict(self, request: PredictRequest) -> bytes | Problem:
+        """Return the body of an answer, or why the request is refused."""
+        answer: bytes | Problem = await self._call("predict", request)
+        return answer
+
+    async def metadata(self) -> Metadata:
+        """Return what is served; asked for once."""
         if self._metadata is None:
             self._metadata = await self._call("metadata")
         return self._metadata
 
-    @api.get("/v1/health/live")
-    async def live(self) -> Health:
-        """Answer while the server process runs."""
-        return Health(status="live")
+    async def check(self) -> None:
+        """Return once a replica has loaded its weights and run its warm-up."""
+        await self._call("check")
 
-    @api.get("/v1/health/ready", responses=PROBLEMS)
-    async def ready(self) -> Health:
-        """Answer once weights are loaded and one warm-up prediction ran."""
-        await self._described()
-        return Health(status="ready")
 
-    @api.get("/v1/version")
-    async def version(self) -> Version:
-        """Return the versions of the server and its interface."""
-        return Version(pertcast=__version__)
+@serve.deployment
+@serve.ingress()
+class Ingress:
+    """Validates requests and hands them to the predictor.
 
-    @api.get("/v1/metadata", responses=PROBLEMS)
-    async def metadata(self) -> Metadata:
-        """Return the model, its gene space, what it accepts and its held-out metrics."""
-        return await self._described()
+    Parameters
+    ----------
+    predictor
+        Handle of the predictor.
+    """
 
-    @api.post("/v1/predict", responses=PROBLEMS)
-    async def predict(self, request: PredictRequest) -> PredictResponse:
-        """Predict conditions; unknown names come back as errors with the nearest known ones."""
-        answer = await self._call("predict", request)
-        if isinstance(answer, PertcastError):
-            raise answer
-        return answer  # type: ignore[no-any-return]
+    def __init__(self, predictor: DeploymentHandle[Any]) -> None:
+        self._client = ReplicaClient(predictor)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Return the HTTP interface; Ray Serve calls this in the replica, after the constructor."""
+        return make_api(self._client)

@@ -1,4 +1,4 @@
-"""The batched predictor: one bundle, several requests a call, no HTTP.
+"""One bundle that answers several requests a call, without HTTP and without Ray.
 
 Requests that arrive together are predicted in one pass and split again; a prediction does not depend
 on its neighbours (fixed padded shapes, noise keyed by condition).
@@ -8,37 +8,39 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from pertcast.errors import PertcastError, UnitError, UnknownGene
+from numpy.typing import NDArray
+from pertcast.errors import PertcastError, UnknownGene
 from pertcast.models.registry import get_model
 from pertcast.predictor import PredictedConditions, Predictor
-from pertcast_data.vocabulary import dose_in_micromolar, time_in_hours
 
-from pertcast_serve.problems import finite_or_none
+from pertcast_serve.answers import Answer
 from pertcast_serve.schemas import (
-    MAX_CONDITIONS,
-    Condition,
+    LIMITS,
     ItemError,
     Metadata,
     PredictedItem,
+    PredictHead,
     PredictRequest,
-    PredictResponse,
+    Problem,
 )
 
-TABLE_SCHEMA = {
-    "cell_iname": pl.String,
-    "pert_id": pl.String,
-    "cmap_name": pl.String,
-    "pert_type": pl.String,
-    "pert_dose": pl.Float64,
-    "pert_dose_unit": pl.String,
-    "pert_time": pl.Float64,
-    "pert_time_unit": pl.String,
-    "canonical_smiles": pl.String,
-}
+TABLE_SCHEMA = pl.Schema(
+    {
+        "cell_iname": pl.String,
+        "pert_id": pl.String,
+        "pert_type": pl.String,
+        "pert_dose": pl.Float64,
+        "pert_dose_unit": pl.String,
+        "pert_time": pl.Float64,
+        "pert_time_unit": pl.String,
+        "canonical_smiles": pl.String,
+    }
+)
+_LONGEST_SHOWN = 200
 
 
 def gene_space_id(genes: Sequence[str]) -> str:
@@ -46,34 +48,18 @@ def gene_space_id(genes: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(genes).encode()).hexdigest()[:16]
 
 
-def _row(condition: Condition) -> dict[str, Any]:
-    dose, time = condition.pert_dose, condition.pert_time
-    return {
-        "cell_iname": condition.cell_iname,
-        "pert_id": condition.pert_id,
-        "cmap_name": condition.pert_id,
-        "pert_type": condition.pert_type,
-        "pert_dose": None if dose is None else dose_in_micromolar(dose, condition.pert_dose_unit),
-        "pert_dose_unit": None if dose is None else "uM",
-        "pert_time": None if time is None else time_in_hours(time, condition.pert_time_unit),
-        "pert_time_unit": None if time is None else "h",
-        "canonical_smiles": condition.canonical_smiles,
-    }
+def refusal(error: PertcastError) -> Problem:
+    """Return the problem of a whole request."""
+    return Problem(title="Request cannot be answered", status=422, detail=str(error))
 
 
-def condition_rows(request: PredictRequest) -> tuple[list[dict[str, Any]], list[int], list[ItemError]]:
-    """Return the conditions as table rows (uM, h), their positions, and those with unknown units."""
-    rows: list[dict[str, Any]] = []
-    positions: list[int] = []
-    errors: list[ItemError] = []
-    for position, condition in enumerate(request.conditions):
-        try:
-            rows.append(_row(condition))
-            positions.append(position)
-        except UnitError as error:
-            units = f"{condition.pert_dose_unit}, {condition.pert_time_unit}"
-            errors.append(ItemError(index=position, field="unit", value=units, message=str(error)))
-    return rows, positions, errors
+@dataclass(frozen=True)
+class _Part:
+    """A request within a batch: its rows of the batch's table, and the columns that it asked for."""
+
+    request: PredictRequest
+    rows: range
+    columns: NDArray[np.int64] | None
 
 
 class BundleService:
@@ -81,17 +67,18 @@ class BundleService:
 
     Parameters
     ----------
-    bundle_path
-        Folder of a bundle.
-    device
-        Torch device of the weights.
+    predictor
+        Made from a bundle.
+    rows_per_pass
+        Conditions that every forward pass is padded to.
     """
 
-    def __init__(self, bundle_path: str, device: str = "cpu") -> None:
-        self.predictor = Predictor.from_bundle(bundle_path, device=device)
-        self.genes = list(self.predictor.genes)
+    def __init__(self, predictor: Predictor, rows_per_pass: int = 32) -> None:
+        self.predictor = predictor
+        self.rows_per_pass = rows_per_pass
+        self.genes = list(predictor.genes)
         self.gene_space = gene_space_id(self.genes)
-        self._gene_row = {gene: row for row, gene in enumerate(self.genes)}
+        self._column = {gene: column for column, gene in enumerate(self.genes)}
 
     def metadata(self, version: str) -> Metadata:
         """Return what is served; `version` is that of the server."""
@@ -99,7 +86,7 @@ class BundleService:
         return Metadata(
             model=bundle.model_name,
             title=get_model(bundle.model_name).title,
-            bundle=bundle.hash,
+            bundle=bundle.content_hash,
             version=version,
             measure=space.measure,
             gene_space=self.gene_space,
@@ -109,93 +96,123 @@ class BundleService:
             n_perturbations=len(space.perturbations),
             licence=bundle.facts.licence,
             held_out_metrics=dict(bundle.facts.metrics),
-            limits={"conditions": MAX_CONDITIONS},
+            limits=LIMITS,
+            rows_per_pass=self.rows_per_pass,
         )
 
     def warm_up(self) -> None:
         """Run one prediction of a training condition, so that the first request is not the slow one."""
-        self.predictor.warm_up()
+        self.predictor.warm_up(self.rows_per_pass)
 
-    def gene_columns(self, genes: Sequence[str] | None) -> np.ndarray | None:
+    def gene_columns(self, genes: Sequence[str] | None) -> NDArray[np.int64] | None:
         """Return the columns of the chosen genes; UnknownGene names the nearest known ones."""
         if genes is None:
             return None
         for gene in genes:
-            if gene not in self._gene_row:
+            if gene not in self._column:
                 raise UnknownGene(
                     gene, self.genes, where="field 'genes'", remedy="/v1/metadata lists all genes."
                 )
-        return np.array([self._gene_row[gene] for gene in genes], dtype=np.int64)
+        return np.array([self._column[gene] for gene in genes], dtype=np.int64)
 
-    def predict(self, requests: Sequence[PredictRequest]) -> list[PredictResponse | PertcastError]:
+    def answer(self, requests: Sequence[PredictRequest]) -> list[Answer | Problem]:
         """Predict all conditions of all requests in one pass.
 
-        Returns one answer a request, in order: a response, or the error of that request alone, so that a
+        Returns one answer a request, in order: a response, or the problem of that request alone, so that a
         bad request does not fail those it was batched with.
         """
-        rows: list[dict[str, Any]] = []
-        owners: list[tuple[int, int]] = []
-        errors: list[list[ItemError]] = [[] for _ in requests]
-        for number, request in enumerate(requests):
-            found, positions, refused = condition_rows(request)
-            rows += found
-            owners += [(number, position) for position in positions]
-            errors[number] += refused
-        predicted = self.predictor.predict(pl.DataFrame(rows, schema=TABLE_SCHEMA), on_error="collect")
-        for problem in predicted.problems:
-            number, position = owners[problem.row]
-            errors[number].append(
-                ItemError(
-                    index=position,
-                    field=problem.field,
-                    value=str(problem.value)[:200],
-                    message=problem.message,
-                    suggestions=list(problem.suggestions),
-                )
-            )
-        answers: list[PredictResponse | PertcastError] = []
+        answers: list[Answer | Problem | None] = []
+        parts: dict[int, _Part] = {}
+        height = 0
         for number, request in enumerate(requests):
             try:
-                answers.append(self._response(request, number, predicted, owners, errors[number]))
+                columns = self.gene_columns(request.genes)
             except UnknownGene as error:
-                answers.append(error)
-        return answers
+                answers.append(refusal(error))
+                continue
+            answers.append(None)
+            parts[number] = _Part(request, range(height, height + len(request.conditions)), columns)
+            height += len(request.conditions)
+        found = dict(zip(parts, self._answer_together(list(parts.values())), strict=True))
+        return [found[number] if answer is None else answer for number, answer in enumerate(answers)]
 
-    def _response(
+    def _answer_together(self, parts: Sequence[_Part]) -> list[Answer]:
+        rows = [condition.model_dump() for part in parts for condition in part.request.conditions]
+        table = pl.DataFrame(rows, schema=TABLE_SCHEMA)
+        predicted = self.predictor.predict(table, batch_size=self.rows_per_pass, on_error="collect")
+        finite: NDArray[np.bool_] = np.isfinite(predicted.mean).all(axis=1)
+        if predicted.sd is not None:
+            finite &= np.isfinite(predicted.sd).all(axis=1)
+        errors = _item_errors(predicted, finite)
+        return [self._one_answer(part, predicted, finite, errors) for part in parts]
+
+    def _one_answer(
         self,
-        request: PredictRequest,
-        number: int,
+        part: _Part,
         predicted: PredictedConditions,
-        owners: Sequence[tuple[int, int]],
-        errors: list[ItemError],
-    ) -> PredictResponse:
-        good = [k for k, row in enumerate(predicted.rows) if owners[row][0] == number]
-        flags = predicted.table[good].to_dicts()
-        columns = self.gene_columns(request.genes)
-        mean = predicted.mean[good]
-        sd = None if predicted.sd is None else predicted.sd[good]
-        if columns is not None:
-            mean = mean[:, columns]
-            sd = None if sd is None else sd[:, columns]
-        items = [
-            PredictedItem(
-                index=owners[predicted.rows[k]][1],
-                sig_id=flag["sig_id"],
-                seen_pert=flag["seen_pert"],
-                seen_cell=flag["seen_cell"],
-                nn_train_dist=finite_or_none(flag["nn_train_dist"]),
-                is_in_domain=flag["is_in_domain"],
-            )
-            for k, flag in zip(good, flags, strict=True)
-        ]
-        return PredictResponse(
+        finite: NDArray[np.bool_],
+        errors: dict[int, ItemError],
+    ) -> Answer:
+        first, last = np.searchsorted(predicted.rows, [part.rows.start, part.rows.stop])
+        kept = np.arange(first, last)[finite[first:last]]
+        mean = _selected(predicted.mean, kept, part.columns)
+        sd = None if predicted.sd is None else _selected(predicted.sd, kept, part.columns)
+        positions = predicted.rows[kept] - part.rows.start
+        head = PredictHead(
             model=self.predictor.bundle.model_name,
-            bundle=self.predictor.bundle.hash,
+            bundle=self.predictor.bundle.content_hash,
             gene_space=self.gene_space,
-            genes=request.genes,
+            genes=part.request.genes,
             n_genes=mean.shape[1],
-            items=items,
-            mean=mean.ravel().tolist(),
-            sd=None if sd is None else sd.ravel().tolist(),
-            errors=sorted(errors, key=lambda error: error.index),
+            items=_items(predicted.table[kept], positions),
+            errors=[
+                errors[row].model_copy(update={"index": row - part.rows.start})
+                for row in part.rows
+                if row in errors
+            ],
         )
+        return Answer(head, mean, sd)
+
+
+def _selected(
+    values: NDArray[np.float32], rows: NDArray[np.int64], columns: NDArray[np.int64] | None
+) -> NDArray[np.float32]:
+    return values[rows] if columns is None else values[np.ix_(rows, columns)]
+
+
+def _items(table: pl.DataFrame, positions: NDArray[np.int64]) -> list[PredictedItem]:
+    return [
+        PredictedItem(
+            index=position,
+            sig_id=row["sig_id"],
+            seen_pert=row["seen_pert"],
+            seen_cell=row["seen_cell"],
+            nn_train_dist=row["nn_train_dist"],
+            is_in_domain=row["is_in_domain"],
+        )
+        for position, row in zip(positions.tolist(), table.iter_rows(named=True), strict=True)
+    ]
+
+
+def _item_errors(predicted: PredictedConditions, finite: NDArray[np.bool_]) -> dict[int, ItemError]:
+    """Return what is wrong by row of the batch's table."""
+    errors = {
+        problem.row: ItemError(
+            index=problem.row,
+            field=problem.field,
+            value=problem.value[:_LONGEST_SHOWN],
+            message=problem.message,
+            suggestions=list(problem.suggestions),
+        )
+        for problem in predicted.problems
+    }
+    for place in np.flatnonzero(~finite).tolist():
+        row = int(predicted.rows[place])
+        name = str(predicted.table["sig_id"][place])
+        errors[row] = ItemError(
+            index=row,
+            field="prediction",
+            value=name[:_LONGEST_SHOWN],
+            message="The model gives no finite number here; ask for a condition nearer to its training.",
+        )
+    return errors

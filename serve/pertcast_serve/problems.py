@@ -2,70 +2,87 @@
 
 from __future__ import annotations
 
-import math
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pertcast_data.errors import PertcastError
-from ray.serve.exceptions import BackPressureError, RayServeException
 from starlette.exceptions import HTTPException
 
 from pertcast_serve.schemas import Problem
 
+log = logging.getLogger(__name__)
+
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
+_SHOWN = 20
+_LONGEST_FIELD = 200
 
 
-def problem_response(
-    status: int, title: str, detail: str, errors: list[dict[str, Any]] | None = None
-) -> JSONResponse:
+class Unavailable(Exception):
+    """The predictor cannot take the request now: overloaded, or its replicas are being replaced."""
+
+
+def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Return a problem as an answer; overload answers carry Retry-After (seconds)."""
-    body = Problem(title=title, status=status, detail=detail, errors=errors or [])
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else None
-    return JSONResponse(body.model_dump(), status, headers=headers, media_type=MEDIA_TYPE)
+    extra = dict(headers or {})
+    if problem.status in (429, 503):
+        extra.setdefault("Retry-After", str(RETRY_AFTER_S))
+    return JSONResponse(problem.model_dump(), problem.status, headers=extra, media_type=MEDIA_TYPE)
+
+
+def _printable(text: str) -> str:
+    """Return text that can be written as UTF-8, cut to a readable length."""
+    return text[:_LONGEST_FIELD].encode("utf-8", "backslashreplace").decode()
 
 
 def _without_inputs(error: RequestValidationError) -> list[dict[str, Any]]:
     """Return the validation errors without the offending values, which may be huge or not JSON."""
-    shown = []
-    for item in error.errors()[:20]:
-        place = ".".join(str(part) for part in item["loc"])
-        shown.append({"field": place, "message": str(item["msg"])})
-    return list(jsonable_encoder(shown))
+    return [
+        {
+            "field": _printable(".".join(str(part) for part in item["loc"])),
+            "message": _printable(str(item["msg"])),
+        }
+        for item in error.errors()[:_SHOWN]
+    ]
 
 
 async def _on_validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     errors = _without_inputs(error)
     detail = f"{errors[0]['field']}: {errors[0]['message']}. See /openapi.json for the schema."
-    return problem_response(422, "Request does not fit the schema", detail, errors)
+    title = "Request does not fit the schema"
+    return problem_response(Problem(title=title, status=422, detail=detail, errors=errors))
 
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return problem_response(error.status_code, "Request refused", str(error.detail))
+    remedies = {
+        400: "Send one JSON object, encoded as UTF-8.",
+        404: "/openapi.json lists all paths.",
+        405: "/openapi.json lists the methods of each path.",
+    }
+    detail = " ".join((f"{error.detail}.".replace("..", "."), remedies.get(error.status_code, ""))).strip()
+    problem = Problem(title="Request refused", status=error.status_code, detail=detail)
+    return problem_response(problem, error.headers)
 
 
-async def _on_pertcast(request: Request, error: Exception) -> JSONResponse:
-    return problem_response(422, "Request cannot be answered", str(error))
+async def _on_unavailable(request: Request, error: Exception) -> JSONResponse:
+    detail = f"{error} Retry after {RETRY_AFTER_S} s."
+    return problem_response(Problem(title="Not available now", status=503, detail=detail))
 
 
-async def _on_overload(request: Request, error: Exception) -> JSONResponse:
-    return problem_response(503, "Overloaded", f"All replicas are busy; retry after {RETRY_AFTER_S} s.")
+async def _on_failure(request: Request, error: Exception) -> JSONResponse:
+    log.error("request failed", exc_info=error, extra={"path": request.url.path})
+    detail = "The server failed on this request; its log has the reason. Please report it with the request."
+    return problem_response(Problem(title="Server failure", status=500, detail=detail))
 
 
 def install_handlers(api: FastAPI) -> None:
     """Make `api` answer every error as problem+json."""
     api.add_exception_handler(RequestValidationError, _on_validation)
     api.add_exception_handler(HTTPException, _on_http)
-    api.add_exception_handler(PertcastError, _on_pertcast)
-    api.add_exception_handler(BackPressureError, _on_overload)
-    api.add_exception_handler(RayServeException, _on_overload)
-
-
-def finite_or_none(value: float | None) -> float | None:
-    """Return a JSON number, None for a missing or non-finite one."""
-    return None if value is None or not math.isfinite(value) else float(value)
+    api.add_exception_handler(Unavailable, _on_unavailable)
+    api.add_exception_handler(Exception, _on_failure)

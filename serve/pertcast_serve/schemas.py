@@ -1,16 +1,25 @@
 """What endpoints take and give, as typed models; they make the OpenAPI document.
 
-Profiles travel as one flat array (row by row) beside a gene-space id: 8 KB for 978 genes, not 36.
+Profiles travel as one flat array (row by row) beside a gene-space id: about 10 KB for 978 genes, not 36.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 MAX_CONDITIONS = 256
-"""Most conditions in one /v1/predict request; published in /v1/metadata."""
+"""Most conditions in one /v1/predict request."""
+MAX_GENES = 2000
+"""Most genes that one request may choose."""
+MAX_SMILES_PARTS = 16
+"""Most dot-separated parts of one structure: a compound and its salts, not a library."""
+MAX_BODY_BYTES = 2 << 20
+"""Largest request body; 256 conditions with long structures take about a quarter of it."""
+
+LIMITS = {"conditions": MAX_CONDITIONS, "genes": MAX_GENES, "body_bytes": MAX_BODY_BYTES}
+"""Published in /v1/metadata."""
 
 
 class Schema(BaseModel):
@@ -19,7 +28,13 @@ class Schema(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Condition(Schema):
+class RequestSchema(Schema):
+    """Base of what is sent to us: a number in quotes or a boolean is no number."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Condition(RequestSchema):
     """One condition in CMap words."""
 
     cell_iname: str = Field(min_length=1, max_length=200, description="Cell line (or other context).")
@@ -35,17 +50,46 @@ class Condition(Schema):
     pert_time: float | None = Field(default=None, gt=0, lt=1e6, allow_inf_nan=False, description="Time.")
     pert_time_unit: str = Field(default="h", max_length=8)
     canonical_smiles: str | None = Field(
-        default=None, max_length=5000, description="Structure; needed for compounds unseen in training."
+        default=None,
+        max_length=1000,
+        pattern=r"^[!-~]+$",
+        description="Structure; needed for compounds unseen in training.",
     )
 
+    @field_validator("canonical_smiles")
+    @classmethod
+    def _is_one_compound(cls, smiles: str | None) -> str | None:
+        if smiles is not None and smiles.count(".") >= MAX_SMILES_PARTS:
+            raise ValueError(
+                f"the structure has {smiles.count('.') + 1} parts; give one compound and its salts, "
+                f"at most {MAX_SMILES_PARTS} parts"
+            )
+        return smiles
 
-class PredictRequest(Schema):
+
+GeneName = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class PredictRequest(RequestSchema):
     """Conditions to predict."""
 
     conditions: list[Condition] = Field(min_length=1, max_length=MAX_CONDITIONS)
-    genes: list[str] | None = Field(
-        default=None, max_length=2000, description="Only these genes, in this order; all genes where absent."
+    genes: list[GeneName] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_GENES,
+        description="Only these genes, in this order; all genes where absent.",
     )
+
+    @field_validator("genes")
+    @classmethod
+    def _names_each_gene_once(cls, genes: list[str] | None) -> list[str] | None:
+        seen: set[str] = set()
+        for gene in genes or ():
+            if gene in seen:
+                raise ValueError(f"{gene!r} is named twice; name each gene once")
+            seen.add(gene)
+        return genes
 
 
 class ItemError(Schema):
@@ -65,12 +109,12 @@ class PredictedItem(Schema):
     sig_id: str
     seen_pert: bool
     seen_cell: bool
-    nn_train_dist: float | None = Field(description="Distance to the nearest training perturbation, 0 to 1.")
-    is_in_domain: bool | None
+    nn_train_dist: float = Field(description="Distance to the nearest training perturbation.")
+    is_in_domain: bool = Field(description="Whether that distance is usual among training perturbations.")
 
 
-class PredictResponse(Schema):
-    """Predicted responses, row by row in `items`' order."""
+class PredictHead(Schema):
+    """All of an answer but the numbers."""
 
     model: str
     bundle: str = Field(description="Hash of the bundle.")
@@ -78,11 +122,16 @@ class PredictResponse(Schema):
     genes: list[str] | None = Field(default=None, description="Given only where the request chose genes.")
     n_genes: int
     items: list[PredictedItem]
+    errors: list[ItemError]
+
+
+class PredictResponse(PredictHead):
+    """Predicted responses, row by row in `items`' order; each number is a float32, written shortest."""
+
     mean: list[float] = Field(description="len(items) x n_genes responses, flat.")
     sd: list[float] | None = Field(
         description="Spread of single profiles, flat; null where the model has none."
     )
-    errors: list[ItemError]
 
 
 class Problem(BaseModel):
@@ -108,9 +157,13 @@ class Metadata(Schema):
     cell_lines: list[str]
     pert_types: list[str]
     n_perturbations: int
-    licence: str | None
-    held_out_metrics: dict[str, Any]
+    licence: str
+    held_out_metrics: dict[str, float | None]
     limits: dict[str, int]
+    rows_per_pass: int = Field(
+        description="Conditions a forward pass is padded to; offline predictions at this batch size are "
+        "equal bit by bit."
+    )
 
 
 class Version(Schema):
