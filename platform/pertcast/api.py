@@ -61,11 +61,10 @@ def predict(
     if predictor.space.measure == "expression":
         layers["expression"] = found.basal + found.mean
     obs = found.table.to_pandas()
-    obs.index = pd.Index(obs["sig_id"].astype(str), name=None)
+    obs.index = anndata.utils.make_index_unique(pd.Index(found.table["sig_id"].to_list(), dtype=str))
     data = anndata.AnnData(
         X=found.mean, obs=obs, var=pd.DataFrame(index=pd.Index(predictor.genes)), layers=layers
     )
-    data.obs_names_make_unique()
     if found.samples is not None:
         data.obsm["samples"] = found.samples
     return data

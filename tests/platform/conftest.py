@@ -1,18 +1,24 @@
-"""Toy conditions and batches with a known truth, for tests of models."""
+"""Toy conditions with a known truth for tests of models, and small stores for tests of encoding."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 import torch
 from pertcast.models.batch import Batch, ConditionBatch, ModelSpace
 from pertcast.models.contract import GradientStage, ResponseModel, StatisticsStage
 from pertcast.models.noise import KeyedNoise
 from pertcast.models.registry import get_model
+from pertcast_data.store import ExpressionStore, create_store
+from pertcast_data.vocabulary import Measure
+from rdkit import Chem
 from torch import Tensor
 
 
@@ -129,6 +135,74 @@ def descend(stage: GradientStage, batch: Batch, steps: int) -> None:
         optimiser.zero_grad()
         stage.module(batch, KeyedNoise(0, step))["loss"].backward()
         optimiser.step()
+
+
+SMILES = (
+    "CCO", "CCN", "CCCl", "CCBr", "c1ccccc1O", "c1ccccc1N", "c1ccccc1Cl", "CC(=O)O", "CC(=O)N", "CCCCO",
+    "C1CCCCC1", "C1CCNCC1", "c1ccncc1", "CC(C)O", "OCCO", "NCCN",
+)  # fmt: skip
+
+
+def compound_obs(n_plates: int = 2, compounds: Sequence[int] = tuple(range(16))) -> pl.DataFrame:
+    """Wells of an L1000-like experiment: two cell lines, plates of one line each, DMSO on every plate."""
+    rows: list[dict[str, Any]] = []
+    for line in ("A375", "HT29"):
+        for plate in range(n_plates):
+            common = {"cell_iname": line, "batch_id": f"{line}-{plate}", "pert_time": 24.0}
+            rows += [{**common, "pert_type": "ctl_vehicle", "pert_id": "DMSO"} for _ in range(3)]
+            rows += [
+                {
+                    **common,
+                    "pert_type": "trt_cp",
+                    "pert_id": f"BRD-{compound:02d}",
+                    "cmap_name": f"drug-{compound}",
+                    "pert_dose": dose,
+                    "canonical_smiles": Chem.CanonSmiles(SMILES[compound]),
+                }
+                for compound in compounds
+                for dose in (1.0, 10.0)
+            ]
+    schema = {"pert_dose": pl.Float64, "cmap_name": pl.String, "canonical_smiles": pl.String}
+    return pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None)
+
+
+def genetic_obs() -> pl.DataFrame:
+    """Cells with knock-outs, single and in pairs, of genes inside and outside the gene space."""
+    names = ["G1", "G2", "G3", "G4", "OUTSIDE", "G1+G2", "G4+G3", "G1+OUTSIDE"]
+    common = {"cell_iname": "K562", "batch_id": "lane-1"}
+    rows = [{**common, "pert_type": "ctl_vector", "pert_id": "NTC"} for _ in range(8)]
+    rows += [{**common, "pert_type": "trt_xpr", "pert_id": n, "targets": n} for n in names for _ in range(4)]
+    return pl.DataFrame(rows)
+
+
+def make_store(
+    path: Path, obs: pl.DataFrame, n_genes: int = 20, measure: Measure = "expression", seed: int = 0
+) -> ExpressionStore:
+    values = np.random.default_rng(seed).normal(8.0, 1.0, (obs.height, n_genes)).astype(np.float32)
+    return create_store(
+        path,
+        obs=obs,
+        var=pl.DataFrame({"gene_symbol": [f"G{i}" for i in range(n_genes)]}),
+        batches=[values],
+        measure=measure,
+        normalisation="log2_intensity" if measure == "expression" else "z_score",
+    )
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Small stores: `compounds` (wells), `genes` (cells), `response` (z-scores), and what makes others."""
+    root = tmp_path_factory.mktemp("stores")
+    compounds = compound_obs()
+    return SimpleNamespace(
+        compounds=make_store(root / "compounds", compounds),
+        genes=make_store(root / "genes", genetic_obs()),
+        response=make_store(
+            root / "response", compounds.filter(pl.col("pert_type") == "trt_cp"), measure="response"
+        ),
+        compound_obs=compound_obs,
+        make=make_store,
+    )
 
 
 @pytest.fixture(scope="session")
