@@ -23,7 +23,7 @@ from pertcast_data.ingest import ingest
 from pertcast_data.splits import Split, make_split
 from pertcast_data.store import ExpressionStore
 from pertcast_jobs.cli import run as pertcast
-from pertcast_jobs.evaluate import Evaluation, evaluate_run, pool_folds
+from pertcast_jobs.evaluate import Evaluation, evaluate_run, pool_folds, side_by_side
 from pertcast_jobs.run_config import load_config
 from pertcast_jobs.run_folder import RunFolder
 from pertcast_jobs.train import run_training
@@ -197,3 +197,14 @@ def test_on_real_wells_the_plate_mean_scores_as_in_plain_numpy(
         found = forecast(model, part.inputs.conditions, part.inputs)
         golden = _numpy_scores(np.stack(prediction), profiles[test_rows])
         assert {n: float(v.mean()) for n, v in found.well_scores.items()} == pytest.approx(golden, rel=1e-5)
+
+
+def test_several_runs_stand_side_by_side_with_their_strongest_baselines(
+    evaluations: list[Evaluation],
+) -> None:
+    lines = side_by_side(evaluations)
+    assert len(lines) == 2 + len(evaluations)
+    for line, evaluation in zip(lines[2:], evaluations, strict=True):
+        strongest = evaluation.trust.strongest
+        assert strongest is not None and strongest.title in line
+        assert line.strip().startswith(evaluation.name) and line.endswith(evaluation.trust.verdict.outcome)
