@@ -152,6 +152,13 @@ def test_rows_beyond_the_memory_budget_wait_on_disk_and_come_out_the_same(tmp_pa
     ]
 
 
+def test_buckets_need_not_be_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = profiles(400)
+    whole = create(tmp_path / "whole", matrix)
+    monkeypatch.setattr("pertcast_data.store.collect._LARGEST_BUCKET_BYTES", 50 * 4 * GENES)
+    assert create(tmp_path / "pieces", matrix).data_hash == whole.data_hash
+
+
 @pytest.mark.parametrize(
     ("largest", "expected"),
     [

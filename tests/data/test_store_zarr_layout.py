@@ -21,6 +21,7 @@ from pertcast_data.store import (
     write_obs,
 )
 from pertcast_data.store.manifest import record_problem
+from pertcast_data.store.zarr_layout import fitting_shard_rows
 
 VAR = pl.DataFrame({"gene_symbol": ["A", "B", "C"]})
 
@@ -77,6 +78,17 @@ def test_the_manifest_grows_shard_by_shard_and_tells_which_to_skip(tmp_path: Pat
     shard = path / second.path
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     assert "checksum" in str(record_problem(path, second, checksum=True))
+
+
+@pytest.mark.parametrize(("n_rows", "expected"), [(10, 64), (65, 128), (10**6, 16_384)])
+def test_a_shard_is_no_larger_than_its_data_need(n_rows: int, expected: int) -> None:
+    assert fitting_shard_rows(n_rows, 64, 16_384) == expected
+
+
+def test_a_shard_of_wide_rows_stays_below_256_megabytes() -> None:
+    rows = fitting_shard_rows(10**6, 64, 16_384, 4 * 26_945)
+    assert rows % 64 == 0 and 2**27 < rows * 4 * 26_945 <= 2**28
+    assert fitting_shard_rows(10**6, 64, 16_384, 2**28) == 64
 
 
 def test_a_shard_of_the_wrong_shape_is_refused(tmp_path: Path) -> None:

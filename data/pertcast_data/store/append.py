@@ -37,7 +37,7 @@ def append_rows(
     *,
     sources: Sequence[str] = (),
     progress: ProgressCallback = no_progress,
-    memory_budget_bytes: int = 1 << 30,
+    memory_budget_bytes: int = 1 << 28,
     shard_rows: int = SHARD_ROWS,
 ) -> ExpressionStore:
     """Add rows after those of the store at `path` and open the result.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -25,6 +26,7 @@ from pertcast_data.store.row_blocks import (
 from pertcast_data.vocabulary import Normalisation
 
 SPILL_FOLDER: Final = ".rows"
+_LARGEST_BUCKET_BYTES: Final = 1 << 27
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,12 @@ class BucketSpec:
     rows: int
     folder: Path
     memory_budget_bytes: int
+
+    def fitting_rows(self, layout: Layout, n_genes: int) -> int:
+        """Return the rows of a bucket, fewer where dense rows are wide: a bucket is assembled in memory."""
+        if layout == "csr":
+            return self.rows
+        return max(1, min(self.rows, _LARGEST_BUCKET_BYTES // (4 * max(n_genes, 1))))
 
 
 @dataclass(frozen=True)
@@ -82,26 +90,28 @@ def collect_rows(
     n_rows = len(destination)
     if not n_rows:
         raise SchemaError("There are no rows to store: obs is empty.")
+    arriving = iter(batches)
+    first = next(arriving, None)
+    chosen: Layout = batch_layout(first) if layout == "auto" else layout
+    bucket_rows = buckets.fitting_rows(chosen, n_genes)
     waiting = RowBuckets(
-        -(-n_rows // buckets.rows), buckets.folder / SPILL_FOLDER, buckets.memory_budget_bytes
+        -(-n_rows // bucket_rows), buckets.folder / SPILL_FOLDER, buckets.memory_budget_bytes
     )
-    chosen: Layout | None = None if layout == "auto" else layout
     value_type, n_values, first_row = VALUE_TYPES[0], 0, 0
-    for batch in batches:
-        chosen = chosen or batch_layout(batch)
+    for batch in chain(() if first is None else (first,), arriving):
         narrow = narrow_batch(batch, chosen, n_genes, normalisation, first_row)
         places = destination[first_row : first_row + narrow.n_rows]
         if len(places) < narrow.n_rows:
             raise SchemaError(f"The batches hold more than the {n_rows} rows of obs.")
-        _deal(narrow, places, buckets.rows, waiting)
+        _deal(narrow, places, bucket_rows, waiting)
         n_values += narrow.values.size
         if chosen == "csr":
             value_type = widest(value_type, narrow.values.dtype)
         first_row += narrow.n_rows
         progress(first_row, 2 * n_rows, "reading")
-    if first_row != n_rows or chosen is None:
+    if first_row != n_rows:
         raise SchemaError(f"The batches hold {first_row} rows, obs has {n_rows}.")
-    return CollectedRows(chosen, waiting, n_rows, buckets.rows, n_values, value_type)
+    return CollectedRows(chosen, waiting, n_rows, bucket_rows, n_values, value_type)
 
 
 def inverse_permutation(order: NDArray[np.int64]) -> NDArray[np.int64]:

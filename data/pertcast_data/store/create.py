@@ -42,7 +42,7 @@ def create_store(
     seed: int = 0,
     sources: Sequence[str] = (),
     progress: ProgressCallback = no_progress,
-    memory_budget_bytes: int = 1 << 30,
+    memory_budget_bytes: int = 1 << 28,
     chunk_rows: int = CHUNK_ROWS,
     shard_rows: int = SHARD_ROWS,
 ) -> ExpressionStore:

@@ -65,24 +65,28 @@ class DiskDenseReader:
     def raw(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return (M, G) as stored; always a copy."""
         rows = checked_rows(rows, self._info.n_rows)
-        blocks = rows // self._block_rows
-        distinct = np.unique(blocks)
+        blocks, offsets = np.divmod(rows, self._block_rows)
         with self._lock:
+            slots = self._slot_of_block[blocks]
+            if not len(slots) or int(slots.min()) >= 0:
+                # Nothing to fetch: most batches of a buffer come this way.
+                self._tick += 1
+                self._last_used[slots] = self._tick
+                return self._rows_at(slots, offsets)
+            distinct = np.unique(blocks)
             if len(distinct) <= len(self._block_of_slot):
-                return self._take(rows, blocks, distinct)
+                self._hold(distinct)
+                return self._rows_at(self._slot_of_block[blocks], offsets)
             out = np.empty((len(rows), self._info.n_genes), dtype=self._cached.dtype)
             for start in range(0, len(distinct), len(self._block_of_slot)):
                 part = distinct[start : start + len(self._block_of_slot)]
                 chosen = np.flatnonzero((blocks >= part[0]) & (blocks <= part[-1]))
-                out[chosen] = self._take(rows[chosen], blocks[chosen], part)
+                self._hold(part)
+                out[chosen] = self._rows_at(self._slot_of_block[blocks[chosen]], offsets[chosen])
             return out
 
-    def _take(
-        self, rows: NDArray[np.int64], blocks: NDArray[np.int64], distinct: NDArray[np.int64]
-    ) -> NDArray[Any]:
-        self._hold(distinct)
-        places = self._slot_of_block[blocks] * self._block_rows + rows % self._block_rows
-        taken: NDArray[Any] = self._cached[places]
+    def _rows_at(self, slots: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[Any]:
+        taken: NDArray[Any] = self._cached[slots * self._block_rows + offsets]
         return taken
 
     def _hold(self, distinct: NDArray[np.int64]) -> None:

@@ -57,7 +57,8 @@ class MatrixPlan:
     ) -> MatrixPlan:
         """Choose lengths of chunks and shards for `rows` = (chunk_rows, shard_rows)."""
         n_rows, n_genes = shape
-        chunk_rows, shard_rows = rows[0], fitting_shard_rows(n_rows, rows[0], rows[1])
+        row_bytes = 4 * n_genes if layout == "dense" else 0
+        chunk_rows, shard_rows = rows[0], fitting_shard_rows(n_rows, rows[0], rows[1], row_bytes)
         chunk, shard = chunk_rows, shard_rows
         if layout == "csr":
             chunk = max(1, round(n_values * chunk_rows / max(n_rows, 1)))

@@ -25,7 +25,7 @@ from pertcast_data.store.manifest import ShardRecord, file_record
 
 _EMPTY_GROUPS: Final = ("layers", "obsm", "obsp", "uns", "varm", "varp")
 _BLOSC: Final = MappingProxyType({"train": ("lz4", 3), "archive": ("zstd", 1)})
-_LARGEST_SHARD_BYTES: Final = 1 << 29
+_LARGEST_SHARD_BYTES: Final = 1 << 28
 ZARRS_PIPELINE: Final = MappingProxyType({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 """Zarr settings under which arrays are opened: chunks are coded by zarrs (Rust) instead of Python."""
 
@@ -180,7 +180,10 @@ def write_array_shard(
 
 
 def fitting_shard_rows(n_rows: int, chunk_rows: int, shard_rows: int, row_bytes: int = 0) -> int:
-    """Return the rows of a shard: a multiple of a chunk, no larger than the data or 512 MB need."""
+    """Return the rows of a shard: a multiple of a chunk, no larger than the data need.
+
+    `row_bytes` limits a shard to 256 MB: it is assembled in memory.
+    """
     if shard_rows % chunk_rows:
         raise SchemaError(f"A shard ({shard_rows} rows) must be a multiple of a chunk ({chunk_rows} rows).")
     chunks = min(shard_rows, max(n_rows, 1) + chunk_rows - 1) // chunk_rows
