@@ -140,9 +140,7 @@ class BundleService:
         rows = [condition.model_dump() for part in parts for condition in part.request.conditions]
         table = pl.DataFrame(rows, schema=TABLE_SCHEMA)
         predicted = self.predictor.predict(table, batch_size=self.rows_per_pass, on_error="collect")
-        finite: NDArray[np.bool_] = np.isfinite(predicted.mean).all(axis=1)
-        if predicted.sd is not None:
-            finite &= np.isfinite(predicted.sd).all(axis=1)
+        finite = _finite_rows(predicted)
         errors = _item_errors(predicted, finite)
         return [self._one_answer(part, predicted, finite, errors) for part in parts]
 
@@ -172,6 +170,13 @@ class BundleService:
             ],
         )
         return Answer(head, mean, sd)
+
+
+def _finite_rows(predicted: PredictedConditions) -> NDArray[np.bool_]:
+    finite = np.isfinite(predicted.mean)
+    if predicted.sd is not None:
+        finite &= np.isfinite(predicted.sd)
+    return np.asarray(finite.all(axis=1))
 
 
 def _selected(

@@ -46,9 +46,9 @@ class Condition(RequestSchema):
     )
     pert_type: str = Field(default="trt_cp", max_length=20, description="CMap code, e.g. trt_cp, trt_xpr.")
     pert_dose: float | None = Field(default=None, gt=0, lt=1e9, allow_inf_nan=False, description="Dose.")
-    pert_dose_unit: str = Field(default="uM", max_length=8)
+    pert_dose_unit: str = Field(default="uM", max_length=20)
     pert_time: float | None = Field(default=None, gt=0, lt=1e6, allow_inf_nan=False, description="Time.")
-    pert_time_unit: str = Field(default="h", max_length=8)
+    pert_time_unit: str = Field(default="h", max_length=20)
     canonical_smiles: str | None = Field(
         default=None,
         max_length=1000,

@@ -1,0 +1,64 @@
+"""The interface over a real bundle in this process, called without a socket and without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from fastapi import FastAPI
+from pertcast.predictor import Predictor
+from pertcast_serve.api import make_api
+from pertcast_serve.prediction import BundleService
+from pertcast_serve.schemas import Metadata, PredictRequest, Problem
+
+Call = Callable[..., httpx.Response]
+
+
+class LocalClient:
+    """A predictor without replicas."""
+
+    def __init__(self, service: BundleService) -> None:
+        self.service = service
+
+    async def predict(self, request: PredictRequest) -> bytes | Problem:
+        answer = self.service.answer([request])[0]
+        return answer if isinstance(answer, Problem) else answer.to_json()
+
+    async def metadata(self) -> Metadata:
+        return self.service.metadata("0")
+
+    async def check(self) -> None:
+        return None
+
+
+def call_of(api: FastAPI) -> Call:
+    """Return what calls `api` once: (method, path, **options of httpx) -> answer."""
+
+    def call(method: str, path: str, **options: Any) -> httpx.Response:
+        async def once() -> httpx.Response:
+            transport = httpx.ASGITransport(app=api, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                return await client.request(method, path, **options)
+
+        return anyio.run(once)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def call_api() -> Callable[[FastAPI], Call]:
+    return call_of
+
+
+@pytest.fixture(scope="session")
+def client(tiny_bundle: Path) -> LocalClient:
+    return LocalClient(BundleService(Predictor.from_bundle(tiny_bundle), rows_per_pass=8))
+
+
+@pytest.fixture(scope="session")
+def call(client: LocalClient) -> Call:
+    return call_of(make_api(client))

@@ -1,0 +1,173 @@
+"""A bundle answers batches of requests as if each came alone, with the numbers of the offline predictor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from pertcast.predictor import PredictedConditions, Predictor
+from pertcast_serve.answers import Answer, json_numbers
+from pertcast_serve.prediction import BundleService
+from pertcast_serve.schemas import PredictRequest, PredictResponse, Problem
+
+
+@pytest.fixture(scope="module")
+def service(tiny_bundle: Path) -> BundleService:
+    return BundleService(Predictor.from_bundle(tiny_bundle), rows_per_pass=8)
+
+
+def request_of(*names: str, genes: list[str] | None = None, **common: Any) -> PredictRequest:
+    given = {"cell_iname": "A375", "pert_dose": 10.0, "pert_time": 24.0, **common}
+    return PredictRequest.model_validate(
+        {"conditions": [{"pert_id": name, **given} for name in names], "genes": genes}
+    )
+
+
+def parsed(answer: Answer | Problem) -> PredictResponse:
+    assert isinstance(answer, Answer)
+    return PredictResponse.model_validate_json(answer.to_json())
+
+
+def offline(service: BundleService, names: list[str]) -> PredictedConditions:
+    table = pl.DataFrame(
+        {
+            "cell_iname": "A375",
+            "pert_type": "trt_cp",
+            "pert_id": names,
+            "pert_dose": 10.0,
+            "pert_time": 24.0,
+        }
+    )
+    return service.predictor.predict(table, batch_size=service.rows_per_pass)
+
+
+def test_answers_equal_offline_predictions_bit_by_bit_whatever_they_are_batched_with(
+    service: BundleService,
+) -> None:
+    names = [f"drug-{i}" for i in range(12)]
+    together = service.answer([request_of(*names), request_of("drug-3"), request_of(*names[:5])])
+    expected = offline(service, names)
+    assert expected.sd is not None
+    for answer, rows in zip(together, (range(12), [3], range(5)), strict=True):
+        body = parsed(answer)
+        assert np.array_equal(np.float32(body.mean), expected.mean[list(rows)].ravel())
+        assert np.array_equal(np.float32(body.sd), expected.sd[list(rows)].ravel())
+    assert np.abs(expected.mean).max() > 0
+
+
+def test_chosen_genes_come_in_the_order_they_were_asked_for(service: BundleService) -> None:
+    whole = parsed(service.answer([request_of("drug-1", "drug-2")])[0])
+    chosen = parsed(service.answer([request_of("drug-1", "drug-2", genes=["GENE7", "GENE0"])])[0])
+    assert (whole.n_genes, chosen.n_genes) == (24, 2)
+    assert whole.genes is None
+    assert chosen.genes == ["GENE7", "GENE0"]
+    assert chosen.mean == [whole.mean[i] for i in (7, 0, 24 + 7, 24)]
+
+
+def test_units_are_converted(service: BundleService) -> None:
+    ours = request_of("drug-1")
+    theirs = request_of("drug-1", pert_dose=1e4, pert_dose_unit="nM", pert_time=1.0, pert_time_unit="d")
+    first, second = map(parsed, service.answer([ours, theirs]))
+    assert first.mean == second.mean
+    assert first.items[0].sig_id == second.items[0].sig_id == "A375|trt_cp|drug-1|10|24"
+
+
+def test_a_bad_condition_is_listed_with_its_place_and_the_nearest_names_and_the_others_are_answered(
+    service: BundleService,
+) -> None:
+    body = parsed(service.answer([request_of("drug-1"), request_of("drug-1", "drog-2", "drug-3")])[1])
+    assert [item.index for item in body.items] == [0, 2]
+    assert len(body.mean) == 2 * body.n_genes
+    (error,) = body.errors
+    assert (error.index, error.field, error.value) == (1, "pert_id", "drog-2")
+    assert error.suggestions[0] == "drug-2"
+    assert "canonical_smiles" in error.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "suggestion"),
+    [
+        ({"cell_iname": "A357"}, "cell_iname", "A375"),
+        ({"pert_type": "trt_xpr", "pert_id": "GENEE1"}, "pert_id", "GENE1"),
+        ({"pert_dose_unit": "uMol"}, "pert_dose_unit", "um"),
+        ({"pert_time_unit": "fortnight"}, "pert_time_unit", None),
+        ({"pert_type": "trt_ops"}, "pert_type", "trt_cp"),
+        ({"pert_id": "new", "canonical_smiles": "C1CC"}, "canonical_smiles", None),
+        ({"cell_iname": "   "}, "cell_iname", None),
+        ({"pert_id": "   "}, "pert_id", None),
+    ],
+)
+def test_what_is_not_known_is_named_and_never_guessed(
+    service: BundleService, changes: dict[str, Any], field: str, suggestion: str | None
+) -> None:
+    condition = {"cell_iname": "A375", "pert_id": "drug-1", "pert_dose": 1.0, "pert_time": 24.0, **changes}
+    body = parsed(service.answer([PredictRequest.model_validate({"conditions": [condition]})])[0])
+    assert (body.items, body.mean) == ([], [])
+    (error,) = body.errors
+    assert error.field == field
+    assert error.message
+    assert suggestion is None or suggestion in error.suggestions
+
+
+def test_a_new_compound_with_a_structure_is_answered_and_flagged(service: BundleService) -> None:
+    new = parsed(service.answer([request_of("new", canonical_smiles="CCCCCCBr")])[0])
+    old = parsed(service.answer([request_of("drug-1")])[0])
+    assert (new.items[0].seen_pert, old.items[0].seen_pert) == (False, True)
+    assert new.items[0].nn_train_dist > old.items[0].nn_train_dist == 0
+
+
+def test_a_request_for_an_unknown_gene_is_refused_alone(service: BundleService) -> None:
+    answers = service.answer([request_of("drug-1", genes=["GENE1", "GENE99"]), request_of("drug-1")])
+    assert isinstance(answers[0], Problem)
+    assert answers[0].status == 422
+    assert "'GENE99'" in answers[0].detail
+    assert "GENE9" in answers[0].detail
+    assert len(parsed(answers[1]).items) == 1
+
+
+def test_requests_that_are_all_refused_are_answered_without_a_prediction(service: BundleService) -> None:
+    answers = service.answer([request_of("drug-1", genes=["X"]), request_of("drug-1", genes=["Y"])])
+    assert [isinstance(answer, Problem) for answer in answers] == [True, True]
+
+
+def test_a_prediction_that_is_no_finite_number_is_an_error_of_its_condition(
+    service: BundleService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict = service.predictor.predict
+
+    def broken(*given: Any, **options: Any) -> PredictedConditions:
+        found = predict(*given, **options)
+        found.mean[1, 3] = np.nan
+        return found
+
+    monkeypatch.setattr(service.predictor, "predict", broken)
+    body = parsed(service.answer([request_of("drug-1", "drug-2", "drug-3")])[0])
+    assert [item.index for item in body.items] == [0, 2]
+    assert [(error.index, error.field) for error in body.errors] == [(1, "prediction")]
+
+
+def test_metadata_names_the_bundle_and_its_held_out_metrics(service: BundleService) -> None:
+    metadata = service.metadata("1.2.3")
+    assert metadata.bundle == service.predictor.bundle.content_hash
+    assert (metadata.model, metadata.title, metadata.version) == ("response_mlp", "Residual MLP", "1.2.3")
+    assert metadata.genes == [f"GENE{i}" for i in range(24)]
+    assert metadata.cell_lines == ["A375", "HT29"]
+    assert metadata.pert_types == ["trt_cp", "trt_xpr"]
+    assert metadata.licence == "CC0-1.0"
+    assert metadata.held_out_metrics == {"pearson_delta": 0.25, "undefined": None}
+    assert metadata.rows_per_pass == 8
+
+
+def test_numbers_are_written_with_the_fewest_digits_that_give_the_same_float32() -> None:
+    random = np.random.default_rng(0)
+    bits = random.integers(0, 2**32, 100_000, dtype=np.uint32).view(np.float32)
+    values = bits[np.isfinite(bits)]
+    written = json_numbers(values).decode()
+    read = np.array(json.loads(written), np.float64)
+    assert np.array_equal(read.astype(np.float32), values)
+    assert json_numbers(np.float32([[0.1, -2.5], [1e-7, 0.0]])) == b"[0.1,-2.5,1e-7,0]"
+    assert json_numbers(np.zeros((0, 3), np.float32)) == b"[]"
