@@ -59,21 +59,23 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
     return False
 
 
-class Killer(threading.Thread):
-    """Kills the process of a rank once it has taken some steps and a checkpoint is registered."""
+def has_reached(run: RunFolder, rank: int, step: int) -> bool:
+    """Whether a rank has taken some steps and a checkpoint is registered."""
+    note = read_note(run.workers_path, rank)
+    registered = run.checkpoints_path / "checkpoint_manager_snapshot.json"
+    return note is not None and note.step >= step and registered.exists()
 
-    def __init__(self, run: RunFolder, rank: int, after_step: int) -> None:
+
+class Killer(threading.Thread):
+    """Kills the process of a rank, as soon as it has reached a step."""
+
+    def __init__(self, run: RunFolder, rank: int, step: int) -> None:
         super().__init__(daemon=True)
-        self.run_folder, self.rank, self.after_step = run, rank, after_step
+        self.run_folder, self.rank, self.step = run, rank, step
         self.killed_at: int | None = None
 
-    def _is_due(self) -> bool:
-        note = read_note(self.run_folder.workers_path, self.rank)
-        registered = self.run_folder.checkpoints_path / "checkpoint_manager_snapshot.json"
-        return note is not None and note.step >= self.after_step and registered.exists()
-
     def run(self) -> None:
-        if wait_for(self._is_due, 120):
+        if wait_for(lambda: has_reached(self.run_folder, self.rank, self.step), 180):
             note = read_note(self.run_folder.workers_path, self.rank)
             assert note is not None
             os.kill(note.pid, signal.SIGKILL)
@@ -85,26 +87,58 @@ def pertcast(*words: str) -> list[str]:
     return [sys.executable, "-c", program, *words]
 
 
-def test_a_killed_worker_is_replaced_and_the_weights_are_those_of_an_undisturbed_run(
-    screen: list[str], tmp_path: Path
-) -> None:
-    words = ["train", "response_mlp", *screen, *ON_RAY, *ZERO_2, *SIZE, *CHECKPOINTS, "--out"]
-    undisturbed, killed = RunFolder(tmp_path / "undisturbed"), RunFolder(tmp_path / "killed")
-    subprocess.run(pertcast(*words, str(undisturbed.path)), check=True, timeout=300)
-    killer = Killer(killed, rank=1, after_step=60)
-    killer.start()
-    subprocess.run(pertcast(*words, str(killed.path)), check=True, timeout=300)
-    killer.join()
+def train_command(screen: list[str], run: RunFolder) -> list[str]:
+    words = [*screen, *ON_RAY, *ZERO_2, *SIZE, *CHECKPOINTS]
+    return pertcast("train", "response_mlp", *words, "--out", str(run.path))
 
-    result = killed.manifest().result
-    assert killer.killed_at is not None
-    assert 60 <= killer.killed_at < result["global_step"]
-    notes = [read_note(killed.workers_path, rank) for rank in (0, 1)]
-    assert [note.attempt for note in notes if note is not None] == [2, 2]
-    before, after = load_bundle_files(undisturbed.bundle_path), load_bundle_files(killed.bundle_path)
+
+@pytest.fixture(scope="module")
+def undisturbed(screen: list[str], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    run = RunFolder(tmp_path_factory.mktemp("runs") / "undisturbed")
+    subprocess.run(train_command(screen, run), check=True, timeout=300)
+    return run
+
+
+def assert_same_model(one: RunFolder, other: RunFolder) -> None:
+    before, after = load_bundle_files(one.bundle_path), load_bundle_files(other.bundle_path)
     assert before.weights.keys() == after.weights.keys()
     assert all(torch.equal(before.weights[name], after.weights[name]) for name in before.weights)
-    assert undisturbed.manifest().result["validation"] == result["validation"]
+    assert one.manifest().result["validation"] == other.manifest().result["validation"]
+
+
+def test_a_killed_worker_is_replaced_and_the_weights_are_those_of_an_undisturbed_run(
+    screen: list[str], undisturbed: RunFolder, tmp_path: Path
+) -> None:
+    killed = RunFolder(tmp_path / "killed")
+    killer = Killer(killed, rank=1, step=60)
+    killer.start()
+    subprocess.run(train_command(screen, killed), check=True, timeout=300)
+    killer.join()
+
+    assert killer.killed_at is not None
+    assert 60 <= killer.killed_at < killed.manifest().result["global_step"]
+    notes = [read_note(killed.workers_path, rank) for rank in (0, 1)]
+    assert [note.attempt for note in notes if note is not None] == [2, 2]
+    assert_same_model(undisturbed, killed)
+
+
+def test_an_interrupted_ray_run_ends_with_130_and_resumes_to_the_same_weights(
+    screen: list[str], undisturbed: RunFolder, tmp_path: Path
+) -> None:
+    run = RunFolder(tmp_path / "interrupted")
+    driver = subprocess.Popen(train_command(screen, run))
+    try:
+        assert wait_for(lambda: has_reached(run, rank=0, step=60), 180)
+        driver.send_signal(signal.SIGINT)
+        assert driver.wait(60) == 130
+    finally:
+        driver.kill()
+    assert not run.is_done
+    subprocess.run([*train_command(screen, run), "--resume"], check=True, timeout=300)
+    note = read_note(run.workers_path, 0)
+    assert note is not None
+    assert note.attempt == 2
+    assert_same_model(undisturbed, run)
 
 
 def sweep_command(screen: list[str], out: Path) -> list[str]:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 import ray.train
@@ -20,7 +23,7 @@ from pertcast.encoding import ConditionEncoder
 from pertcast.training.checkpoint import WriteShare
 from pertcast.training.fit import fit
 from pertcast.training.reports import Position, TrainReport
-from pertcast_data.errors import ConfigError
+from pertcast_data.errors import ConfigError, PertcastError
 from pertcast_data.progress import ProgressCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -32,6 +35,13 @@ from pertcast_jobs.train.prepare import PreparedRun, build_seeded_model, open_tr
 from pertcast_jobs.train.worker_notes import NoteWriter, epoch_offsets, followed, validation_metrics
 
 log = logging.getLogger(__name__)
+
+
+Result = TypeVar("Result")
+
+
+class TrainingFailed(PertcastError):
+    """Workers failed more often than the run allows."""
 
 
 class RayCheckpoints:
@@ -115,6 +125,50 @@ def require_resources(cluster: ClusterConfig) -> None:
             )
 
 
+def checkpoint_storage(cluster: ClusterConfig, run: RunFolder) -> tuple[str, str]:
+    """Return where Ray keeps checkpoints: a folder or address, and the name of the run's part of it.
+
+    Ray resumes what it finds under the name: it must be this run's alone, and the same at each attempt.
+    """
+    if cluster.storage_path is None:
+        return str(run.path), run.checkpoints_path.name
+    identity = f"{run.path}|{run.manifest().created}".encode()
+    return str(cluster.storage_path), f"{run.path.name}-{blake2b(identity, digest_size=6).hexdigest()}"
+
+
+def interruptible(call: Callable[[], Result]) -> Result:
+    """Return what `call` returns; on the main thread, Ctrl-C raises KeyboardInterrupt at once.
+
+    Ray Train takes over the signal for good when it runs on the main thread, so there it gets its own.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    outcome: Future[Result] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:  # noqa: BLE001 (handed to the waiting thread, whatever it is)
+            outcome.set_exception(error)
+
+    threading.Thread(target=work, name="ray-train", daemon=True).start()
+    return outcome.result()
+
+
+def _training_failed(error: ray.train.TrainingFailedError, run: RunFolder) -> TrainingFailed:
+    """Return the first worker's error with the remedy."""
+    failures = getattr(error, "worker_failures", {})
+    reasons = [f"worker {rank}: {_last_line(failure)}" for rank, failure in sorted(failures.items())]
+    return TrainingFailed(
+        f"The workers of {run.path} failed too often: {'; '.join(reasons) or _last_line(error)}. Mend it and "
+        f"continue with `pertcast train {run.config_path} --out {run.path} --resume`."
+    )
+
+
+def _last_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
 def train_on_ray(
     prepared: PreparedRun,
     run: RunFolder,
@@ -140,13 +194,12 @@ def train_on_ray(
     ------
     ConfigError
         The cluster does not have the resources.
-    ray.train.TrainingFailedError
-        More workers died than `cluster.max_failures`.
+    TrainingFailed
+        Workers failed more often than `cluster.max_failures`.
     """
     cluster = prepared.config.cluster
     require_resources(cluster)
-    storage = cluster.storage_path or run.path
-    name = run.checkpoints_path.name if cluster.storage_path is None else run.path.name
+    storage, name = checkpoint_storage(cluster, run)
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={
@@ -163,7 +216,7 @@ def train_on_ray(
         ),
         run_config=ray.train.RunConfig(
             name=name,
-            storage_path=str(storage),
+            storage_path=storage,
             failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=prepared.config.train.keep_checkpoints),
             worker_runtime_env={"env_vars": worker_environment(cluster)},
@@ -171,6 +224,10 @@ def train_on_ray(
         ),
     )
     with followed(run.workers_path, progress):
-        trained = trainer.fit().return_value
+        try:
+            result = interruptible(trainer.fit)
+        except ray.train.TrainingFailedError as error:
+            raise _training_failed(error, run) from error
+    trained = result.return_value
     assert isinstance(trained, Trained)
     return trained

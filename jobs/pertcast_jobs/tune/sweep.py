@@ -128,7 +128,7 @@ def _tuner(sweep: SweepConfig, out: Path, num_cpus: float) -> tune.Tuner:
             name="tune",
             storage_path=str(out),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=max(0, sweep.cluster.max_failures)),
+            failure_config=tune.FailureConfig(max_failures=sweep.cluster.max_failures),
         ),
     )
 
