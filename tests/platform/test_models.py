@@ -93,3 +93,12 @@ def test_samples_scatter_around_the_mean_with_the_predicted_sd(toy: SimpleNamesp
 def test_a_configuration_refuses_unknown_keys(toy: SimpleNamespace, name: str) -> None:
     with pytest.raises(ValueError, match="not_a_setting"):
         get_model(name).config_type.model_validate({"not_a_setting": 1})
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_a_prediction_stays_on_the_models_device(toy: SimpleNamespace, name: str) -> None:
+    """On the meta device, where an operation that mixes devices is an error."""
+    case = built(toy, name)
+    model = case.model.to("meta")
+    found = model.predict(case.asked.to("meta"), case.basal.to("meta"), n_samples=1)
+    assert found.mean.device.type == found.sd.device.type == found.samples.device.type == "meta"
