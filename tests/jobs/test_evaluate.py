@@ -199,7 +199,7 @@ def test_on_real_wells_the_plate_mean_scores_as_in_plain_numpy(
         assert {n: float(v.mean()) for n, v in found.well_scores.items()} == pytest.approx(golden, rel=1e-5)
 
 
-def test_several_runs_stand_side_by_side_with_their_strongest_baselines(
+def test_several_runs_stand_side_by_side_with_the_strongest_baseline(
     evaluations: list[Evaluation],
 ) -> None:
     lines = side_by_side(evaluations)

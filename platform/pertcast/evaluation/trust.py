@@ -110,6 +110,12 @@ class TrustTable:
     n_draws: int
     seed: int
 
+    def shown_title(self, contender: Contender) -> str:
+        """Return a contender's title; the ceiling's says how many conditions it is made of."""
+        if contender.role != "ceiling":
+            return contender.title
+        return f"{contender.title} ({self.summary[contender.name][self.primary].n_defined:,} conditions)"
+
     @property
     def strongest(self) -> Contender | None:
         """The strongest baseline by the primary metric, or None."""
@@ -214,7 +220,7 @@ def make_board(
     everyone = tuple(contenders)
     if halves is not None and len(halves.index):
         scores[CEILING], mean_on_halves = score_ceiling(halves, held)
-        everyone += (Contender(CEILING, f"Split-half ceiling ({len(halves.index)} conditions)", "ceiling"),)
+        everyone += (Contender(CEILING, "Split-half ceiling", "ceiling"),)
     return ScoreBoard(condition_facts(held), everyone, scores, mean_on_halves=mean_on_halves)
 
 

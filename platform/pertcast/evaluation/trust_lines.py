@@ -56,7 +56,10 @@ def _table(trust: TrustTable) -> list[str]:
     for contender in trust.order:
         summary = trust.summary[contender.name]
         first = summary[trust.primary]
-        cells = [_MARKS[contender.role] + contender.title, with_interval(first.mean, first.low, first.high)]
+        cells = [
+            _MARKS[contender.role] + trust.shown_title(contender),
+            with_interval(first.mean, first.low, first.high),
+        ]
         rows.append([*cells, *(decimal(summary[name].mean) for name in names[1:])])
     return text_table(header, rows)
 

@@ -44,7 +44,7 @@ def _row_classes(trust: TrustTable) -> list[str]:
 
 def _main_table(trust: TrustTable) -> Section:
     scored = {metric.name for metric in trust.board.metrics}
-    columns: dict[str, list[str] | list[float]] = {"": [c.title for c in trust.order]}
+    columns: dict[str, list[str] | list[float]] = {"": [trust.shown_title(c) for c in trust.order]}
     estimates = [trust.summary[c.name][trust.primary] for c in trust.order]
     columns[trust.primary] = [with_interval(e.mean, e.low, e.high) for e in estimates]
     for name in _LEADING:
@@ -130,7 +130,10 @@ def _extremes(trust: TrustTable) -> Section | None:
 
 def _all_metrics(trust: TrustTable) -> Section:
     rows = [
-        {"": c.title, **{m.name: trust.summary[c.name][m.name].mean for m in trust.board.metrics}}
+        {
+            "": trust.shown_title(c),
+            **{m.name: trust.summary[c.name][m.name].mean for m in trust.board.metrics},
+        }
         for c in trust.order
     ]
     headers = {metric.name: metric.title for metric in trust.board.metrics}
