@@ -60,7 +60,8 @@ def raise_refused(refused: Sequence[Refusal], source: str) -> None:
         return
     shown = "\n".join(f"  {item}" for item in refused[:_SHOWN])
     more = f"\n  and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+    rows = "1 row" if len(refused) == 1 else f"{len(refused)} rows"
     raise SchemaError(
-        f"{len(refused)} rows of {source} cannot be predicted by this bundle:\n{shown}{more}\n"
+        f"{rows} of {source} cannot be predicted by this bundle:\n{shown}{more}\n"
         "Correct or remove them, or add --skip-unknown to leave them out and list them in refused.csv."
     )

@@ -11,9 +11,9 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 from pertcast.predictor import Predictor
+from pertcast_data.environment import prepare_environment
 from pertcast_data.errors import ConfigError, nearest_known
 
-from pertcast_jobs.ray_session import prepare_environment
 from pertcast_jobs.screen.shards import ShardDone, ShardEngine, ShardTask
 
 

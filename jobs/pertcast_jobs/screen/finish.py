@@ -33,6 +33,7 @@ _UNITS = {
 def finish(workspace: Workspace, prepared: PreparedScreen) -> None:
     """Write everything that a finished screen holds; may be interrupted and called again."""
     plan = prepared.plan
+    workspace.require_all(plan)
     tables = write_tables(workspace, plan, prepared.predictor.genes, prepared.sets)
     if plan.refused:
         write_atomically(workspace.path / REFUSED, refusal_table(plan.refused).write_csv)

@@ -9,61 +9,58 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
-import numpy as np
 import ray
 import ray.data
 from pertcast.predictor import Predictor
-from pertcast_data.errors import PertcastError
-from ray.exceptions import RayError
+from pertcast_data.errors import ConfigError, CorruptBundle, CorruptStore, PertcastError, SchemaError
 
 from pertcast_jobs.ray_session import ray_session
 from pertcast_jobs.screen.shards import ShardDone, ShardEngine, ShardTask
 
 _BLOCKS_A_WORKER = 64
+_EXPECTED = {error.__name__: error for error in (ConfigError, CorruptBundle, CorruptStore, SchemaError)}
 
 
 class ShardWorker:
-    """One actor: loads the bundle once, computes the shards it is given."""
+    """One actor: loads the bundle with its first shard, computes the shards it is given.
+
+    An expected error travels as a row: Ray would hand it on as text inside a traceback of its own.
+    """
 
     def __init__(self, task: ShardTask) -> None:
-        self.engine = ShardEngine(task)
+        self._task = task
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Compute the shards of a batch of shard numbers."""
-        done = [self.engine.run(int(shard)) for shard in batch["shard"]]
-        return {
-            "shard": np.array([item.shard for item in done], dtype=np.int64),
-            "rows": np.array([item.rows for item in done], dtype=np.int64),
-        }
+    @cached_property
+    def _engine(self) -> ShardEngine:
+        return ShardEngine(self._task)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Compute the shard of a row; "failure" and "message" are empty unless it failed."""
+        try:
+            done = self._engine.run(int(row["shard"]))
+        except PertcastError as error:
+            return {**row, "rows": 0, "failure": type(error).__name__, "message": str(error)}
+        return {"shard": done.shard, "rows": done.rows, "failure": "", "message": ""}
 
 
 def ray_data(task: ShardTask, shards: Sequence[int], predictor: Predictor) -> Iterator[ShardDone]:
     """Compute the shards on the Ray that is there, or on one started for the length of the screen."""
-    with ray_session(dashboard=False):
-        try:
-            yield from _stream(task, shards)
-        except RayError as error:
-            cause = _expected_cause(error)
-            if cause is None:
-                raise
-            raise cause from error
-
-
-def _stream(task: ShardTask, shards: Sequence[int]) -> Iterator[ShardDone]:
-    workers = max(1, min(len(shards), int(ray.cluster_resources().get("CPU", 1))))
-    blocks = min(len(shards), _BLOCKS_A_WORKER * workers)
-    with _quiet():
+    with ray_session(dashboard=False), _quiet():
+        workers = max(1, min(len(shards), int(ray.cluster_resources().get("CPU", 1))))
+        blocks = min(len(shards), _BLOCKS_A_WORKER * workers)
         numbers = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=blocks)
-        finished = numbers.map_batches(
+        finished = numbers.map(
             ShardWorker,
             fn_constructor_args=(task,),
-            batch_size=1,
             num_cpus=1,
             compute=ray.data.ActorPoolStrategy(size=workers),
         )
         for row in finished.iter_rows():
+            if row["failure"]:
+                raise _EXPECTED.get(row["failure"], PertcastError)(row["message"])
             yield ShardDone(int(row["shard"]), int(row["rows"]))
 
 
@@ -79,13 +76,3 @@ def _quiet() -> Iterator[None]:
     finally:
         context.enable_progress_bars = before
         logger.setLevel(level)
-
-
-def _expected_cause(error: BaseException) -> PertcastError | None:
-    """Find the error that a worker raised on purpose behind Ray's wrappers."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, PertcastError):
-            return seen
-        seen = getattr(seen, "cause", None) or seen.__cause__
-    return None

@@ -8,10 +8,10 @@ from pathlib import Path
 import polars as pl
 from pertcast_data.progress import ProgressCallback, no_progress
 
-from pertcast_jobs.screen.executors import get_executor
+from pertcast_jobs.screen.executors import Executor, get_executor
 from pertcast_jobs.screen.finish import finish
 from pertcast_jobs.screen.plan import ScreenPlan
-from pertcast_jobs.screen.prepare import ScreenRequest, prepare_screen
+from pertcast_jobs.screen.prepare import PreparedScreen, ScreenRequest, prepare_screen
 from pertcast_jobs.screen.shards import create_profiles
 from pertcast_jobs.screen.workspace import Workspace
 
@@ -50,13 +50,25 @@ def run_screen(
     PertcastError
         Of `prepare_screen` and of the bundle.
     """
-    compute = get_executor(executor)
+    execute = get_executor(executor)
     prepared = prepare_screen(request)
     plan, workspace = prepared.plan, Workspace(out)
     if workspace.is_complete(plan):
         workspace.clean_up()
         return _outcome(out, plan, 0)
     workspace.begin(plan, prepared.predictor.genes)
+    with workspace.alone():
+        computed = _compute(workspace, prepared, execute, progress)
+        progress(plan.n_profiles, plan.n_profiles, "writing tables and report")
+        finish(workspace, prepared)
+    return _outcome(out, plan, computed)
+
+
+def _compute(
+    workspace: Workspace, prepared: PreparedScreen, execute: Executor, progress: ProgressCallback
+) -> int:
+    """Compute the shards that are not there yet; return the number of profiles computed."""
+    plan = prepared.plan
     create_profiles(workspace, plan, prepared.predictor.genes, prepared.layers)
     finished = set(workspace.finished_shards(plan))
     pending = [shard for shard in range(plan.n_shards) if shard not in finished]
@@ -64,12 +76,10 @@ def run_screen(
     computed = 0
     progress(done, plan.n_profiles, "resumed" if finished else "")
     if pending:
-        for shard in compute(prepared.task(out), pending, prepared.predictor):
+        for shard in execute(prepared.task(workspace.path), pending, prepared.predictor):
             computed += shard.rows
             progress(done + computed, plan.n_profiles)
-    progress(plan.n_profiles, plan.n_profiles, "writing tables and report")
-    finish(workspace, prepared)
-    return _outcome(out, plan, computed)
+    return computed
 
 
 def _rows(plan: ScreenPlan, shard: int) -> int:

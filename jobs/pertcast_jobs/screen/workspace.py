@@ -6,10 +6,12 @@ checksum; whatever else a killed process left behind is computed again and overw
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,24 @@ class Workspace:
         write_json(plan_file, {"hash": plan.hash, "genes": list(genes), **plan.facts()})
         sync_directory(self.parts)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the unfinished screen for this process; a killed process holds nothing.
+
+        Raises
+        ------
+        ConfigError
+            Another process is computing this screen.
+        """
+        with (self.parts / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError(
+                    f"{self.path} is being computed by another process. Wait for it, or choose another --out."
+                ) from error
+            yield
+
     def is_complete(self, plan: ScreenPlan) -> bool:
         """Whether the finished screen of `plan` stands here already."""
         if not self.manifest.is_file():
@@ -107,6 +127,21 @@ class Workspace:
             raise ConfigError(
                 f"{self.path} holds another screen (another library, option or bundle). Choose another "
                 "--out, or repeat the command that began it."
+            )
+
+    def require_all(self, plan: ScreenPlan) -> None:
+        """Check every file of every shard against its record, before anything is made of them.
+
+        Raises
+        ------
+        CorruptStore
+            A shard is missing or its bytes are not the recorded ones.
+        """
+        missing = sorted(set(range(plan.n_shards)) - set(self.finished_shards(plan)))
+        if missing:
+            raise CorruptStore(
+                f"{self.path}: shard {missing[0]} is missing or damaged ({len(missing)} of {plan.n_shards}). "
+                "Run the same command again: these shards are then computed anew."
             )
 
     def finished_shards(self, plan: ScreenPlan) -> list[int]:

@@ -1,0 +1,147 @@
+"""Really killing a screen, anywhere: after the same command again, every byte is an undisturbed screen's."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from pertcast_data.ingest import ingest
+from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
+from pertcast_data.splits import make_split
+from pertcast_data.store import ExpressionStore
+from pertcast_jobs.run_config import load_config
+from pertcast_jobs.train import run_training
+
+pytestmark = pytest.mark.acceptance
+
+ATLAS = AtlasConfig(
+    n_genes=200,
+    n_contexts=2,
+    n_compounds=24,
+    n_unprofiled=8,
+    doses=(1.0, 10.0),
+    times=(24.0,),
+    n_plates=5,
+    n_knockouts=8,
+    n_pairs=0,
+    n_cells=200,
+)
+QUICK = ["model.config.width=32", "train.epochs=4"]
+DOSES = ",".join(str(round(0.1 * 1.15**i, 4)) for i in range(40))
+N_SHARDS = 40
+SEED = 7
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("screen_kill")
+    files = write_atlas(simulate_atlas(ATLAS), folder / "atlas")
+    ingest([files.wells], folder / "store")
+    make_split(ExpressionStore.open(folder / "store"), "unseen_compound").save(folder / "split.json")
+    overrides = [f"data.store={folder / 'store'}", f"data.split={folder / 'split.json'}", *QUICK]
+    run_training(load_config("response_mlp", overrides), folder / "run")
+    words = ["screen", "compounds", str(files.library), "--model", str(folder / "run")]
+    options = ["--gmt", str(files.gene_sets), "--doses", DOSES, "--shard-rows", "64"]
+    return [sys.executable, "-m", "pertcast_jobs", *words, *options]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    out = tmp_path_factory.mktemp("screens") / "whole"
+    finish(command, out, "in-process")
+    return contents(out)
+
+
+def contents(folder: Path) -> Mapping[str, str]:
+    """The SHA-256 of every file; of the manifest without the code's revision, which others may move on."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            content = path.read_bytes()
+            if path == folder / "manifest.json":
+                content = json.dumps({**json.loads(content), "git_revision": None}).encode()
+            found[path.relative_to(folder).as_posix()] = sha256(content).hexdigest()
+    return found
+
+
+def finish(command: list[str], out: Path, executor: str) -> int:
+    """Run the screen to its end and return how many profiles this call computed."""
+    words = [*command, "--out", str(out), "--executor", executor, "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    return int(json.loads(done.stdout)["computed"])
+
+
+def kill_when(command: list[str], out: Path, executor: str, ready: Callable[[], bool]) -> bool:
+    """Start the screen and SIGKILL its process the moment `ready` holds; False where it ended before."""
+    words = [*command, "--out", str(out), "--executor", executor]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        if ready():
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            return True
+        time.sleep(0.0005)
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+        pytest.fail("the screen neither ended nor reached the point where it was to be killed")
+    return False
+
+
+def shards_done(out: Path) -> int:
+    return len(list((out / ".parts" / "records").glob("[0-9]*.json")))
+
+
+def test_a_driver_killed_again_and_again_while_it_predicts_ends_in_the_same_bytes(
+    command: list[str], undisturbed: Mapping[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "screen"
+    points = sorted(random.Random(SEED).sample(range(1, N_SHARDS), 5))
+    for point in points:
+        assert kill_when(command, out, "in-process", lambda point=point: shards_done(out) >= point)  # type: ignore[misc]
+    already = shards_done(out)
+    computed = finish(command, out, "in-process")
+    assert computed == 64 * (N_SHARDS - already)
+    assert contents(out) == undisturbed
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        ".parts/conditions.parquet",
+        "profiles.zarr/zarr.json",
+        "enrichment.parquet",
+        "profiles.zarr/obs/zarr.json",
+        "profiles.zarr/manifest.json",
+        "hits.parquet",
+        "report.html",
+        "manifest.json",
+    ],
+)
+def test_a_driver_killed_as_it_writes_ends_in_the_same_bytes(
+    command: list[str], undisturbed: Mapping[str, str], tmp_path: Path, file: str
+) -> None:
+    out = tmp_path / "screen"
+    assert kill_when(command, out, "in-process", (out / file).exists)
+    finish(command, out, "in-process")
+    assert contents(out) == undisturbed
+
+
+def test_a_driver_killed_on_ray_data_ends_in_the_same_bytes(
+    command: list[str], undisturbed: Mapping[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "screen"
+    assert kill_when(command, out, "ray-data", lambda: shards_done(out) >= N_SHARDS // 3)
+    finish(command, out, "ray-data")
+    assert contents(out) == undisturbed
