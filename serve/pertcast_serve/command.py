@@ -12,9 +12,10 @@ import torch
 import typer
 from pertcast.errors import ConfigError
 from pertcast.training.bundle import find_bundle, load_bundle_files
+from pertcast_data.environment import prepare_environment
 
-from pertcast_serve.builder import ServeConfig
-from pertcast_serve.server import local_ray, require_free_port, serving
+from pertcast_serve.config import ServeConfig
+from pertcast_serve.ports import require_free_port
 
 INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -50,6 +51,10 @@ def _gpu_share(device: str, max_replicas: int) -> float:
 
 
 def _serve(config: ServeConfig, port: int) -> None:
+    # Ray reads its environment as it is imported.
+    prepare_environment()
+    from pertcast_serve.server import local_ray, serving
+
     with local_ray():
         _interrupt_on_signals()
         with serving(config, port) as url:

@@ -1,23 +1,25 @@
-"""Starts Serve on this machine and takes it down again, leaving a Ray it did not start untouched."""
+"""Starts Serve on this machine and takes it down again, leaving a Ray it did not start untouched.
+
+Ray reads its environment when it is imported: `prepare_environment` comes before this module.
+"""
 
 from __future__ import annotations
 
 import logging
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
 from pertcast.errors import ConfigError, PertcastError
-from pertcast_data.environment import prepare_environment
 from ray import serve
 from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import RayServeException
 
-from pertcast_serve.builder import ServeConfig, build
+from pertcast_serve.builder import build
+from pertcast_serve.config import ServeConfig
+from pertcast_serve.ports import LOOPBACK, free_port, require_free_port
 
-LOOPBACK = "127.0.0.1"
 APPLICATION = "pertcast"
 OBJECT_STORE_BYTES = 1 << 30
 """Ray's default is 30 % of the machine; only answers pass through the object store."""
@@ -27,33 +29,12 @@ class ServerFailed(PertcastError):
     """The server did not come up."""
 
 
-def free_port() -> int:
-    """Return a port of the loopback interface that is free now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
-
-
-def require_free_port(port: int) -> None:
-    """Raise ConfigError where the loopback interface's `port` cannot be listened on."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError as error:
-            raise ConfigError(
-                f"Port {port} of {LOOPBACK} cannot be used: {error.strerror}. "
-                "Choose another with --port, or 0 for a free one."
-            ) from error
-
-
 @contextmanager
 def local_ray() -> Iterator[None]:
     """Use the Ray that this process is connected to, or run one for the length of the block."""
     if ray.is_initialized():
         yield
         return
-    prepare_environment()
     with tempfile.TemporaryDirectory(prefix="pertcast-serve-", ignore_cleanup_errors=True) as folder:
         ray.init(
             address="local",
@@ -88,15 +69,16 @@ def serving(config: ServeConfig, port: int = 0) -> Iterator[str]:
     Raises
     ------
     ConfigError
-        There is no bundle, or the port is in use.
+        There is no bundle, the port is in use, or this Ray serves something already.
     ServerFailed
         The replicas did not come up.
     """
     application = build(config)
-    if port:
-        require_free_port(port)
     port = port or free_port()
+    require_free_port(port)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    if serve.status().proxies:
+        raise ConfigError("Ray Serve runs here already: add the application to its configuration instead.")
     try:
         serve.start(http_options=HTTPOptions(host=LOOPBACK, port=port))
         try:

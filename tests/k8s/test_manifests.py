@@ -13,7 +13,7 @@ import pytest
 import yaml
 from pertcast_jobs.cli import app
 from pertcast_jobs.run_config import load_config
-from pertcast_serve.builder import ServeConfig
+from pertcast_serve.config import ServeConfig
 from ray.serve.schema import ServeDeploySchema
 from typer.main import get_command
 

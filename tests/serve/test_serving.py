@@ -1,0 +1,130 @@
+"""Through HTTP and Ray Serve: the offline numbers, batches that form, overload that says so."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import polars as pl
+import pytest
+from pertcast.predictor import Predictor
+from pertcast_data.errors import ConfigError
+from pertcast_serve.config import ServeConfig
+from pertcast_serve.ports import free_port
+from pertcast_serve.schemas import MAX_BODY_BYTES, Metadata, PredictResponse, Problem
+
+
+@pytest.fixture(scope="module")
+def server(ray_cluster: Any, tiny_bundle: Path) -> Iterator[str]:
+    from pertcast_serve.server import serving
+
+    config = ServeConfig(bundle=str(tiny_bundle), max_replicas=1, cpus_per_replica=0.4, rows_per_pass=8)
+    with serving(config) as url:
+        yield url
+
+
+def condition(number: int) -> dict[str, Any]:
+    return {"cell_iname": "HT29", "pert_id": f"drug-{number}", "pert_dose": 10.0, "pert_time": 24.0}
+
+
+def predict(client: httpx.Client, path: str = "/v1/predict", number: int = 1) -> httpx.Response:
+    return client.post(path, json={"conditions": [condition(number)]})
+
+
+def at_once(url: str, count: int, path: str = "/v1/predict") -> list[httpx.Response]:
+    """Send `count` requests at the same time and return the answers in order."""
+    limits = httpx.Limits(max_connections=count)
+    with (
+        httpx.Client(base_url=url, limits=limits, timeout=60) as client,
+        ThreadPoolExecutor(count) as pool,
+    ):
+        return list(pool.map(lambda number: predict(client, path, number % 12), range(count)))
+
+
+def test_a_server_is_ready_with_its_bundle_loaded(server: str, tiny_bundle: Path) -> None:
+    assert httpx.get(f"{server}/v1/health/ready").json() == {"status": "ready"}
+    metadata = Metadata.model_validate_json(httpx.get(f"{server}/v1/metadata").content)
+    assert metadata.bundle == Predictor.from_bundle(tiny_bundle).bundle.content_hash
+
+
+def test_requests_at_once_are_batched_and_each_gets_the_offline_numbers(
+    server: str, tiny_bundle: Path
+) -> None:
+    from pertcast_serve.server import APPLICATION
+    from ray import serve
+
+    answers = at_once(server, 48)
+    assert Counter(answer.status_code for answer in answers) == {200: 48}
+    sizes = serve.get_deployment_handle("BatchedPredictor", APPLICATION).batch_sizes.remote().result()
+    assert sum(sizes) >= 48
+    assert max(sizes) > 1
+    table = pl.DataFrame([{**condition(i), "pert_type": "trt_cp"} for i in range(12)])
+    expected = Predictor.from_bundle(tiny_bundle).predict(table, batch_size=8)
+    for number, answer in enumerate(answers):
+        body = PredictResponse.model_validate_json(answer.content)
+        assert np.array_equal(np.float32(body.mean), expected.mean[number % 12])
+
+
+def test_bad_requests_are_problems_through_the_proxy_too(server: str) -> None:
+    url = f"{server}/v1/predict"
+    unknown_gene = {"conditions": [condition(1)], "genes": ["GENE99"]}
+    for status, options in (
+        (422, {"json": {"conditions": [{**condition(1), "pert_dose": "ten"}]}}),
+        (422, {"json": unknown_gene}),
+        (422, {"content": b"{", "headers": {"content-type": "application/json"}}),
+        (413, {"content": b" " * (MAX_BODY_BYTES + 1)}),
+    ):
+        answer = httpx.post(url, **options)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+        assert Problem.model_validate_json(answer.content).detail
+
+
+def test_overload_is_refused_at_once_with_the_time_to_wait(server: str, tiny_bundle: Path) -> None:
+    from pertcast_serve.builder import build
+    from ray import serve
+
+    narrow = ServeConfig(
+        bundle=str(tiny_bundle),
+        max_replicas=1,
+        cpus_per_replica=0.4,
+        max_ongoing_requests=1,
+        max_queued_requests=2,
+        batch_wait_s=0.3,
+    )
+    serve.run(build(narrow), name="narrow", route_prefix="/narrow")
+    try:
+        answers = at_once(server, 24, "/narrow/v1/predict")
+    finally:
+        serve.delete("narrow")
+    found = Counter(answer.status_code for answer in answers)
+    assert found.keys() == {200, 503}
+    for answer in answers:
+        if answer.status_code == 503:
+            assert answer.headers["retry-after"] == "1"
+            assert "busy" in Problem.model_validate_json(answer.content).detail
+
+
+def test_a_second_server_in_one_ray_is_refused_and_the_first_goes_on(server: str, tiny_bundle: Path) -> None:
+    from pertcast_serve.server import serving
+
+    with pytest.raises(ConfigError, match="runs here already"), serving(ServeConfig(bundle=str(tiny_bundle))):
+        pass
+    assert httpx.get(f"{server}/v1/health/ready").status_code == 200
+
+
+def test_a_port_in_use_is_refused_with_the_remedy(server: str, tiny_bundle: Path) -> None:
+    from pertcast_serve.server import serving
+
+    config = ServeConfig(bundle=str(tiny_bundle))
+    port = free_port()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", port))
+        listener.listen()
+        with pytest.raises(ConfigError, match=f"Port {port}.*--port"), serving(config, port):
+            pass
