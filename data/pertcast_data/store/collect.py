@@ -98,7 +98,9 @@ def collect_rows(
         -(-n_rows // bucket_rows), buckets.folder / SPILL_FOLDER, buckets.memory_budget_bytes
     )
     value_type, n_values, first_row = VALUE_TYPES[0], 0, 0
-    for batch in chain(() if first is None else (first,), arriving):
+    arriving = chain(() if first is None else (first,), arriving)
+    del first  # else the batch would stay in memory
+    for batch in arriving:
         narrow = narrow_batch(batch, chosen, n_genes, normalisation, first_row)
         places = destination[first_row : first_row + narrow.n_rows]
         if len(places) < narrow.n_rows:

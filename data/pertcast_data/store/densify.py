@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from pertcast_data.vocabulary import Normalisation
 
 COUNTS_PER_ROW: Final = 1e4
-_PIECE_ROWS: Final = 128
 
 
 def gather_csr(
@@ -38,15 +37,11 @@ def densify_rows(
     indices: list[NDArray[Any]], values: list[NDArray[Any]], n_genes: int, normalisation: Normalisation
 ) -> NDArray[np.float32]:
     """Return rows, given as views of their gene indices and values, as (M, n_genes) float32, normalised."""
-    out = np.empty((len(indices), n_genes), dtype=np.float32)
-    # Pieces that stay in the processor's cache are twice as fast as the whole.
-    for start in range(0, len(indices), _PIECE_ROWS):
-        stop = min(start + _PIECE_ROWS, len(indices))
-        matrix = gather_csr(indices[start:stop], values[start:stop], n_genes, np.dtype(np.float32))
-        if normalisation == "counts":
-            matrix.data = _normalised_counts(matrix.data, np.diff(matrix.indptr), values[start:stop])
-        matrix.toarray(out=out[start:stop])
-    return out
+    matrix = gather_csr(indices, values, n_genes, np.dtype(np.float32))
+    if normalisation == "counts":
+        matrix.data = _normalised_counts(matrix.data, matrix.indptr)
+    profiles: NDArray[np.float32] = matrix.toarray()
+    return profiles
 
 
 def normalise_dense(rows: NDArray[Any], normalisation: Normalisation) -> NDArray[np.float32]:
@@ -71,10 +66,11 @@ def log1p(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return result
 
 
-def _normalised_counts(
-    data: NDArray[np.float32], lengths: NDArray[Any], values: list[NDArray[Any]]
-) -> NDArray[np.float32]:
-    totals = np.fromiter((row.sum(dtype=np.float64) for row in values), dtype=np.float64, count=len(values))
+def _normalised_counts(data: NDArray[np.float32], indptr: NDArray[Any]) -> NDArray[np.float32]:
+    lengths = np.diff(indptr)
+    totals = np.zeros(len(lengths), dtype=np.float64)
+    filled = lengths > 0
+    totals[filled] = np.add.reduceat(data, indptr[:-1][filled], dtype=np.float64) if filled.any() else 0
     return log1p(data * np.repeat(_scales(totals), lengths))
 
 

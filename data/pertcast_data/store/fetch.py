@@ -60,15 +60,17 @@ async def _read(request: SliceRequest) -> None:
     zeros = (0,) * len(trailing)
     shard_length = (request.array.shards or request.array.chunks)[0]
     spec = metadata.get_chunk_spec((0, *zeros), array.config, prototype)
+    pieces = _within_shards(request, shard_length)
+    files = {shard: array.store_path / metadata.encode_chunk_key((shard, *zeros)) for shard, *_ in pieces}
     batch = [
         (
-            array.store_path / metadata.encode_chunk_key((shard, *zeros)),
+            files[shard],
             spec,
             (slice(start, start + length), *trailing),
             (slice(place, place + length), *trailing),
             False,
         )
-        for shard, start, length, place in _within_shards(request, shard_length)
+        for shard, start, length, place in pieces
     ]
     buffer: NDBuffer = prototype.nd_buffer.from_numpy_array(request.out)
     await array.codec_pipeline.read(batch, buffer, drop_axes=())
