@@ -20,11 +20,21 @@ from pertcast_serve.ports import free_port
 from pertcast_serve.schemas import MAX_BODY_BYTES, Metadata, PredictResponse, Problem
 
 
+HELD, WAITING = 16, 4
+"""Requests that the only replica holds, and that may wait for it."""
+
+
 @pytest.fixture(scope="module")
 def server(ray_cluster: Any, tiny_bundle: Path) -> Iterator[str]:
     from pertcast_serve.server import serving
 
-    config = ServeConfig(bundle=str(tiny_bundle), max_replicas=1, cpus_per_replica=0.4, rows_per_pass=8)
+    config = ServeConfig(
+        bundle=str(tiny_bundle),
+        max_replicas=1,
+        rows_per_pass=8,
+        max_ongoing_requests=HELD,
+        max_queued_requests=WAITING,
+    )
     with serving(config) as url:
         yield url
 
@@ -33,18 +43,19 @@ def condition(number: int) -> dict[str, Any]:
     return {"cell_iname": "HT29", "pert_id": f"drug-{number}", "pert_dose": 10.0, "pert_time": 24.0}
 
 
-def predict(client: httpx.Client, path: str = "/v1/predict", number: int = 1) -> httpx.Response:
-    return client.post(path, json={"conditions": [condition(number)]})
-
-
-def at_once(url: str, count: int, path: str = "/v1/predict") -> list[httpx.Response]:
-    """Send `count` requests at the same time and return the answers in order."""
+def at_once(url: str, count: int, conditions: list[dict[str, Any]] | None = None) -> list[httpx.Response]:
+    """Send `count` requests at the same time, of one drug each unless told, and return the answers in order."""
     limits = httpx.Limits(max_connections=count)
     with (
-        httpx.Client(base_url=url, limits=limits, timeout=60) as client,
+        httpx.Client(base_url=url, limits=limits, timeout=120) as client,
         ThreadPoolExecutor(count) as pool,
     ):
-        return list(pool.map(lambda number: predict(client, path, number % 12), range(count)))
+
+        def send(number: int) -> httpx.Response:
+            asked = conditions or [condition(number % 12)]
+            return client.post("/v1/predict", json={"conditions": asked})
+
+        return list(pool.map(send, range(count)))
 
 
 def test_a_server_is_ready_with_its_bundle_loaded(server: str, tiny_bundle: Path) -> None:
@@ -59,10 +70,10 @@ def test_requests_at_once_are_batched_and_each_gets_the_offline_numbers(
     from pertcast_serve.server import APPLICATION
     from ray import serve
 
-    answers = at_once(server, 48)
-    assert Counter(answer.status_code for answer in answers) == {200: 48}
+    answers = at_once(server, HELD)
+    assert Counter(answer.status_code for answer in answers) == {200: HELD}
     sizes = serve.get_deployment_handle("BatchedPredictor", APPLICATION).batch_sizes.remote().result()
-    assert sum(sizes) >= 48
+    assert sum(sizes) >= HELD
     assert max(sizes) > 1
     table = pl.DataFrame([{**condition(i), "pert_type": "trt_cp"} for i in range(12)])
     expected = Predictor.from_bundle(tiny_bundle).predict(table, batch_size=8)
@@ -85,25 +96,11 @@ def test_bad_requests_are_problems_through_the_proxy_too(server: str) -> None:
         assert Problem.model_validate_json(answer.content).detail
 
 
-def test_overload_is_refused_at_once_with_the_time_to_wait(server: str, tiny_bundle: Path) -> None:
-    from pertcast_serve.builder import build
-    from ray import serve
-
-    narrow = ServeConfig(
-        bundle=str(tiny_bundle),
-        max_replicas=1,
-        cpus_per_replica=0.4,
-        max_ongoing_requests=1,
-        max_queued_requests=2,
-        batch_wait_s=0.3,
-    )
-    serve.run(build(narrow), name="narrow", route_prefix="/narrow")
-    try:
-        answers = at_once(server, 24, "/narrow/v1/predict")
-    finally:
-        serve.delete("narrow")
+def test_overload_is_refused_at_once_with_the_time_to_wait(server: str) -> None:
+    answers = at_once(server, HELD + WAITING + 40, [condition(number % 12) for number in range(256)])
     found = Counter(answer.status_code for answer in answers)
     assert found.keys() == {200, 503}
+    assert found[200] >= HELD
     for answer in answers:
         if answer.status_code == 503:
             assert answer.headers["retry-after"] == "1"

@@ -1,0 +1,168 @@
+"""`pertcast serve` as users run it: under load, while replicas come, go and are killed, to its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+pytestmark = pytest.mark.acceptance
+
+CONDITIONS = [
+    {"cell_iname": line, "pert_id": f"drug-{number}", "pert_dose": dose, "pert_time": 24.0}
+    for line in ("A375", "HT29")
+    for number in range(12)
+    for dose in (1.0, 10.0)
+]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+class Server:
+    """A `pertcast serve` in a session of its own, and everything that it started."""
+
+    def __init__(self, bundle: Path, folder: Path) -> None:
+        program = "import sys; from pertcast_jobs.cli import run; sys.exit(run(sys.argv[1:]))"
+        words = [sys.executable, "-c", program, "serve", "--model", str(bundle), "--port", "0"]
+        self.out, self.err = folder / "out", folder / "err"
+        self.seen: dict[int, psutil.Process] = {}
+        with self.out.open("w") as out, self.err.open("w") as err:
+            self.process = subprocess.Popen(words, stdout=out, stderr=err, start_new_session=True)
+
+    @property
+    def url(self) -> str:
+        assert wait_for(lambda: "ready: " in self.out.read_text(), 180), self.err.read_text()
+        return self.out.read_text().split("ready: ")[1].split("/v1/")[0]
+
+    def descendants(self) -> list[psutil.Process]:
+        """Return all processes below the server, and remember them."""
+        found = psutil.Process(self.process.pid).children(recursive=True)
+        self.seen.update({process.pid: process for process in found})
+        return found
+
+    def replicas(self) -> list[psutil.Process]:
+        """Return the processes of the predictor's replicas."""
+        found = []
+        for process in self.descendants():
+            try:
+                if "ServeReplica:pertcast:BatchedPredictor" in " ".join(process.cmdline()):
+                    found.append(process)
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+    def left_over(self) -> list[psutil.Process]:
+        return [process for process in self.seen.values() if process.is_running()]
+
+    def end(self, number: int, *, group: bool = False) -> int:
+        """Send a signal and return the exit code."""
+        self.descendants()
+        (os.killpg if group else os.kill)(self.process.pid, number)
+        return self.process.wait(timeout=60)
+
+
+@pytest.fixture
+def server(tiny_bundle: Path, tmp_path: Path) -> Iterator[Server]:
+    server = Server(tiny_bundle, tmp_path)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.wait()
+        for process in server.left_over():
+            process.kill()
+
+
+class Load(threading.Thread):
+    """Sends requests of 48 conditions from `clients` at once, one after the other, until told to stop."""
+
+    def __init__(self, url: str, clients: int) -> None:
+        super().__init__(daemon=True)
+        self.url, self.clients = url, clients
+        self.over = threading.Event()
+        self.answers: list[tuple[int, bytes]] = []
+
+    def _send(self, client: httpx.Client) -> None:
+        while not self.over.is_set():
+            answer = client.post("/v1/predict", json={"conditions": CONDITIONS})
+            self.answers.append((answer.status_code, answer.content))
+
+    def run(self) -> None:
+        limits = httpx.Limits(max_connections=self.clients)
+        with (
+            httpx.Client(base_url=self.url, timeout=120, limits=limits) as client,
+            ThreadPoolExecutor(self.clients) as pool,
+        ):
+            for sent in [pool.submit(self._send, client) for _ in range(self.clients)]:
+                sent.result()
+
+    def stop(self) -> dict[int, int]:
+        """Return how many answers had which status."""
+        self.over.set()
+        self.join(120)
+        return dict(Counter(status for status, _ in self.answers))
+
+
+def test_replicas_follow_the_load_and_one_that_is_killed_costs_no_request(server: Server) -> None:
+    url = server.url
+    assert len(server.replicas()) == 1
+    load = Load(url, clients=24)
+    load.start()
+    assert wait_for(lambda: len(server.replicas()) == 2, 120), "no second replica under load"
+    time.sleep(3)
+    first, second = server.replicas()
+    for victim in (first, second):
+        before = len(load.answers)
+        victim.kill()
+        assert wait_for(lambda: len(load.answers) > before + 50, 120), "no answers after a death"
+    assert wait_for(lambda: len(server.replicas()) == 2, 120), "no new replica for a dead one"
+    answered = load.stop()
+    assert answered.keys() == {200}
+    assert len({content for _, content in load.answers}) == 1, "one request, two answers"
+    assert wait_for(lambda: len(server.replicas()) == 1, 120), "the second replica stayed without load"
+    assert httpx.post(f"{url}/v1/predict", json={"conditions": CONDITIONS}).content == load.answers[0][1]
+
+    assert server.end(signal.SIGTERM) == 0
+    assert_ended_cleanly(server)
+
+
+def assert_ended_cleanly(server: Server) -> None:
+    assert "Traceback" not in server.err.read_text()
+    assert wait_for(lambda: not server.left_over(), 10), server.left_over()
+
+
+def test_an_interrupt_at_the_keyboard_reaches_all_processes_and_ends_cleanly(server: Server) -> None:
+    url = server.url
+    assert server.end(signal.SIGINT, group=True) == 0
+    assert_ended_cleanly(server)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/v1/health/live")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_that_is_still_starting_can_be_interrupted(server: Server, number: Any) -> None:
+    assert wait_for(lambda: bool(server.descendants()), 120), server.err.read_text()
+    time.sleep(1)
+    assert server.end(number) == 130
+    assert server.out.read_text() == ""
+    assert_ended_cleanly(server)
