@@ -39,6 +39,16 @@ QUICK = ["model.config.width=32", "train.epochs=4"]
 DOSES = ",".join(str(round(0.1 * 1.15**i, 4)) for i in range(40))
 N_SHARDS = 40
 SEED = 7
+WRITTEN_IN_TURN = (
+    ".parts/conditions.parquet",
+    "profiles.zarr/zarr.json",
+    "enrichment.parquet",
+    "profiles.zarr/manifest.json",
+    "sig_info.parquet",
+    "neighbors.parquet",
+    "report.html",
+    "manifest.json",
+)
 
 
 @pytest.fixture(scope="module")
@@ -116,25 +126,14 @@ def test_a_driver_killed_again_and_again_while_it_predicts_ends_in_the_same_byte
     assert contents(out) == undisturbed
 
 
-@pytest.mark.parametrize(
-    "file",
-    [
-        ".parts/conditions.parquet",
-        "profiles.zarr/zarr.json",
-        "enrichment.parquet",
-        "profiles.zarr/obs/zarr.json",
-        "profiles.zarr/manifest.json",
-        "hits.parquet",
-        "report.html",
-        "manifest.json",
-    ],
-)
-def test_a_driver_killed_as_it_writes_ends_in_the_same_bytes(
-    command: list[str], undisturbed: Mapping[str, str], tmp_path: Path, file: str
+def test_a_driver_killed_at_every_step_of_its_writing_ends_in_the_same_bytes(
+    command: list[str], undisturbed: Mapping[str, str], tmp_path: Path
 ) -> None:
     out = tmp_path / "screen"
-    assert kill_when(command, out, "in-process", (out / file).exists)
-    finish(command, out, "in-process")
+    for file in WRITTEN_IN_TURN:
+        assert not (out / file).exists()
+        assert kill_when(command, out, "in-process", (out / file).exists), file
+    assert finish(command, out, "in-process") == 0
     assert contents(out) == undisturbed
 
 
