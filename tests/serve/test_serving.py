@@ -19,9 +19,8 @@ from pertcast_serve.config import ServeConfig
 from pertcast_serve.ports import free_port
 from pertcast_serve.schemas import MAX_BODY_BYTES, Metadata, PredictResponse, Problem
 
-
-HELD, WAITING = 16, 4
-"""Requests that the only replica holds, and that may wait for it."""
+HELD, WAITING = 16, 16
+"""Requests that the only replica holds, and that may wait for it (or for being sent to it)."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +43,7 @@ def condition(number: int) -> dict[str, Any]:
 
 
 def at_once(url: str, count: int, conditions: list[dict[str, Any]] | None = None) -> list[httpx.Response]:
-    """Send `count` requests at the same time, of one drug each unless told, and return the answers in order."""
+    """Send `count` requests at the same time, of one drug each unless told; return the answers in order."""
     limits = httpx.Limits(max_connections=count)
     with (
         httpx.Client(base_url=url, limits=limits, timeout=120) as client,
