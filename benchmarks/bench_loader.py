@@ -103,7 +103,7 @@ def measure(store: ExpressionStore, plain: Any, batch_size: int, rounds: int) ->
     ways: dict[str, Callable[[int], Iterator[Any]]] = {
         "plain": lambda epoch: (take(rows) for rows in plan.batches(epoch)),
         "memory": lambda epoch: (memory.dense(rows) for rows in plan.batches(epoch)),
-        "disk": lambda epoch: (disk.dense(rows) for rows in plan.batches(epoch)),
+        "disk": lambda epoch: (disk.dense(rows) for rows in plan.batches(epoch, announce=disk.announce)),
         "AnnLoader": lambda epoch: (batch.X for batch in loader),
     }
     best = {name: Rate() for name in ways}

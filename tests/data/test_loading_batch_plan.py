@@ -80,6 +80,22 @@ def test_an_epoch_leaves_out_less_than_a_batch_and_a_block_a_rank(n_rows: int, s
     assert n_rows - seen <= allowed
 
 
+@settings(deadline=None)
+@given(n_rows=st.integers(4, 900), shape=SHAPES, start=st.integers(0, 5), shuffle=st.booleans())
+def test_every_row_is_announced_before_it_comes_and_announcing_changes_nothing(
+    n_rows: int, shape: dict[str, int], start: int, shuffle: bool
+) -> None:
+    for plan in plans(n_rows, shape, shuffle=shuffle):
+        announced: set[int] = set()
+        batches = []
+        for batch in plan.batches(
+            1, start, announce=lambda rows, known=announced: known.update(rows.tolist())
+        ):
+            assert announced.issuperset(batch.tolist())
+            batches.append(batch.tolist())
+        assert batches == [batch.tolist() for batch in plan.batches(1, start)]
+
+
 def test_epochs_and_seeds_differ_and_each_is_repeated_exactly() -> None:
     def order(seed: int, epoch: int) -> list[int]:
         return joined(list(BatchPlan(np.arange(5_000), 64, seed=seed).batches(epoch)))

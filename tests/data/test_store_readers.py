@@ -12,9 +12,11 @@ import scipy.sparse as sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pertcast_data.errors import ConfigError
+from pertcast_data.loading import BatchPlan
 from pertcast_data.store import ExpressionStore, create_store
 from pertcast_data.store.densify import log1p
 from pertcast_data.store.disk_readers import open_on_disk
+from pertcast_data.store.fetch import fetch_slices
 
 ROWS, GENES = 700, 31
 
@@ -92,6 +94,66 @@ def test_a_cache_that_keeps_little_still_gives_every_row(store_and_values: Any) 
         wanted = rng.integers(0, ROWS, rng.integers(1, 300))
         raw = reader.raw(wanted)
         np.testing.assert_array_equal(raw.toarray() if sparse.issparse(raw) else raw, values[wanted])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    calls=st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, ROWS - 1), max_size=40)), max_size=12),
+    slots=st.integers(1, 24),
+)
+def test_announcing_any_rows_in_any_order_never_changes_what_is_read(
+    store_and_values: Any, calls: list[tuple[bool, list[int]]], slots: int
+) -> None:
+    store, values = store_and_values
+    reader = open_on_disk(store.path, store.info, cached_rows=slots * store.info.chunk_rows)
+    for is_announced, rows in calls:
+        wanted = np.array(rows, dtype=np.int64)
+        if is_announced:
+            reader.announce(wanted)
+            continue
+        raw = reader.raw(wanted)
+        np.testing.assert_array_equal(raw.toarray() if sparse.issparse(raw) else raw, values[wanted])
+
+
+def test_a_failed_fetch_is_raised_and_what_is_read_afterwards_is_right(
+    store_and_values: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, values = store_and_values
+    reader = open_on_disk(store.path, store.info)
+    reader.raw(np.arange(50))
+    everything = np.arange(ROWS)
+
+    def fail(requests: Any) -> None:
+        raise OSError("the disk went away")
+
+    for announced in (False, True):
+        with monkeypatch.context() as patch:
+            patch.setattr("pertcast_data.store.disk_readers.fetch_slices", fail)
+            if announced:
+                reader.announce(np.arange(100, 300))
+            with pytest.raises(OSError, match="went away"):
+                reader.raw(everything)
+    raw = reader.raw(everything)
+    np.testing.assert_array_equal(raw.toarray() if sparse.issparse(raw) else raw, values)
+
+
+def test_a_plan_that_announces_its_buffers_reads_each_block_once(
+    store_and_values: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, values = store_and_values
+    fetched: list[int] = []
+
+    def counting(requests: Any) -> None:
+        fetched.append(int(requests[0].lengths.sum()))
+        fetch_slices(requests)
+
+    monkeypatch.setattr("pertcast_data.store.disk_readers.fetch_slices", counting)
+    plan = BatchPlan(np.arange(ROWS), 30, block_rows=16, buffer_rows=160)
+    reader = open_on_disk(store.path, store.info, cached_rows=3 * 160)
+    for rows in plan.batches(0, announce=reader.announce):
+        np.testing.assert_allclose(reader.dense(rows), normalised(store, values[rows]), rtol=2e-6)
+    assert len(fetched) == -(-ROWS // 160)
+    assert sum(fetched) == (ROWS if store.info.layout == "dense" else store.info.n_values)
 
 
 def test_auto_holds_what_fits_and_leaves_the_rest_on_disk(store_and_values: Any) -> None:

@@ -6,7 +6,7 @@ many blocks, shuffled by row, keeps a batch from being a block.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,7 @@ class BatchPlan:
         if shuffle and n_rows < world_size:
             raise ConfigError(f"{n_rows} rows cannot be shuffled over {world_size} ranks; use fewer workers.")
         self._block_rows = max(1, min(block_rows, n_rows // (world_size * _BLOCKS_PER_RANK)))
+        self._buffer_rows = buffer_rows
         self._n_blocks = -(-n_rows // self._block_rows)
         self._blocks_per_buffer = max(1, buffer_rows // self._block_rows)
         self._rank_rows = self._shuffled_rank_rows() if shuffle else len(self._own_rows())
@@ -94,14 +95,40 @@ class BatchPlan:
             return self._rank_rows // self._batch_size
         return -(-self._rank_rows // self._batch_size)
 
-    def batches(self, epoch: int, start_step: int = 0) -> Iterator[NDArray[np.int64]]:
-        """Yield the rows (int64) of each batch of `epoch`, from `start_step` on."""
-        if not self._shuffle:
-            own = self._own_rows()
-            for start in range(start_step * self._batch_size, len(own), self._batch_size):
-                yield own[start : start + self._batch_size]
-            return
-        yield from self._shuffled_batches(epoch, start_step)
+    def batches(
+        self, epoch: int, start_step: int = 0, announce: Callable[[NDArray[np.int64]], None] | None = None
+    ) -> Iterator[NDArray[np.int64]]:
+        """Yield the rows (int64) of each batch of `epoch`, from `start_step` on.
+
+        Parameters
+        ----------
+        epoch, start_step
+            Where to begin.
+        announce
+            Told the rows of each buffer while the one before is in use: `RowReader.announce`, so that a
+            reader on disk fetches them meanwhile.
+        """
+        last = self.steps(epoch)
+        skip = start_step * self._batch_size
+        buffers = self._buffers(epoch, skip) if self._shuffle else self._stretches(skip)
+        waiting = np.empty(0, dtype=np.int64)
+        step = start_step
+        for buffer in buffers if announce is None else _announced(buffers, announce):
+            waiting = np.concatenate([waiting, buffer])
+            while len(waiting) >= self._batch_size and step < last:
+                yield waiting[: self._batch_size]
+                waiting = waiting[self._batch_size :]
+                step += 1
+            if step >= last:
+                return
+        if len(waiting):
+            yield waiting
+
+    def _stretches(self, skip: int) -> Iterator[NDArray[np.int64]]:
+        """Yield this rank's rows in order without the first `skip`, as many at once as a buffer holds."""
+        own = self._own_rows()
+        for start in range(skip, len(own), self._buffer_rows):
+            yield own[start : start + self._buffer_rows]
 
     def _own_rows(self) -> NDArray[np.int64]:
         """Return this rank's consecutive share of the rows."""
@@ -111,20 +138,6 @@ class BatchPlan:
         """Return the rows that every rank surely has, however the one short block is dealt."""
         short = self._n_blocks * self._block_rows - len(self._rows)
         return self._n_blocks // self._world_size * self._block_rows - short
-
-    def _shuffled_batches(self, epoch: int, start_step: int) -> Iterator[NDArray[np.int64]]:
-        last = self.steps(epoch)
-        skip = start_step * self._batch_size
-        waiting = np.empty(0, dtype=np.int64)
-        step = start_step
-        for buffer in self._buffers(epoch, skip):
-            waiting = np.concatenate([waiting, buffer])
-            while len(waiting) >= self._batch_size and step < last:
-                yield waiting[: self._batch_size]
-                waiting = waiting[self._batch_size :]
-                step += 1
-            if step >= last:
-                return
 
     def _buffers(self, epoch: int, skip: int) -> Iterator[NDArray[np.int64]]:
         """Yield this rank's shuffled buffers without their first `skip` rows; whole ones are not made."""
@@ -147,3 +160,17 @@ class BatchPlan:
         full = len(blocks) * self._block_rows
         short = self._n_blocks * self._block_rows - len(self._rows)
         return full - short if (blocks == self._n_blocks - 1).any() else full
+
+
+def _announced(
+    buffers: Iterator[NDArray[np.int64]], announce: Callable[[NDArray[np.int64]], None]
+) -> Iterator[NDArray[np.int64]]:
+    """Yield the buffers, each announced before its predecessor is yielded."""
+    previous: NDArray[np.int64] | None = None
+    for buffer in buffers:
+        announce(buffer)
+        if previous is not None:
+            yield previous
+        previous = buffer
+    if previous is not None:
+        yield previous

@@ -1,12 +1,14 @@
 """Rows read from disk by whole blocks, kept for as long as a shuffling buffer needs them.
 
 A shuffled batch takes a row or two from each of hundreds of blocks, and the following batches take the
-rest: each block is read and decoded once, with all others that miss, in one joint fetch.
+rest: each block is read and decoded once, with all others that miss, in one joint fetch; ahead of its use
+where the rows were announced.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -18,11 +20,17 @@ from numpy.typing import NDArray
 from pertcast_data.store.densify import densify_rows, gather_csr, normalise_dense
 from pertcast_data.store.fetch import SliceRequest, fetch_slices
 from pertcast_data.store.info import StoreInfo
+from pertcast_data.store.read_ahead import ReadAhead
 from pertcast_data.store.readers import RowReader, available_memory, checked_rows
 from pertcast_data.store.zarr_layout import open_array
 
-CACHED_ROWS: Final = 2 * 16_384
-"""Rows kept by default: two shuffling buffers, as a batch may straddle them."""
+CACHED_ROWS: Final = 3 * 16_384
+"""Rows kept by default: the shuffling buffer in use, the rest of the last one, and the next one."""
+_MOST_AHEAD: Final = 2
+# Ranks above every tick: blocks under way must not lose their slot, then those of the request in hand.
+_UNDER_WAY: Final = np.iinfo(np.int64).max
+_IN_HAND: Final = _UNDER_WAY - 1
+_ANNOUNCED: Final = _UNDER_WAY - 2
 
 
 def open_on_disk(path: Path, info: StoreInfo, cached_rows: int = CACHED_ROWS) -> RowReader:
@@ -31,6 +39,10 @@ def open_on_disk(path: Path, info: StoreInfo, cached_rows: int = CACHED_ROWS) ->
     affordable = available_memory() // 4 // max(row_bytes, 1)
     blocks = max(1, min(cached_rows, affordable, info.n_rows) // info.chunk_rows)
     return (DiskDenseReader if info.layout == "dense" else DiskCsrReader)(path, info, blocks)
+
+
+_SparseBlock = tuple[NDArray[Any], NDArray[Any]]
+"""Gene indices and values of a block's rows."""
 
 
 class DiskDenseReader:
@@ -55,7 +67,9 @@ class DiskDenseReader:
         self._slot_of_block = np.full(n_blocks, -1, dtype=np.int64)
         self._block_of_slot = np.full(n_slots, -1, dtype=np.int64)
         self._last_used = np.zeros(n_slots, dtype=np.int64)
+        self._is_filled = np.zeros(n_slots, dtype=np.bool_)
         self._tick = 0
+        self._ahead: ReadAhead[NDArray[np.int64]] = ReadAhead()
         self._lock = Lock()
 
     def dense(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -67,48 +81,98 @@ class DiskDenseReader:
         rows = checked_rows(rows, self._info.n_rows)
         blocks, offsets = np.divmod(rows, self._block_rows)
         with self._lock:
-            slots = self._slot_of_block[blocks]
-            if not len(slots) or int(slots.min()) >= 0:
-                # Nothing to fetch: most batches of a buffer come this way.
-                self._tick += 1
-                self._last_used[slots] = self._tick
-                return self._rows_at(slots, offsets)
+            if self._are_held(blocks):
+                return self._rows_at(blocks, offsets)
             distinct = np.unique(blocks)
-            if len(distinct) <= len(self._block_of_slot):
+            n_slots = len(self._block_of_slot)
+            if len(distinct) <= n_slots:
                 self._hold(distinct)
-                return self._rows_at(self._slot_of_block[blocks], offsets)
+                return self._rows_at(blocks, offsets)
             out = np.empty((len(rows), self._info.n_genes), dtype=self._cached.dtype)
-            for start in range(0, len(distinct), len(self._block_of_slot)):
-                part = distinct[start : start + len(self._block_of_slot)]
+            for start in range(0, len(distinct), n_slots):
+                part = distinct[start : start + n_slots]
                 chosen = np.flatnonzero((blocks >= part[0]) & (blocks <= part[-1]))
                 self._hold(part)
-                out[chosen] = self._rows_at(self._slot_of_block[blocks[chosen]], offsets[chosen])
+                out[chosen] = self._rows_at(blocks[chosen], offsets[chosen])
             return out
 
-    def _rows_at(self, slots: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[Any]:
+    def announce(self, rows: NDArray[np.int64]) -> None:
+        """Begin to fetch `rows`, which will be asked for soon; too many of them are left alone."""
+        distinct = np.unique(checked_rows(rows, self._info.n_rows) // self._block_rows)
+        with self._lock:
+            while len(self._ahead) >= _MOST_AHEAD:
+                self._finish_oldest()
+            slots = self._slot_of_block[distinct]
+            missing = distinct[slots < 0]
+            if not len(missing) or _MOST_AHEAD * len(distinct) > len(self._block_of_slot):
+                return
+            held = slots[slots >= 0]
+            self._last_used[held] = np.maximum(self._last_used[held], _ANNOUNCED)
+            assigned = self._assign(missing)
+            self._last_used[assigned] = _UNDER_WAY
+            self._ahead.begin(lambda: self._fetch(missing, assigned))
+
+    def _are_held(self, blocks: NDArray[np.int64]) -> bool:
+        """Whether every block has a filled slot, once what was announced for them has arrived."""
+        slots = self._slot_of_block[blocks]
+        if not len(slots):
+            return True
+        if int(slots.min()) < 0:
+            return False
+        while len(self._ahead) and not self._is_filled[slots].all():
+            self._finish_oldest()
+        return bool(self._is_filled[slots].all())
+
+    def _rows_at(self, blocks: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[Any]:
+        slots = self._slot_of_block[blocks]
+        self._tick += 1
+        self._last_used[slots] = self._tick
         taken: NDArray[Any] = self._cached[slots * self._block_rows + offsets]
         return taken
 
     def _hold(self, distinct: NDArray[np.int64]) -> None:
         """Make every block of `distinct` (sorted) present."""
-        self._tick += 1
+        while len(self._ahead):
+            self._finish_oldest()
         slots = self._slot_of_block[distinct]
-        self._last_used[slots[slots >= 0]] = self._tick
+        self._last_used[slots[slots >= 0]] = _IN_HAND
         missing = distinct[slots < 0]
-        if not len(missing):
-            return
-        oldest = np.argpartition(self._last_used, len(missing) - 1)[: len(missing)]
-        freed = np.sort(oldest)
-        evicted = self._block_of_slot[freed]
+        if len(missing):
+            assigned = self._assign(missing)
+            self._finish(lambda: self._fetch(missing, assigned))
+
+    def _assign(self, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Give `blocks` the slots of the least recently used ones; what they hold is not valid yet."""
+        slots = np.sort(np.argpartition(self._last_used, len(blocks) - 1)[: len(blocks)])
+        evicted = self._block_of_slot[slots]
         self._slot_of_block[evicted[evicted >= 0]] = -1
-        # Until the fetch has succeeded, the freed slots hold no block.
-        self._block_of_slot[freed] = -1
-        starts = missing * self._block_rows
+        self._is_filled[slots] = False
+        self._block_of_slot[slots] = blocks
+        self._slot_of_block[blocks] = slots
+        return slots
+
+    def _fetch(self, blocks: NDArray[np.int64], slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        starts = blocks * self._block_rows
         lengths = np.minimum(self._block_rows, self._info.n_rows - starts)
-        fetch_slices([SliceRequest(self._array, starts, lengths, self._cached, freed * self._block_rows)])
-        self._block_of_slot[freed] = missing
-        self._slot_of_block[missing] = freed
-        self._last_used[freed] = self._tick
+        fetch_slices([SliceRequest(self._array, starts, lengths, self._cached, slots * self._block_rows)])
+        return slots
+
+    def _finish_oldest(self) -> None:
+        self._finish(self._ahead.take)
+
+    def _finish(self, fetched_slots: Callable[[], NDArray[np.int64]]) -> None:
+        """Mark what a fetch has filled; after a failed one nothing that is cached counts any more."""
+        succeeded = False
+        try:
+            slots = fetched_slots()
+            succeeded = True
+        finally:
+            if not succeeded:
+                self._ahead.drain()
+                self._slot_of_block[:] = self._block_of_slot[:] = -1
+                self._last_used[:] = 0
+        self._is_filled[slots] = True
+        self._last_used[slots] = _ANNOUNCED
 
 
 class DiskCsrReader:
@@ -131,7 +195,8 @@ class DiskCsrReader:
         self._info = info
         self._block_rows = info.chunk_rows
         self._n_slots = n_slots
-        self._cached: OrderedDict[int, tuple[NDArray[Any], NDArray[Any]]] = OrderedDict()
+        self._cached: OrderedDict[int, _SparseBlock] = OrderedDict()
+        self._ahead: ReadAhead[dict[int, _SparseBlock]] = ReadAhead()
         self._lock = Lock()
 
     def dense(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -141,6 +206,17 @@ class DiskCsrReader:
     def raw(self, rows: NDArray[np.int64]) -> sparse.csr_matrix:
         """Return a CSR matrix (M, G) of the stored values."""
         return gather_csr(*self._views(rows), self._info.n_genes, np.dtype(self._values.dtype))
+
+    def announce(self, rows: NDArray[np.int64]) -> None:
+        """Begin to fetch `rows`, which will be asked for soon; too many of them are left alone."""
+        distinct = np.unique(checked_rows(rows, self._info.n_rows) // self._block_rows).tolist()
+        with self._lock:
+            while len(self._ahead) >= _MOST_AHEAD:
+                self._cached.update(self._ahead.take())
+            missing = [block for block in distinct if block not in self._cached]
+            if not missing or _MOST_AHEAD * len(distinct) > self._n_slots:
+                return
+            self._ahead.begin(lambda: self._fetch(np.array(missing, dtype=np.int64)))
 
     def _views(self, rows: NDArray[np.int64]) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
         rows = checked_rows(rows, self._info.n_rows)
@@ -156,12 +232,14 @@ class DiskCsrReader:
             values.append(block_values[start:stop])
         return indices, values
 
-    def _hold(self, distinct: NDArray[np.int64]) -> dict[int, tuple[NDArray[Any], NDArray[Any]]]:
+    def _hold(self, distinct: NDArray[np.int64]) -> dict[int, _SparseBlock]:
         """Return the blocks of `distinct` (sorted), fetching what is missing and forgetting the oldest."""
         wanted = distinct.tolist()
-        missing = np.array([block for block in wanted if block not in self._cached], dtype=np.int64)
-        if len(missing):
-            self._cached.update(self._fetch(missing))
+        while len(self._ahead) and not all(block in self._cached for block in wanted):
+            self._cached.update(self._ahead.take())
+        missing = [block for block in wanted if block not in self._cached]
+        if missing:
+            self._cached.update(self._fetch(np.array(missing, dtype=np.int64)))
         for block in wanted:
             self._cached.move_to_end(block)
         held = {block: self._cached[block] for block in wanted}
@@ -169,7 +247,7 @@ class DiskCsrReader:
             self._cached.popitem(last=False)
         return held
 
-    def _fetch(self, blocks: NDArray[np.int64]) -> dict[int, tuple[NDArray[Any], NDArray[Any]]]:
+    def _fetch(self, blocks: NDArray[np.int64]) -> dict[int, _SparseBlock]:
         starts = self._indptr[blocks * self._block_rows]
         last_rows = np.minimum((blocks + 1) * self._block_rows, self._info.n_rows)
         lengths = self._indptr[last_rows] - starts

@@ -40,6 +40,10 @@ class RowReader(Protocol):
         """Return `rows` as stored: an array, or a CSR matrix."""
         ...
 
+    def announce(self, rows: NDArray[np.int64]) -> None:
+        """Say which rows will be asked for soon; a reader on disk fetches them meanwhile."""
+        ...
+
 
 class MemoryDenseReader:
     """All rows of a dense matrix in one array; rows of counts are normalised as they are asked for."""
@@ -57,6 +61,9 @@ class MemoryDenseReader:
     def raw(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return (M, G) as stored; always a copy."""
         return self._values[checked_rows(rows, len(self._values))]
+
+    def announce(self, rows: NDArray[np.int64]) -> None:
+        """Do nothing: every row is here."""
 
 
 class MemoryCsrReader:
@@ -85,6 +92,9 @@ class MemoryCsrReader:
     def raw(self, rows: NDArray[np.int64]) -> sparse.csr_matrix:
         """Return a CSR matrix (M, G) of the stored values."""
         return gather_csr(*self._views(rows), self._n_genes, self._values.dtype)
+
+    def announce(self, rows: NDArray[np.int64]) -> None:
+        """Do nothing: every row is here."""
 
     def _views(self, rows: NDArray[np.int64]) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
         rows = checked_rows(rows, len(self._indptr) - 1)
