@@ -88,7 +88,7 @@ def test_the_serve_configuration_fits_rays_schema_and_ours(rendered: dict[str, d
     (application,) = schema.applications
     module, _, attribute = application.import_path.partition(":")
     assert callable(getattr(import_module(module), attribute))
-    assert ServeConfig.model_validate(application.args).max_replicas == 8
+    assert ServeConfig.model_validate(application.args).bundle == "/data/bundle"
 
 
 def test_rays_version_in_the_manifests_is_the_pinned_one(
@@ -108,7 +108,23 @@ def test_no_container_runs_as_root_or_without_limits_or_with_a_floating_tag(
             assert {"cpu", "memory"} <= set(container["resources"]["limits"])
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
             assert ":" in container["image"] and not container["image"].endswith(":latest")
-            tokens = [item for item in container["env"] if item["name"] == "RAY_AUTH_TOKEN"]
-            assert (
-                all("value" not in item and "secretKeyRef" in item["valueFrom"] for item in tokens) and tokens
-            )
+
+
+def test_every_cluster_asks_its_operator_for_a_token_and_none_is_written_down(
+    rendered: dict[str, dict[str, Any]],
+) -> None:
+    assert [cluster["authOptions"] for cluster in clusters(rendered)] == [{"mode": "token"}] * 2
+    assert "RAY_AUTH_TOKEN" not in str(rendered)
+
+
+def test_the_replicas_that_may_be_served_fit_the_workers_that_may_be_started(
+    rendered: dict[str, dict[str, Any]],
+) -> None:
+    service = rendered["RayService"]["spec"]
+    (application,) = yaml.safe_load(service["serveConfigV2"])["applications"]
+    config = ServeConfig.model_validate(application["args"])
+    (group,) = service["rayClusterConfig"]["workerGroupSpecs"]
+    cores = float(group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
+    free_for_the_ingress = cores % config.cpus_per_replica or config.cpus_per_replica
+    replicas = (cores * group["maxReplicas"] - free_for_the_ingress) // config.cpus_per_replica
+    assert config.max_replicas == replicas
