@@ -58,3 +58,17 @@ def test_as_many_trials_run_at_a_time_as_their_workers_find_cpus(small_screen: A
     too_large = load_sweep("response_mlp_sweep", [*words, "cluster.cpus_per_worker=1"])
     with pytest.raises(ConfigError, match=r"needs 2\.01 CPUs, Ray has 2\."):
         trial_resources(too_large, 2.0)
+
+
+@pytest.mark.acceptance
+def test_trials_may_train_on_their_own_ray_workers(
+    ray_cluster: Any, small_screen: Any, tmp_path: Path
+) -> None:
+    workers = ["cluster.launcher=ray", "cluster.num_workers=2", "cluster.cpus_per_worker=0.9"]
+    stopping = ["search.trials=2", "search.algorithm=optuna", "search.scheduler=asha"]
+    words = [*small_screen.overrides, *QUICK, SPACE, *workers, *stopping, "train.checkpoint_every_steps=3"]
+    outcome = run_sweep(load_sweep("response_mlp_sweep", words), tmp_path / "sweep")
+    best = RunFolder.open(tmp_path / "sweep" / "trials" / outcome.best)
+    assert best.manifest().world_size == 2
+    assert best.manifest().result["validation"]["loss"] == outcome.trials[0].objective
+    assert outcome.trials[0].epochs == 2

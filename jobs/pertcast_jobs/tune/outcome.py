@@ -96,6 +96,11 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def held_out_metrics(validation: Mapping[str, float]) -> dict[str, float]:
+    """Return the held-out losses of a run's kept weights under the names that sweeps rank by."""
+    return {f"validation_{name}": value for name, value in validation.items()}
+
+
 def ranked(trials: Sequence[TrialOutcome], mode: str) -> tuple[TrialOutcome, ...]:
     """Return the trials that are done first, best first; then stopped ones; then failed ones."""
     order = {"done": 0, "stopped": 1, "failed": 2}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import optuna
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
-from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
+from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from pertcast_jobs.run_config import SearchConfig, SpaceEntry
@@ -33,11 +34,13 @@ def _domain(entry: SpaceEntry) -> Any:
     return tune.uniform(*entry.uniform)
 
 
-def search_algorithm(search: SearchConfig) -> SearchAlgorithm | Searcher:
-    """Return what draws the trials, seeded."""
+def search_algorithm(search: SearchConfig, max_concurrent: int) -> SearchAlgorithm | Searcher:
+    """Return what draws the trials, seeded, with at most `max_concurrent` of them running."""
     if search.algorithm == "optuna":
-        return OptunaSearch(metric=search.metric, mode=search.mode, seed=search.seed)
-    return BasicVariantGenerator(random_state=search.seed)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        parzen = OptunaSearch(metric=search.metric, mode=search.mode, seed=search.seed)
+        return ConcurrencyLimiter(parzen, max_concurrent=max_concurrent)
+    return BasicVariantGenerator(random_state=search.seed, max_concurrent=max_concurrent)
 
 
 def scheduler(search: SearchConfig) -> TrialScheduler:

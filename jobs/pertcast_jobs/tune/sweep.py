@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from pertcast_jobs.run_config import SweepConfig, dump_config, load_sweep
 from pertcast_jobs.run_folder import RunFolder, write_text
 from pertcast_jobs.train.prepare import open_checked
 from pertcast_jobs.train.worker_notes import read_note
-from pertcast_jobs.tune.outcome import SweepOutcome, TrialOutcome, ranked
+from pertcast_jobs.tune.outcome import SweepOutcome, TrialOutcome, held_out_metrics, ranked
 
 if TYPE_CHECKING:
     from ray import tune
@@ -93,6 +94,7 @@ def _require_same(sweep: SweepConfig, out: Path, config_path: Path, resume: bool
 
 def _tuner(sweep: SweepConfig, out: Path, num_cpus: float) -> tune.Tuner:
     """Return a new tuner, or the restored one where the folder holds its state."""
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # else Ray prints its own progress over ours
     from ray import tune
 
     from pertcast_jobs.tune.space import scheduler, search_algorithm, search_space, trial_folder_name
@@ -119,9 +121,8 @@ def _tuner(sweep: SweepConfig, out: Path, num_cpus: float) -> tune.Tuner:
             metric=search.metric,
             mode=search.mode,
             num_samples=search.trials,
-            search_alg=search_algorithm(search),
+            search_alg=search_algorithm(search, concurrent_trials(sweep, num_cpus)),
             scheduler=scheduler(search),
-            max_concurrent_trials=concurrent_trials(sweep, num_cpus),
             trial_dirname_creator=trial_folder_name,
         ),
         run_config=tune.RunConfig(
@@ -161,11 +162,14 @@ def concurrent_trials(sweep: SweepConfig, num_cpus: float) -> int:
 
 
 def _trial_outcome(result: Any, out: Path, metric: str) -> TrialOutcome:
+    """Return what became of a trial; one that is done counts by its kept weights, not its last epoch."""
     trial = Path(result.path).name
     folder = out / "trials" / trial
-    is_done = (folder / "run.json").is_file() and RunFolder.open(folder).is_done
     error = None if result.error is None else str(result.error).strip().splitlines()[-1]
-    metrics = result.metrics or {}
+    metrics = dict(result.metrics or {})
+    is_done = (folder / "run.json").is_file() and RunFolder.open(folder).is_done
+    if is_done:
+        metrics |= held_out_metrics(RunFolder.open(folder).manifest().result["validation"])
     return TrialOutcome(
         trial=trial,
         status="failed" if error else "done" if is_done else "stopped",

@@ -20,6 +20,7 @@ from pertcast_jobs.train.in_process import train_in_process
 from pertcast_jobs.train.on_ray import train_on_ray
 from pertcast_jobs.train.outcome import Trained
 from pertcast_jobs.train.prepare import PreparedRun
+from pertcast_jobs.tune.outcome import held_out_metrics
 
 
 def trial_config(base: Mapping[str, Any], values: Mapping[str, Any]) -> RunConfig:
@@ -30,10 +31,19 @@ def trial_config(base: Mapping[str, Any], values: Mapping[str, Any]) -> RunConfi
     return validate_config(RunConfig, mapping, "trial")
 
 
+class ValidationsToTune(TuneReportCallback):  # type: ignore[misc]
+    """Passes on the reports of validations; those of checkpoints hold no metric that Tune asks for."""
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """Pass on rank 0's metrics if they are a validation's."""
+        if "epoch" in metrics[0]:
+            super().after_report(run_context, metrics, checkpoint)
+
+
 def launch_in_trial(prepared: PreparedRun, run: RunFolder, progress: ProgressCallback) -> Trained:
     """Train from within a Tune trial, so that every validation reaches Tune."""
     if prepared.config.cluster.launcher == "ray":
-        return train_on_ray(prepared, run, progress, callbacks=(TuneReportCallback(),), tells_validation=True)
+        return train_on_ray(prepared, run, progress, callbacks=(ValidationsToTune(),), tells_validation=True)
     return train_in_process(prepared, run, progress, listen=lambda metrics: tune.report(dict(metrics)))
 
 
@@ -60,7 +70,7 @@ def run_trial(values: Mapping[str, Any], *, base: Mapping[str, Any], trials_path
     torch.set_num_threads(config.cluster.threads_per_worker)
     folder = Path(trials_path) / tune.get_context().get_trial_id()
     outcome = run_training(config, folder, resume=True, launch=launch_in_trial)
-    final = {f"validation_{name}": value for name, value in outcome.validation.items()}
+    final = held_out_metrics(outcome.validation)
     if metric not in final:
         raise ConfigError(
             f"search.metric={metric} is not what {config.model.name} reports: "
