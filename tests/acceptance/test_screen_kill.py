@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -91,26 +92,28 @@ def finish(command: list[str], out: Path, executor: str) -> int:
     return int(json.loads(done.stdout)["computed"])
 
 
-def kill_when(command: list[str], out: Path, executor: str, ready: Callable[[], bool]) -> bool:
-    """Start the screen and SIGKILL its process the moment `ready` holds; False where it ended before."""
+def kill_when(command: list[str], out: Path, executor: str, ready: Callable[[], bool]) -> None:
+    """Start the screen and SIGKILL its process the moment `ready` holds; fail where it ends before."""
     words = [*command, "--out", str(out), "--executor", executor]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and process.poll() is None:
-        if ready():
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            return True
-        time.sleep(0.0005)
-    if process.poll() is None:
-        process.kill()
+    with (out.parent / "stderr.txt").open("w") as errors:
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors)
+        deadline = time.monotonic() + 300
+        while not ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                process.wait()
+                pytest.fail(f"never came to be killed:\n{(out.parent / 'stderr.txt').read_text()}")
+            time.sleep(0.0005)
+        os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        pytest.fail("the screen neither ended nor reached the point where it was to be killed")
-    return False
 
 
 def shards_done(out: Path) -> int:
     return len(list((out / ".parts" / "records").glob("[0-9]*.json")))
+
+
+def has_shards(out: Path, count: int) -> bool:
+    return shards_done(out) >= count
 
 
 def test_a_driver_killed_again_and_again_while_it_predicts_ends_in_the_same_bytes(
@@ -119,7 +122,7 @@ def test_a_driver_killed_again_and_again_while_it_predicts_ends_in_the_same_byte
     out = tmp_path / "screen"
     points = sorted(random.Random(SEED).sample(range(1, N_SHARDS), 5))
     for point in points:
-        assert kill_when(command, out, "in-process", lambda point=point: shards_done(out) >= point)  # type: ignore[misc]
+        kill_when(command, out, "in-process", partial(has_shards, out, point))
     already = shards_done(out)
     computed = finish(command, out, "in-process")
     assert computed == 64 * (N_SHARDS - already)
@@ -132,7 +135,7 @@ def test_a_driver_killed_at_every_step_of_its_writing_ends_in_the_same_bytes(
     out = tmp_path / "screen"
     for file in WRITTEN_IN_TURN:
         assert not (out / file).exists()
-        assert kill_when(command, out, "in-process", (out / file).exists), file
+        kill_when(command, out, "in-process", (out / file).exists)
     assert finish(command, out, "in-process") == 0
     assert contents(out) == undisturbed
 
@@ -141,6 +144,6 @@ def test_a_driver_killed_on_ray_data_ends_in_the_same_bytes(
     command: list[str], undisturbed: Mapping[str, str], tmp_path: Path
 ) -> None:
     out = tmp_path / "screen"
-    assert kill_when(command, out, "ray-data", lambda: shards_done(out) >= N_SHARDS // 3)
+    kill_when(command, out, "ray-data", partial(has_shards, out, N_SHARDS // 3))
     finish(command, out, "ray-data")
     assert contents(out) == undisturbed

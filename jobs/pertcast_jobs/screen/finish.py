@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pertcast.report.screen_report import ScreenResults, screen_report
+from pertcast.report.screen_report import screen_report
+from pertcast.report.screen_results import ScreenResults
 from pertcast.training.files import sha256_of, write_json
 from pertcast_data.store.zarr_layout import open_array
 

@@ -6,7 +6,6 @@ the same bytes as an undisturbed one.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from dataclasses import dataclass
@@ -105,7 +104,7 @@ def _strongest(
 def commit_profiles(workspace: Workspace, plan: ScreenPlan, sig_info: pl.DataFrame) -> None:
     """Write the observations of the profiles and commit their manifest."""
     root = workspace.profiles
-    _forget_commit(root)
+    _forget_commit(workspace)
     write_obs(root, sig_info, None)
     prefix = f"{PROFILES}/"
     records = [
@@ -118,17 +117,17 @@ def commit_profiles(workspace: Workspace, plan: ScreenPlan, sig_info: pl.DataFra
     commit_manifest(root, records, facts)
 
 
-def _forget_commit(root: Path) -> None:
+def _forget_commit(workspace: Workspace) -> None:
     """Undo a commit that a killed process may have begun, so that it can be made again to the same bytes."""
+    root = workspace.profiles
     shutil.rmtree(root / "obs", ignore_errors=True)
-    for leftover in (root / "manifest.json", root / "manifest.json.new"):
-        leftover.unlink(missing_ok=True)
-    metadata = root / "zarr.json"
-    content = json.loads(metadata.read_text(encoding="utf-8"))
-    if content.pop("consolidated_metadata", None) is not None:
-        write_atomically(
-            metadata, lambda path: path.write_text(json.dumps(content, indent=2), encoding="utf-8")
-        )
+    for file in root.iterdir():
+        if file.is_file() and file.name != "zarr.json":
+            file.unlink()
+    for unfinished in root.rglob("*.partial"):
+        unfinished.unlink()
+    metadata = workspace.group_metadata.read_bytes()
+    write_atomically(root / "zarr.json", lambda path: path.write_bytes(metadata))
 
 
 class ProfileRead:

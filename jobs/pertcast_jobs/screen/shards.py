@@ -28,7 +28,7 @@ from pertcast_data.store.zarr_layout import create_array, create_dense_group, op
 from pertcast_data.vocabulary import Measure
 
 from pertcast_jobs.screen.plan import IDENTITY_SCHEMA, ScreenPlan, ScreenSettings
-from pertcast_jobs.screen.workspace import PROFILES, Workspace
+from pertcast_jobs.screen.workspace import PROFILES, Workspace, write_atomically
 
 APPLICABILITY_SCHEMA = {
     "seen_pert": pl.Boolean,
@@ -165,8 +165,7 @@ def create_profiles(
 ) -> None:
     """Preallocate the profiles: X and the layers, float16, NaN until written."""
     root = workspace.profiles
-    done = workspace.parts / "profiles_created"
-    if done.exists():
+    if workspace.group_metadata.exists():
         return
     shutil.rmtree(root, ignore_errors=True)
     settings = plan.settings
@@ -186,7 +185,8 @@ def create_profiles(
             fill_value=float("nan"),
             attributes={"encoding-type": "array", "encoding-version": "0.2.0"},
         )
-    done.touch()
+    metadata = (root / "zarr.json").read_bytes()
+    write_atomically(workspace.group_metadata, lambda path: path.write_bytes(metadata))
 
 
 def _applicability(table: pl.DataFrame) -> pl.DataFrame:

@@ -60,6 +60,11 @@ class Workspace:
         """The plan's conditions, which workers read their rows from."""
         return self.parts / "conditions.parquet"
 
+    @property
+    def group_metadata(self) -> Path:
+        """The profiles' Zarr metadata as first written; stands when they are ready to be filled."""
+        return self.parts / "zarr.json"
+
     def statistics_of(self, shard: int) -> str:
         """Return where a shard's table of conditions and their statistics lies, relative to the screen."""
         return f"{_PARTS}/statistics/{shard:06d}.parquet"
