@@ -113,6 +113,7 @@ def _facts(run: _OpenRun, part: HeldOutPart) -> TrustFacts:
         n_genes=run.store.n_genes,
         n_training_conditions=run.predictor.space.n_conditions,
         n_held_out_rows=len(part.inputs.units.rows),
+        left_out=part.left_out,
         remarks=part.remarks,
     )
 
@@ -254,6 +255,7 @@ def pool_folds(
             "bundle": ", ".join(fact.bundle for fact in facts),
             "n_held_out_rows": sum(fact.n_held_out_rows for fact in facts),
             "n_training_conditions": 0,
+            "left_out": tuple(name for fact in facts for name in fact.left_out),
             "remarks": tuple(remarks),
         }
     )

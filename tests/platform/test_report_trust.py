@@ -10,16 +10,19 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
+from pertcast.evaluation.bootstrap import Estimate
 from pertcast.evaluation.ceiling import SplitHalves
 from pertcast.evaluation.held_out import HeldOut
 from pertcast.evaluation.trust import TrustFacts, TrustTable, evaluate
-from pertcast.report.figures import interval_forest, place_labels
-from pertcast.report.trust_report import trust_report
+from pertcast.report.figures import interval_forest
+from pertcast.report.labels import place_labels
+from pertcast.report.trust_report import plus_minus, trust_report
 
 N, G = 48, 40
+FACTS = TrustFacts(model="m", title="Tiny <model>", split_kind="unseen_compound", folds=(0,), n_genes=G)
 
 
-def trust_of(weight: float, seed: int = 0) -> TrustTable:
+def trust_of(weight: float, seed: int = 0, facts: TrustFacts = FACTS) -> TrustTable:
     generator = np.random.default_rng(seed)
     shared, own = generator.normal(0, 1, G), generator.normal(0, 1, (N, G))
     truth = shared + own
@@ -47,9 +50,7 @@ def trust_of(weight: float, seed: int = 0) -> TrustTable:
         held,
         {"model": shared + weight * own, "train_mean": mean, "no_change": 0 * mean},
         model="model",
-        facts=TrustFacts(
-            model="m", title="Tiny <model>", split_kind="unseen_compound", folds=(0,), n_genes=G
-        ),
+        facts=facts,
         titles={"train_mean": "Train mean", "no_change": "No change"},
         halves=SplitHalves(np.arange(N), *noisy),
         n_draws=300,
@@ -111,10 +112,46 @@ def test_interval_points_are_hollow_exactly_where_they_hold_the_reference() -> N
     assert figure.layout.xaxis.title.text == "gain"
 
 
-def test_labels_are_few_and_never_overlap() -> None:
-    generator = np.random.default_rng(0)
-    x, y = generator.normal(size=(2, 60)) * 0.01
-    crowded = place_labels(x, y, [f"compound {i}" for i in range(60)], range(60))
-    assert 1 <= len(crowded) <= 10
-    same = place_labels(np.zeros(5), np.zeros(5), ["label"] * 5, range(5))
-    assert len(same) == len(set(same.values()))
+SIZE = (460.0, 250.0)
+
+
+@pytest.mark.parametrize("shape", ["crowd", "line", "one point"])
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_are_few_and_overlap_neither_one_another_nor_points(shape: str, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    x, y = generator.random((2, 120)) * np.array(SIZE)[:, None]
+    if shape == "line":
+        y = 200 - 0.2 * x
+    if shape == "one point":
+        x, y = np.full(120, 200.0), np.full(120, 100.0)
+    labels = place_labels(x, y, [f"compound {i}" for i in range(120)], range(120), SIZE)
+    assert 1 <= len(labels) <= 10
+    for number, label in enumerate(labels):
+        left, bottom, right, top = label.box
+        assert left >= 0 and bottom >= 0 and right <= SIZE[0] and top <= SIZE[1]
+        others = np.arange(120) != label.index
+        assert not (others & (x > left) & (x < right) & (y > bottom) & (y < top)).any()
+        for other in labels[:number]:
+            apart = right <= other.box[0] or other.box[2] <= left
+            assert apart or top <= other.box[1] or other.box[3] <= bottom
+
+
+def test_a_text_is_written_once_and_points_without_room_stay_without() -> None:
+    x = np.linspace(50, 400, 8)
+    same = place_labels(x, np.full(8, 100.0), ["drug 1 uM"] * 8, range(8), SIZE)
+    assert [label.index for label in same] == [0]
+    assert place_labels(x, np.full(8, 100.0), ["far too long " * 9] * 8, range(8), SIZE) == []
+
+
+def test_the_interval_is_written_as_half_its_width() -> None:
+    assert plus_minus(Estimate(0.6371, 0.575, 0.702, 10, 0, 0.0)) == "0.637 ± .064"
+    assert plus_minus(Estimate(float("nan"), float("nan"), float("nan"), 0, 10, 1.0)) == "–"
+
+
+def test_conditions_that_cannot_be_predicted_are_counted_and_named(report: str) -> None:
+    facts = TrustFacts(model="m", title="M", left_out=("FOXL2 activation, K562", "TBX3 activation, K562"))
+    trust = trust_of(0.6, facts=facts)
+    said = "2 of 50 held-out conditions (FOXL2 activation, K562; TBX3 activation, K562)"
+    assert any(note.startswith(f"{said} cannot be predicted") for note in trust.notes)
+    assert f"Nothing is said about {said}: they cannot be predicted." in trust.not_shown
+    assert "cannot be predicted" not in body_of(report)

@@ -13,8 +13,11 @@ from pertcast.analysis.enrichment import prerank
 from pertcast.analysis.gene_sets import GeneSets, index_sets
 from pertcast.analysis.hits import condition_statistics, rank_hits
 from pertcast.analysis.neighbors import nearest_and_opposite
+from pertcast.naming import condition_name
 from pertcast.report import screen_figures
-from pertcast.report.screen_report import ScreenResults, condition_name, dose_curves, screen_report
+from pertcast.report.screen_details import dose_curves
+from pertcast.report.screen_report import screen_report
+from pertcast.report.screen_results import ScreenResults
 
 GENES = tuple(f"GENE{i}" for i in range(60))
 DOSES = (0.1, 1.0, 10.0)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import polars as pl
 import typer
-from pertcast.report.screen_report import condition_name
+from pertcast.naming import condition_name
 from pertcast.report.tables import format_number
 
 from pertcast_jobs.progress import progress_bar

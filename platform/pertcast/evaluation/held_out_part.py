@@ -26,10 +26,12 @@ from pertcast.evaluation.score_board import CLUSTER
 from pertcast.evaluation.store_truth import measure_responses
 from pertcast.evaluation.units import Units, lay_out_units
 from pertcast.models.baselines.statistics import ConditionStatistics
+from pertcast.naming import condition_name
 
 MOST_WELLS: Final = 20_000
 """At most this many single profiles are scored one by one; more are thinned out evenly."""
 
+_FEWEST_CONDITIONS: Final = 2
 _CARRIED: Final = (
     "condition_id",
     "cell_iname",
@@ -53,13 +55,16 @@ class HeldOutPart:
         Its halves, for the ceiling.
     inputs
         What contenders are given.
+    left_out
+        Names of the held-out conditions that no features can be made for.
     remarks
-        Sentences about what was left out.
+        Sentences about what was thinned out.
     """
 
     held: HeldOut
     halves: SplitHalves
     inputs: HeldOutInputs
+    left_out: tuple[str, ...]
     remarks: tuple[str, ...]
 
     @property
@@ -70,7 +75,7 @@ class HeldOutPart:
 
 
 def _predictable(units: Units, encoder: ConditionEncoder) -> tuple[Units, tuple[str, ...]]:
-    """Return the units of the conditions that the encoder can name, and a remark on the others."""
+    """Return the units of the conditions that the encoder can name, and the names of the other conditions."""
     _, good, problems = encoder.encode_lenient(units.table)
     if not problems:
         return units, ()
@@ -78,16 +83,19 @@ def _predictable(units: Units, encoder: ConditionEncoder) -> tuple[Units, tuple[
     can[np.asarray(good)] = True
     keep = np.ones(units.n_conditions, dtype=bool)
     keep[units.condition[~can]] = False
-    if not keep.any():
+    if keep.sum() < _FEWEST_CONDITIONS:
         raise SchemaError(
-            f"None of the {units.n_conditions} held-out conditions can be predicted; the first: "
-            f"{problems[0].message}"
+            f"{_how_many(int(keep.sum()))} of the {units.n_conditions} held-out conditions can be predicted, "
+            f"and {_FEWEST_CONDITIONS} are needed to judge a model; the first that cannot: "
+            f"{problems[0].message} Hold out something that has features, for example with "
+            "`data split --kind random`."
         )
-    remark = (
-        f"{int((~keep).sum())} of {len(keep)} held-out conditions were left out because no features can be "
-        f"made for them (first: {problems[0].message})"
-    )
-    return units.select_conditions(keep), (remark,)
+    rows = units.conditions.filter(pl.Series(~keep)).iter_rows(named=True)
+    return units.select_conditions(keep), tuple(condition_name(row) for row in rows)
+
+
+def _how_many(count: int) -> str:
+    return "None" if count == 0 else f"Only {count}"
 
 
 def _first_units(units: Units) -> IndexArray:
@@ -140,7 +148,7 @@ def held_out_part(
     Raises
     ------
     SchemaError
-        There are no rows, none can be predicted, or the genes differ.
+        There are no rows, fewer than two conditions can be predicted, or the genes differ.
     ControlsMissing
         A row has no controls.
     """
@@ -150,7 +158,7 @@ def held_out_part(
             "evaluate on the store that it was trained on."
         )
     pairing = pair_controls(store) if store.measure == "expression" else None
-    units, remarks = _predictable(lay_out_units(store, rows, pairing), encoder)
+    units, left_out = _predictable(lay_out_units(store, rows, pairing), encoder)
     control_means = pairing.means(reader) if pairing else None
     measured = measure_responses(units, reader, store.n_genes, pairing, control_means, seed)
     encoded = encoder.encode(units.table)
@@ -172,4 +180,4 @@ def held_out_part(
         own_gene=encoded.own_gene[first].numpy(),
     )
     inputs = HeldOutInputs(units, encoded, control_means, wells, reader)
-    return HeldOutPart(held, measured.halves, inputs, (*remarks, *thinned))
+    return HeldOutPart(held, measured.halves, inputs, left_out, thinned)

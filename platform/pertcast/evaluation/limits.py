@@ -12,6 +12,7 @@ from pertcast.evaluation.bootstrap import Estimate
 from pertcast.evaluation.metrics import get_metric
 from pertcast.evaluation.score_board import ScoreBoard
 from pertcast.evaluation.strata import Stratum
+from pertcast.evaluation.trust_result import TrustFacts
 
 _HELD_OUT: Final = MappingProxyType(
     {
@@ -25,6 +26,20 @@ _HELD_OUT: Final = MappingProxyType(
         "all": "nothing: the test conditions were trained on, so this is a fit, not a forecast",
     }
 )
+
+
+_NAMED_LEFT_OUT: Final = 4
+
+
+def _left_out(board: ScoreBoard, facts: TrustFacts) -> str:
+    """Count and name the held-out conditions that nobody could be asked about; "" where there are none."""
+    if not facts.left_out:
+        return ""
+    names = list(dict.fromkeys(facts.left_out))
+    more = f" and {len(names) - _NAMED_LEFT_OUT:,} more" if len(names) > _NAMED_LEFT_OUT else ""
+    named = f"{'; '.join(names[:_NAMED_LEFT_OUT])}{more}"
+    total = board.conditions.height + len(facts.left_out)
+    return f"{len(facts.left_out):,} of {total:,} held-out conditions ({named})"
 
 
 def _control_note(title: str, gain: Estimate) -> str:
@@ -82,10 +97,16 @@ def notes(
     primary: str,
     gains: Mapping[str, Mapping[str, Estimate]],
     unreliable: Sequence[str],
-    remarks: Sequence[str],
+    facts: TrustFacts,
 ) -> tuple[str, ...]:
     """Return what must be known to read the table: undefined values, negative controls, weak metrics."""
-    sentences = list(remarks)
+    sentences = list(facts.remarks)
+    if facts.left_out:
+        sentences.append(
+            f"{_left_out(board, facts)} cannot be predicted and are left out for every contender alike: no "
+            "features can be made for a gene that is neither measured nor perturbed in training, or for a "
+            "compound without structure."
+        )
     sentences += [
         _control_note(c.title, gains[primary][c.name])
         for c in board.of_role("control")
@@ -107,18 +128,19 @@ def notes(
 
 def not_shown(
     board: ScoreBoard,
-    split_kind: str,
-    folds: Sequence[int],
+    facts: TrustFacts,
     strata: Sequence[Stratum],
     has_wells: bool,
 ) -> tuple[str, ...]:
     """Return what the result does not show: everything that was not held out, repeated or measured."""
     sentences = []
-    if split_kind in _HELD_OUT:
-        sentences.append(f"Held out were {_HELD_OUT[split_kind]}.")
-    if len(folds) == 1:
+    if facts.split_kind in _HELD_OUT:
+        sentences.append(f"Held out were {_HELD_OUT[facts.split_kind]}.")
+    if facts.left_out:
+        sentences.append(f"Nothing is said about {_left_out(board, facts)}: they cannot be predicted.")
+    if len(facts.folds) == 1:
         sentences.append(
-            f"One fold ({folds[0]}) and one training seed: intervals cover the choice of test "
+            f"One fold ({facts.folds[0]}) and one training seed: intervals cover the choice of test "
             "conditions, not the spread between trainings."
         )
     weak = [s.name for s in strata if s.group != "all" and not s.gain.low > 0]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from pertcast_data.errors import ConfigError
-from pydantic import BaseModel, ConfigDict
 
 from pertcast.evaluation.bootstrap import N_DRAWS, Estimate, estimates
 from pertcast.evaluation.ceiling import RELIABLE_FRACTION, SplitHalves, dynamic_range, score_ceiling
@@ -18,108 +17,20 @@ from pertcast.evaluation.held_out import FloatArray, HeldOut, IndexArray
 from pertcast.evaluation.limits import not_shown, notes
 from pertcast.evaluation.metrics import PRIMARY_METRIC, get_metric, metrics_of_level
 from pertcast.evaluation.score_board import Contender, Role, ScoreBoard, condition_facts, score_conditions
-from pertcast.evaluation.strata import Stratum, strata
+from pertcast.evaluation.strata import strata
 from pertcast.evaluation.trust_json import to_json
 from pertcast.evaluation.trust_lines import to_lines
-from pertcast.evaluation.verdict import Verdict, decide
+from pertcast.evaluation.trust_result import TrustFacts, TrustResult
+from pertcast.evaluation.verdict import decide
+
+__all__ = ["CEILING", "TrustFacts", "TrustTable", "evaluate", "make_board", "trust_table"]
 
 CEILING = "split_half"
 
 
-class TrustFacts(BaseModel):
-    """Where the numbers come from.
-
-    Attributes
-    ----------
-    model, title
-        Name in the registry, and for people.
-    bundle
-        Path or short hash of the evaluated bundle.
-    store, data_hash
-        Path and content hash of the store that holds the truth.
-    split_kind, split_hash, folds
-        What was held out; one fold, or all pooled ones.
-    measure, normalisation
-        Of the store.
-    n_genes, n_training_conditions, n_held_out_rows
-        Counts.
-    remarks
-        Anything a reader must know (conditions that could not be predicted, subsampled wells).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str
-    title: str
-    bundle: str = ""
-    store: str = ""
-    data_hash: str = ""
-    split_kind: str = ""
-    split_hash: str = ""
-    folds: tuple[int, ...] = ()
-    measure: str = "expression"
-    normalisation: str = ""
-    n_genes: int = 0
-    n_training_conditions: int = 0
-    n_held_out_rows: int = 0
-    remarks: tuple[str, ...] = ()
-
-
 @dataclass(frozen=True)
-class TrustTable:
-    """The result of an evaluation.
-
-    Attributes
-    ----------
-    facts
-        Where the numbers come from.
-    board
-        Scores of every contender on every condition.
-    primary
-        The metric of the verdict.
-    order
-        Contenders as they are shown: model, baselines from strongest to weakest, controls, ceiling.
-    summary
-        Contender -> metric -> mean with 95 % interval.
-    gains
-        Metric -> other contender -> model minus other (positive: model better), paired.
-    well_summary
-        Contender -> well metric -> mean with interval; empty where wells were not scored.
-    dynamic_range
-        Metric -> fraction; empty without replicates.
-    verdict, strata
-        In words; and by kind of condition.
-    notes, not_shown
-        Sentences for the reader.
-    n_draws, seed
-        Of the bootstrap.
-    """
-
-    facts: TrustFacts
-    board: ScoreBoard
-    primary: str
-    order: tuple[Contender, ...]
-    summary: Mapping[str, Mapping[str, Estimate]]
-    gains: Mapping[str, Mapping[str, Estimate]]
-    well_summary: Mapping[str, Mapping[str, Estimate]]
-    dynamic_range: Mapping[str, float]
-    verdict: Verdict
-    strata: tuple[Stratum, ...]
-    notes: tuple[str, ...]
-    not_shown: tuple[str, ...]
-    n_draws: int
-    seed: int
-
-    def shown_title(self, contender: Contender) -> str:
-        """Return a contender's title; the ceiling's says how many conditions it is made of."""
-        if contender.role != "ceiling":
-            return contender.title
-        return f"{contender.title} ({self.summary[contender.name][self.primary].n_defined:,} conditions)"
-
-    @property
-    def strongest(self) -> Contender | None:
-        """The strongest baseline by the primary metric, or None."""
-        return next((c for c in self.order if c.name == self.verdict.against), None)
+class TrustTable(TrustResult):
+    """The result of an evaluation, as text for a terminal and as JSON."""
 
     def lines(self) -> list[str]:
         """Return the table as lines for a terminal, the verdict first."""
@@ -201,8 +112,8 @@ def trust_table(
         dynamic_range=fractions,
         verdict=verdict,
         strata=found,
-        notes=notes(board, primary, gains, unreliable, facts.remarks),
-        not_shown=not_shown(board, facts.split_kind, facts.folds, found, bool(wells)),
+        notes=notes(board, primary, gains, unreliable, facts),
+        not_shown=not_shown(board, facts, found, bool(wells)),
         n_draws=n_draws,
         seed=seed,
     )

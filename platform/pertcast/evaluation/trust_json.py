@@ -6,13 +6,11 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pertcast.evaluation.bootstrap import Estimate
 from pertcast.evaluation.metrics import METRICS
-
-if TYPE_CHECKING:
-    from pertcast.evaluation.trust import TrustTable
+from pertcast.evaluation.trust_result import TrustResult
 
 SCHEMA_VERSION: Final = 1
 _DIGITS: Final = 6
@@ -40,7 +38,7 @@ def _estimates(by_name: Mapping[str, Estimate], with_p: bool = False) -> dict[st
     return {name: _estimate(estimate, with_p) for name, estimate in by_name.items()}
 
 
-def _table(trust: TrustTable) -> list[dict[str, Any]]:
+def _table(trust: TrustResult) -> list[dict[str, Any]]:
     return [
         {
             **asdict(contender),
@@ -53,7 +51,7 @@ def _table(trust: TrustTable) -> list[dict[str, Any]]:
     ]
 
 
-def _conditions(trust: TrustTable) -> list[dict[str, Any]]:
+def _conditions(trust: TrustResult) -> list[dict[str, Any]]:
     rows = trust.board.conditions.to_dicts()
     for i, row in enumerate(rows):
         row[trust.primary] = {
@@ -62,7 +60,7 @@ def _conditions(trust: TrustTable) -> list[dict[str, Any]]:
     return rows
 
 
-def to_json(trust: TrustTable) -> str:
+def to_json(trust: TrustResult) -> str:
     """Return the JSON text; see `TrustTable.to_json`."""
     metrics = {
         metric.name: {

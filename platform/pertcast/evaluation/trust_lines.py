@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pertcast.evaluation.ceiling import RELIABLE_FRACTION
 from pertcast.evaluation.metrics import get_metric, metrics_of_level
 from pertcast.evaluation.text import decimal, text_table, with_interval
-
-if TYPE_CHECKING:
-    from pertcast.evaluation.trust import TrustTable
+from pertcast.evaluation.trust_result import TrustResult
 
 SHOWN: Final = (
     "pearson_delta",
@@ -26,7 +24,7 @@ SHOWN: Final = (
 _MARKS: Final = {"model": "> ", "baseline": "  ", "control": "- ", "ceiling": "^ "}
 
 
-def provenance(trust: TrustTable) -> str:
+def provenance(trust: TrustResult) -> str:
     """Return one line: model, bundle, data, split, counts."""
     facts, board = trust.facts, trust.board
     folds = ", ".join(str(fold) for fold in facts.folds)
@@ -45,7 +43,7 @@ def provenance(trust: TrustTable) -> str:
     return " · ".join(str(part) for part in parts if part)
 
 
-def _table(trust: TrustTable) -> list[str]:
+def _table(trust: TrustResult) -> list[str]:
     scored = {metric.name for metric in trust.board.metrics}
     names = [trust.primary, *(name for name in SHOWN if name != trust.primary and name in scored)]
     header = [""]
@@ -64,7 +62,7 @@ def _table(trust: TrustTable) -> list[str]:
     return text_table(header, rows)
 
 
-def _well_table(trust: TrustTable) -> list[str]:
+def _well_table(trust: TrustResult) -> list[str]:
     metrics = metrics_of_level("well")
     rows = [
         [
@@ -77,7 +75,7 @@ def _well_table(trust: TrustTable) -> list[str]:
     return text_table(["absolute profiles, well by well", *(metric.title for metric in metrics)], rows)
 
 
-def to_lines(trust: TrustTable) -> list[str]:
+def to_lines(trust: TrustResult) -> list[str]:
     """Return the lines; see `TrustTable.lines`."""
     marks = "> model, - negative control, ^ ceiling"
     weak = (

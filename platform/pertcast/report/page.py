@@ -31,6 +31,8 @@ __all__ = [
     "table_html",
 ]
 
+Width = Literal["half", "wide", "narrow", "full"]
+
 _FIGURE_MARK: Final = '<script type="application/json" class="figure-spec">'
 
 _POLICY: Final = (
@@ -39,11 +41,25 @@ _POLICY: Final = (
 )
 
 _DRAW: Final = """
+const touch = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+function hideCollidingLabels(box) {
+  const frame = box.getBoundingClientRect(), shown = [];
+  for (const label of box.querySelectorAll("g.annotation")) {
+    label.style.visibility = "";
+    const own = label.querySelector(".annotation-text-g").getBoundingClientRect();
+    const leaves = own.left < frame.left || own.right > frame.right || own.top < frame.top;
+    if (leaves || shown.some(other => touch(own, other))) label.style.visibility = "hidden";
+    else shown.push(own);
+  }
+}
 for (const box of document.querySelectorAll("div.figure")) {
   const spec = JSON.parse(box.querySelector("script.figure-spec").textContent);
   box.replaceChildren();
-  Plotly.newPlot(box, spec.data, spec.layout, {responsive: true, displaylogo: false, showLink: false,
-    plotlyServerURL: "", topojsonURL: "", modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"]});
+  Plotly.newPlot(box, spec.data, spec.layout, {responsive: true, displaylogo: false, displayModeBar: "hover",
+    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]]}).then(() => {
+    hideCollidingLabels(box);
+    box.on("plotly_afterplot", () => hideCollidingLabels(box));
+  });
 }
 """
 
@@ -98,7 +114,7 @@ class Section:
     subtitle
         Muted words behind the title, plain text: what the axes or columns are.
     width
-        "half" or "full" of the grid; on narrow screens every card is full.
+        "half" or "full" of the grid, or "wide" beside "narrow" (7 : 5); on narrow screens every card is full.
     tone
         "good", "care" and "bad" mark the card's edge; "plain" does not.
     """
@@ -106,7 +122,7 @@ class Section:
     title: str
     html: str
     subtitle: str = ""
-    width: Literal["half", "full"] = "full"
+    width: Width = "full"
     tone: Tone = "plain"
 
 

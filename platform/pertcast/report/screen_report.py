@@ -2,91 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from html import escape
 from typing import Final
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from pertcast.analysis.enrichment import ranked_order, running_sum
-from pertcast.analysis.gene_sets import SetIndex
-from pertcast.report import screen_figures
+from pertcast.naming import condition_name
+from pertcast.report import screen_details, screen_figures
 from pertcast.report.page import Section, badge_html, figure_html, list_html, paragraph_html, render_page
-from pertcast.report.tables import fixed, format_number, table_html
+from pertcast.report.screen_results import ScreenResults
+from pertcast.report.tables import csv_link, fixed, format_number, table_html
 
-_MOST_HITS: Final = 50
-_MOST_CURVES: Final = 6
-_MOST_SETS: Final = 3
-_MOST_NEIGHBORS: Final = 8
-_TYPE_WORDS: Final = {
-    "trt_cp": "",
-    "trt_sh": "knock-down",
-    "trt_xpr": "knock-out",
-    "trt_act": "activation",
-    "trt_oe": "over-expression",
-    "trt_lig": "cytokine",
-}
-
-
-@dataclass(frozen=True)
-class ScreenResults:
-    """What the report of a screen is made from.
-
-    Attributes
-    ----------
-    title, provenance, footer
-        First line, second line, last line.
-    unit
-        Unit of a response, such as "z-score" or "log2 difference".
-    genes
-        Names of the G genes.
-    sig_info
-        One row a condition, in the order of the profiles.
-    hits
-        Ranked conditions, `pertcast.analysis.hits.HIT_COLUMNS`.
-    profiles
-        sig_id -> response (G,) of the reported hits, best first.
-    sd
-        (G,) predicted standard deviation of the first hit, or None where the bundle knows none.
-    sets
-        Gene sets, or None.
-    enrichment
-        Enrichment of the reported hits: sig_id, term, es, nes, pval, fdr, size, lead_genes; or None.
-    neighbors
-        sig_id, neighbor_sig_id, tail, rank, cosine.
-    n_refused, n_repeated
-        Rows of the list left out because they cannot be predicted, or say the same as another.
-    metrics
-        Held-out metrics of the bundle by name; empty where it was not evaluated.
-    """
-
-    title: str
-    provenance: str
-    footer: str
-    unit: str
-    genes: tuple[str, ...]
-    sig_info: pl.DataFrame
-    hits: pl.DataFrame
-    profiles: Mapping[str, NDArray[np.float32]]
-    sd: NDArray[np.float32] | None
-    sets: SetIndex | None
-    enrichment: pl.DataFrame | None
-    neighbors: pl.DataFrame
-    n_refused: int
-    n_repeated: int
-    metrics: Mapping[str, float | None]
-
-
-def condition_name(row: Mapping[str, object]) -> str:
-    """Write a condition for people: "TP53 knock-out, A549", "vorinostat 10 uM, MCF7, 24 h"."""
-    words = [str(row["cmap_name"]), _TYPE_WORDS.get(str(row["pert_type"]), str(row["pert_type"]))]
-    if row.get("pert_dose") is not None:
-        words.append(f"{row['pert_dose']:.4g} uM")
-    name = " ".join(word for word in words if word) + f", {row['cell_iname']}"
-    return name if row.get("pert_time") is None else f"{name}, {row['pert_time']:.4g} h"
+_MOST_HITS: Final = 15
+_MOST_DOWNLOADED: Final = 1_000
+_MOST_GENES: Final = 3
+_GENE_SEPARATOR: Final = ";"
 
 
 def screen_report(results: ScreenResults) -> str:
@@ -97,11 +29,11 @@ def screen_report(results: ScreenResults) -> str:
         _ranks(results, names),
         _spread(results, names),
         _hit_table(results, names),
-        _heatmap(results, names),
-        _best_hit(results, names),
-        *_enrichment(results, names),
-        *_neighbors(results, names),
-        _doses(results),
+        screen_details.heatmap(results, names),
+        screen_details.best_hit(results, names),
+        *screen_details.enrichment(results, names),
+        *screen_details.neighbors(results, names),
+        screen_details.doses(results),
         _trust(results),
         _limits(results),
     ]
@@ -135,7 +67,7 @@ def _ranks(results: ScreenResults, names: Sequence[str]) -> Section:
     figure = screen_figures.rank_plot(results.hits, names, results.unit)
     shown = len(screen_figures.thinned(results.hits.height))
     subtitle = f"{shown:,} of {results.hits.height:,} conditions shown; hollow: extrapolation"
-    html = figure_html(figure, 400, "Effect size of every condition by rank")
+    html = figure_html(figure, 290, "Effect size of every condition by rank")
     return Section("Rank plot", html, subtitle, width="half")
 
 
@@ -149,175 +81,55 @@ def _spread(results: ScreenResults, names: Sequence[str]) -> Section:
     spread = results.sig_info.select("sig_id", "pred_sd")
     hits = results.hits.join(spread, on="sig_id", how="left", maintain_order="left")
     figure = screen_figures.spread_plot(hits, names, results.unit)
-    html = figure_html(figure, 400, "Effect size against the model's own spread")
+    html = figure_html(figure, 290, "Effect size against the model's own spread")
     subtitle = "spread: predicted sd of single profiles, not an error of the mean; hollow: extrapolation"
     return Section("Effect against spread", html, subtitle, width="half")
 
 
 def _hit_table(results: ScreenResults, names: Sequence[str]) -> Section:
     top = results.hits.head(_MOST_HITS)
-    badges = [_badge(flag) for flag in top["flag"]]
     table = top.select(
         "rank",
         pl.Series("condition", names[: top.height]),
         "effect_size",
         "n_deg",
-        "top_up",
-        "top_down",
-        pl.Series("trust", badges),
+        pl.Series("top_up", [_few_genes(text) for text in top["top_up"]]),
+        pl.Series("top_down", [_few_genes(text) for text in top["top_down"]]),
+        pl.Series("trust", [_badge(flag) for flag in top["flag"]]),
+        top.select("sig_id").join(results.sig_info, on="sig_id", how="left", maintain_order="left")[
+            "nn_train_dist"
+        ],
     )
     headers = {
         "effect_size": f"effect ({results.unit})",
         "n_deg": "genes > 2 sd",
         "top_up": "most increased",
         "top_down": "most decreased",
+        "nn_train_dist": "distance",
     }
+    downloaded = results.hits.head(_MOST_DOWNLOADED)
     caption = (
-        f"{top.height} of {results.hits.height:,} conditions; all of them in hits.csv. Effect: root mean "
-        "square of the predicted response over genes. p_value and fdr are empty: no calibration data was "
-        "given to this screen, and a deterministic forecast has no replicates to take them from."
+        f"{top.height} of {results.hits.height:,} conditions; all of them in hits.csv, the first "
+        f"{downloaded.height:,} also in this page's csv. Effect: root mean square of the predicted response "
+        "over genes. p_value and fdr are empty: no calibration data was given to this screen, and a "
+        "deterministic forecast has no replicates to take them from. Distance: to the nearest training "
+        "perturbation."
     )
-    html = table_html(table, headers=headers, raw_columns=["trust"], caption=caption, download="top_hits.csv")
-    return Section("Hits", html)
+    html = table_html(table, headers=headers, raw_columns=["trust"], caption=caption)
+    return Section("Hits", html + csv_link(downloaded, "top_hits.csv"))
+
+
+def _few_genes(text: str | None) -> str:
+    """Return the first genes of a list, and how many more there are."""
+    genes = [gene for gene in (text or "").split(_GENE_SEPARATOR) if gene]
+    more = f" + {len(genes) - _MOST_GENES}" if len(genes) > _MOST_GENES else ""
+    return ", ".join(genes[:_MOST_GENES]) + more
 
 
 def _badge(flag: str | None) -> str:
     if flag is None:
         return badge_html("unknown", "care")
-    return badge_html(flag, "good" if flag == "seen in training" else "care")
-
-
-def _heatmap(results: ScreenResults, names: Sequence[str]) -> Section:
-    matrix = np.stack(list(results.profiles.values()))
-    figure = screen_figures.hit_heatmap(matrix, names[: len(matrix)], results.genes, results.unit)
-    n_genes = min(40, len(results.genes))
-    subtitle = (
-        f"{len(matrix)} strongest conditions; {n_genes} of {len(results.genes):,} genes that move most "
-        "in any of them; colours end at the 98 % quantile"
-    )
-    html = figure_html(figure, 140 + 22 * len(matrix), "Responses of the strongest conditions")
-    return Section("What the top hits do", html, subtitle)
-
-
-def _best_hit(results: ScreenResults, names: Sequence[str]) -> Section:
-    mean = next(iter(results.profiles.values()))
-    if results.sd is not None:
-        figure = screen_figures.response_plot(mean, results.sd, results.genes, results.unit)
-        subtitle = f"all {len(mean):,} genes; coloured beyond 2 predicted sd of single profiles"
-    else:
-        figure = screen_figures.response_bars(mean, results.genes, results.unit)
-        subtitle = f"the largest responses of {len(mean):,} genes; this bundle predicts no spread"
-    html = figure_html(figure, 400, f"Response of every gene to {names[0]}")
-    return Section(f"Response to {names[0]}", html, subtitle, width="half")
-
-
-def _enrichment(results: ScreenResults, names: Sequence[str]) -> list[Section]:
-    if results.sets is None or results.enrichment is None:
-        text = "No gene sets were given. Add --gmt FILE to score every condition against gene sets."
-        return [Section("Pathways", paragraph_html(text), width="half")]
-    best = next(iter(results.profiles))
-    table = results.enrichment.filter(pl.col("sig_id") == best, pl.col("es").is_not_null())
-    if table.is_empty():
-        text = "The strongest condition has no ranking of genes (all responses are equal)."
-        return [Section("Pathways", paragraph_html(text), width="half")]
-    score = pl.coalesce(pl.col("nes"), pl.col("es"))
-    table = table.sort(score.abs(), "term", descending=[True, False])
-    return [_running_sums(results, table.head(_MOST_SETS), names[0]), _set_table(results, table, names[0])]
-
-
-def _running_sums(results: ScreenResults, table: pl.DataFrame, name: str) -> Section:
-    assert results.sets is not None
-    profile = next(iter(results.profiles.values()))
-    rank_of = np.argsort(ranked_order(profile[None, :])[0])
-    curves = []
-    for term in table["term"]:
-        members = results.sets.members_of(results.sets.names.index(term))
-        curves.append((term, running_sum(profile, members), np.sort(rank_of[members])))
-    figure = screen_figures.running_sum_plot(curves)
-    html = figure_html(figure, 400, f"Running enrichment sums of {name}")
-    return Section(f"Running sums of {name}", html, "the sets with the largest scores", width="half")
-
-
-def _set_table(results: ScreenResults, table: pl.DataFrame, name: str) -> Section:
-    assert results.sets is not None
-    sets = results.sets
-    used = pl.Series(
-        "used", [f"{size} of {full}" for size, full in zip(sets.sizes, sets.full_sizes, strict=True)]
-    )
-    used_of = pl.DataFrame({"term": list(sets.names), "used": used})
-    shown = table.head(12).join(used_of, on="term", how="left", maintain_order="left")
-    dropped = [item.name for item in sets.dropped]
-    caption = (
-        f"gseapy prerank on {name}: gene labels permuted, which ignores that genes are correlated; screen z "
-        f"compares with the same set over this screen. Background: the {len(results.genes):,} genes "
-        f"predicted. {len(sets)} sets tested, {len(dropped)} dropped"
-    )
-    caption += f": {', '.join(dropped[:8])}{' and more' if len(dropped) > 8 else ''}." if dropped else "."
-    html = table_html(
-        shown.select("term", "nes", "es", "pval", "fdr", "screen_z", "used"),
-        headers={
-            "nes": "NES",
-            "es": "ES",
-            "pval": "p",
-            "fdr": "FDR",
-            "screen_z": "screen z",
-            "used": "genes used",
-        },
-        formats={"nes": fixed(2), "es": fixed(2), "screen_z": fixed(1)},
-        caption=caption,
-    )
-    return Section(f"Pathways of {name}", html, width="half")
-
-
-def _neighbors(results: ScreenResults, names: Sequence[str]) -> list[Section]:
-    best = next(iter(results.profiles))
-    name_of = dict(zip(results.hits["sig_id"], names, strict=True))
-    found = results.neighbors.filter(pl.col("sig_id") == best, pl.col("rank") <= _MOST_NEIGHBORS)
-    sections = []
-    for tail, title in (("mimics", "Most similar"), ("reverses", "Most opposite")):
-        rows = found.filter(tail=tail)
-        table = pl.DataFrame(
-            {
-                "perturbation": [name_of[sig_id] for sig_id in rows["neighbor_sig_id"]],
-                "cosine": rows["cosine"],
-            },
-            schema={"perturbation": pl.String, "cosine": pl.Float32},
-        )
-        caption = "Same cell line and perturbation type only. Predicted profiles on both sides."
-        html = table_html(table, formats={"cosine": fixed(2)}, caption=caption)
-        if table.is_empty():
-            html = paragraph_html(f"No other perturbation of this screen {tail} it.")
-        sections.append(Section(f"{title} to {names[0]}", html, width="half"))
-    return sections
-
-
-def _doses(results: ScreenResults) -> Section:
-    curves = dose_curves(results.sig_info, results.hits, _MOST_CURVES)
-    if not curves:
-        text = "No perturbation of this screen was predicted at two doses. Give --doses 0.1,1,10 for curves."
-        return Section("Dose response", paragraph_html(text), width="half")
-    html = figure_html(screen_figures.dose_plot(curves, results.unit), 400, "Effect size by dose")
-    subtitle = f"the {len(curves)} strongest perturbations; predicted points joined, no curve is fitted"
-    return Section("Dose response", html, subtitle, width="half")
-
-
-def dose_curves(
-    sig_info: pl.DataFrame, hits: pl.DataFrame, most: int
-) -> list[tuple[str, NDArray[np.float64], NDArray[np.float64]]]:
-    """Return name, doses (uM, rising) and effects of the strongest perturbations with several doses."""
-    keys = ["cmap_name", "pert_type", "cell_iname", "pert_time"]
-    dosed = sig_info.filter(pl.col("pert_dose") > 0)
-    wide = dosed.group_by(["pert_id", *keys]).agg(n=pl.col("pert_dose").n_unique()).filter(pl.col("n") > 1)
-    by_id = hits.select("sig_id", "rank").join(sig_info, on="sig_id", how="left", maintain_order="left")
-    ranked = by_id.join(wide, on=["pert_id", *keys], how="semi", nulls_equal=True, maintain_order="left")
-    ranked = ranked.unique(subset=["pert_id", *keys], keep="first", maintain_order=True)
-    curves = []
-    for row in ranked.head(most).iter_rows(named=True):
-        same = [pl.col(name).eq_missing(row[name]) for name in ("pert_id", *keys)]
-        points = dosed.filter(*same).sort("pert_dose")
-        name = condition_name({**row, "pert_dose": None})
-        curves.append((name, points["pert_dose"].to_numpy(), points["effect_size"].to_numpy()))
-    return curves
+    return badge_html(flag.split(":")[0], "good" if flag == "seen in training" else "care")
 
 
 def _trust(results: ScreenResults) -> Section:

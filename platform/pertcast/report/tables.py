@@ -63,8 +63,7 @@ def _cell(value: Any, formatter: Formatter | None) -> str:
 def _cell_html(text: str, kind: str, is_raw: bool) -> str:
     if is_raw:
         return f'<td class="{kind}">{text}</td>'
-    title = f' title="{escape(text, quote=True)}"' if len(text) > 44 else ""
-    return f'<td class="{kind}"{title}>{escape(text)}</td>'
+    return f'<td class="{kind}">{escape(text)}</td>'
 
 
 def csv_link(frame: pl.DataFrame, file_name: str) -> str:
@@ -83,6 +82,7 @@ def table_html(
     formats: Mapping[str, Formatter] | None = None,
     row_classes: Sequence[str] | None = None,
     raw_columns: Collection[str] = (),
+    number_columns: Collection[str] = (),
     caption: str = "",
     download: str | None = None,
 ) -> str:
@@ -101,6 +101,8 @@ def table_html(
         One of "", "strong", "muted" for each row.
     raw_columns
         Columns that hold HTML already (badges, links); all others are escaped.
+    number_columns
+        Columns of text that holds numbers: right-aligned and never wrapped, like numbers.
     caption
         Text below the table: what the columns mean, what was dropped.
     download
@@ -111,7 +113,8 @@ def table_html(
     str
         HTML without scripts.
     """
-    kinds = {name: "number" if frame.schema[name].is_numeric() else "text" for name in frame.columns}
+    numbers = {name for name in frame.columns if frame.schema[name].is_numeric()} | set(number_columns)
+    kinds = {name: "number" if name in numbers else "text" for name in frame.columns}
     titles = {name: (headers or {}).get(name, name) for name in frame.columns}
     head = "".join(f'<th scope="col" class="{kinds[n]}">{escape(titles[n])}</th>' for n in frame.columns)
     body = []

@@ -32,6 +32,9 @@ TONE_TEXTS: Final = MappingProxyType(
 TONE_GROUNDS: Final = MappingProxyType(
     {"plain": "#e4f0f4", "good": "#e4f2e9", "care": "#f7eddc", "bad": "#f8e6e2"}
 )
+CURVE_COLOURS: Final = (ACCENT, UP, DOWN, CARE, INK, MUTED)
+"""Of lines in one figure, in order."""
+
 DIVERGING: Final = ((0.0, DOWN), (0.5, WHITE), (1.0, UP))
 """Blue-white-red scale for heatmaps of signed values; centre it on zero."""
 
@@ -53,10 +56,13 @@ body {{ margin: 0; background: var(--wash); color: var(--ink); font: 14px/1.5 {F
 main {{ max-width: 1480px; margin: 0 auto; padding: 24px 32px 48px; }}
 h1 {{ font-size: 22px; line-height: 1.3; margin: 0; font-weight: 650; }}
 .provenance {{ color: var(--muted); margin: 2px 0 18px; overflow-wrap: anywhere; }}
-.grid {{ display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 18px; }}
+.grid {{ display: grid; grid-template-columns: repeat(12, minmax(0, 1fr)); gap: 18px; }}
 .card {{ background: {WHITE}; border: 1px solid var(--line); border-radius: 6px; padding: 18px 20px;
   min-width: 0; }}
 .card.full {{ grid-column: 1 / -1; }}
+.card.half {{ grid-column: span 6; }}
+.card.wide {{ grid-column: span 7; }}
+.card.narrow {{ grid-column: span 5; }}
 .card.marked {{ border-left: 4px solid var(--tone); }}
 .card h2 {{ font-size: 13px; font-weight: 650; margin: 0 0 10px; }}
 .card h2 .subtitle {{ font-weight: 400; color: var(--muted); }}
@@ -70,10 +76,16 @@ h1 {{ font-size: 22px; line-height: 1.3; margin: 0; font-weight: 650; }}
 .table-box {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; width: 100%; }}
 caption {{ caption-side: bottom; text-align: left; color: var(--muted); padding-top: 8px; }}
-th, td {{ text-align: left; padding: 5px 8px; border-bottom: 1px solid var(--line); white-space: nowrap; }}
+th, td {{ text-align: left; padding: 5px 8px; border-bottom: 1px solid var(--line); }}
 th {{ font-weight: 500; color: var(--muted); vertical-align: bottom; }}
 th.number, td.number {{ text-align: right; }}
-td.text {{ max-width: 44ch; overflow: hidden; text-overflow: ellipsis; }}
+td.number {{ white-space: nowrap; }}
+th.number {{ width: 1%; min-width: 9ch; }}
+td.text:first-child {{ min-width: 20ch; }}
+td .badge {{ white-space: nowrap; }}
+td.text {{ overflow-wrap: break-word; }}
+th:first-child, td:first-child {{ padding-left: 0; }}
+th:last-child, td:last-child {{ padding-right: 0; }}
 tr.strong td {{ font-weight: 650; }}
 tr.muted td, td.muted {{ color: var(--muted); }}
 a {{ color: var(--accent); }}
@@ -81,11 +93,14 @@ a {{ color: var(--accent); }}
   border-radius: 4px; color: var(--ink); text-decoration: none; }}
 .download:hover, .download:focus {{ border-color: var(--accent); }}
 .figure {{ width: 100%; min-width: 0; }}
+.figure .modebar {{ opacity: 0 !important; }}
+.figure:hover .modebar {{ opacity: 1 !important; }}
 .footer {{ color: var(--muted); margin-top: 18px; overflow-wrap: anywhere; }}
 {_TONES_CSS}
 @media (max-width: 860px) {{
   main {{ padding: 16px 12px 32px; }}
   .grid {{ grid-template-columns: minmax(0, 1fr); gap: 12px; }}
+  .grid .card {{ grid-column: 1 / -1; }}
   .card {{ padding: 14px 12px; }}
 }}
 @media print {{ body {{ background: {WHITE}; }} .download {{ display: none; }} }}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
 from types import MappingProxyType
 from typing import Final
@@ -9,19 +10,28 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from pertcast.evaluation.bootstrap import LEVEL
+from pertcast.evaluation.bootstrap import LEVEL, Estimate
 from pertcast.evaluation.metrics import METRICS, get_metric, metrics_of_level
-from pertcast.evaluation.text import with_interval
+from pertcast.evaluation.text import MISSING
 from pertcast.evaluation.trust import TrustTable
 from pertcast.evaluation.trust_lines import provenance
+from pertcast.naming import condition_name
 from pertcast.report.figures import interval_forest, score_scatter
 from pertcast.report.page import Section, badge_html, figure_html, list_html, paragraph_html, render_page
-from pertcast.report.tables import fixed, table_html
+from pertcast.report.tables import csv_link, fixed, table_html
 from pertcast.report.theme import Tone
 
 _TONES: Final = MappingProxyType({"better": "good", "not distinguishable": "care", "worse": "bad"})
 _LEADING: Final = ("pearson_delta_pert", "centroid_accuracy", "discrimination_l1")
-_EXTREMES: Final = 10
+_EXTREMES: Final = 5
+_HEADERS: Final = MappingProxyType(
+    {
+        "pearson_delta": "pearson delta",
+        "pearson_delta_pert": "vs perturbed mean",
+        "centroid_accuracy": "centroid acc.",
+        "discrimination_l1": "discrimination",
+    }
+)
 _ROW_CLASSES: Final = MappingProxyType(
     {"model": "strong", "baseline": "", "control": "muted", "ceiling": "muted"}
 )
@@ -42,56 +52,87 @@ def _row_classes(trust: TrustTable) -> list[str]:
     return [_ROW_CLASSES[contender.role] for contender in trust.order]
 
 
+def plus_minus(estimate: Estimate) -> str:
+    """Write "0.412 ± .006": the mean and half the width of its interval; a dash where undefined."""
+    if math.isnan(estimate.mean):
+        return MISSING
+    half = f"{(estimate.high - estimate.low) / 2:.3f}"
+    return f"{estimate.mean:.3f} ± {half.removeprefix('0')}"
+
+
 def _main_table(trust: TrustTable) -> Section:
     scored = {metric.name for metric in trust.board.metrics}
     columns: dict[str, list[str] | list[float]] = {"": [trust.shown_title(c) for c in trust.order]}
-    estimates = [trust.summary[c.name][trust.primary] for c in trust.order]
-    columns[trust.primary] = [with_interval(e.mean, e.low, e.high) for e in estimates]
+    columns[trust.primary] = [plus_minus(trust.summary[c.name][trust.primary]) for c in trust.order]
     for name in _LEADING:
         if name in scored and name != trust.primary:
             columns[name] = [trust.summary[c.name][name].mean for c in trust.order]
     html = table_html(
         pl.DataFrame(columns),
-        headers={name: get_metric(name).title for name in columns if name},
+        headers={name: _HEADERS.get(name, get_metric(name).title) for name in columns if name},
         formats={name: fixed(3) for name in _LEADING},
         row_classes=_row_classes(trust),
-        caption=f"Mean over held-out conditions, [{LEVEL:.0%} interval] from {trust.n_draws:,} resamplings "
-        "of the held-out perturbations. Baselines from strong to weak; greyed: controls and ceiling.",
+        number_columns=[trust.primary],
+        caption=f"Mean over held-out conditions ± half the {LEVEL:.0%} interval ({trust.n_draws:,} "
+        "resamplings of the held-out perturbations). Baselines from strong to weak; greyed: controls and "
+        "ceiling.",
     )
-    return Section("Beside what could have produced it", html, width="half")
+    link = csv_link(_long_table(trust), "trust_table.csv")
+    return Section("Beside what could have produced it", html + link, width="wide")
+
+
+def _long_table(trust: TrustTable) -> pl.DataFrame:
+    """Return every metric of every contender with its interval, one a row."""
+    return pl.DataFrame(
+        [
+            {
+                "contender": c.title,
+                "role": c.role,
+                "metric": name,
+                "mean": e.mean,
+                "low": e.low,
+                "high": e.high,
+            }
+            for c in trust.order
+            for name, e in trust.summary[c.name].items()
+        ]
+    )
 
 
 def _strata(trust: TrustTable) -> Section:
     if trust.strongest is None:
-        return Section("Where it gains", paragraph_html("No baseline could be scored."), width="half")
+        return Section("Where it gains", paragraph_html("No baseline could be scored."), width="narrow")
     estimates = [stratum.gain for stratum in trust.strata]
     figure = interval_forest(
         [stratum.name for stratum in trust.strata],
         np.array([e.mean for e in estimates]),
         np.array([e.low for e in estimates]),
         np.array([e.high for e in estimates]),
-        axis_title=f"{trust.primary}: model minus {trust.strongest.title}",
+        axis_title=f"gain in {trust.primary}",
         counts=[stratum.n_conditions for stratum in trust.strata],
     )
     label = f"Gain in {trust.primary} over {trust.strongest.title} by stratum"
     html = figure_html(figure, height=90 + 42 * len(trust.strata), label=label)
-    zero = f"0 = {trust.strongest.title}; {LEVEL:.0%} interval"
-    subtitle = f"{zero}; hollow: not distinguishable; number of conditions"
-    return Section("Gain by stratum", html, subtitle=subtitle, width="half")
+    subtitle = (
+        f"over {trust.strongest.title}; {LEVEL:.0%} interval; hollow: not distinguishable from 0; grey: "
+        "number of conditions"
+    )
+    return Section("Gain by stratum", html, subtitle=subtitle, width="narrow")
 
 
 def _scatter(trust: TrustTable) -> Section | None:
     if trust.strongest is None:
         return None
     board = trust.board
-    names = [str(name) for name in board.conditions["condition_id"]]
-    short = [name.split("|")[2] if name.count("|") >= 2 else name for name in names]
+    names = _condition_names(board.conditions)
+    short = [name.split(",")[0] for name in names]
     x, y = (board.scores[c.name][trust.primary] for c in (trust.strongest, board.model))
     has_distance = "nn_train_dist" in board.conditions.columns
     colour = board.conditions["nn_train_dist"].cast(pl.Float64).to_numpy() if has_distance else None
     figure = score_scatter(
         x,
         y,
+        names,
         short,
         x_title=f"{trust.primary}, {trust.strongest.title}",
         y_title=f"{trust.primary}, {trust.facts.title}",
@@ -103,29 +144,42 @@ def _scatter(trust: TrustTable) -> Section | None:
         f"{len(x) - dropped:,} shown, {dropped:,} undefined left out; above the line the model is better"
     )
     return Section(
-        "Every condition", figure_html(figure, 420, "Model against baseline"), subtitle, width="half"
+        "Every condition", figure_html(figure, 540, "Model against baseline"), subtitle, width="half"
     )
+
+
+def _condition_names(conditions: pl.DataFrame) -> list[str]:
+    """Return readable names where the table tells enough, else the ids."""
+    if {"pert_id", "pert_type", "cell_iname"} <= set(conditions.columns):
+        return [condition_name(row) for row in conditions.iter_rows(named=True)]
+    return [str(name) for name in conditions["condition_id"]]
 
 
 def _extremes(trust: TrustTable) -> Section | None:
     if trust.strongest is None:
         return None
     board = trust.board
-    gain = pl.Series("gain", board.gain(trust.primary, trust.strongest.name))
-    columns = [
-        c for c in ("condition_id", "n_rows", "effect_size", "nn_train_dist") if c in board.conditions.columns
-    ]
-    scores = [pl.Series(c.title, board.scores[c.name][trust.primary]) for c in (board.model, trust.strongest)]
-    frame = board.conditions.select(columns).with_columns(*scores, gain).filter(gain.is_not_nan())
-    frame = frame.sort("gain", "condition_id", descending=[True, False])
+    facts = [c for c in ("n_rows", "effect_size", "nn_train_dist") if c in board.conditions.columns]
+    scores = {"model": board.model.name, "baseline": trust.strongest.name}
+    frame = board.conditions.select(
+        pl.Series("condition", _condition_names(board.conditions)),
+        *facts,
+        *(pl.Series(who, board.scores[name][trust.primary]) for who, name in scores.items()),
+        pl.Series("gain", board.gain(trust.primary, trust.strongest.name)),
+    )
+    frame = frame.filter(pl.col("gain").is_not_nan()).sort("gain", "condition", descending=[True, False])
     shown = frame
     if frame.height > 2 * _EXTREMES:
         shown = pl.concat([frame.head(_EXTREMES), frame.tail(_EXTREMES)])
-    headers = {"condition_id": "condition", "n_rows": "profiles", "effect_size": "effect (rms)"}
-    headers |= {"nn_train_dist": "distance to training", "gain": "gain"}
-    caption = f"{shown.height} of {frame.height} conditions: the largest gains and losses in {trust.primary}."
-    html = table_html(shown, headers=headers, formats={"gain": fixed(3)}, caption=caption)
-    return Section("Where it wins and where it loses", html, width="half")
+    headers = {"n_rows": "profiles", "effect_size": "effect (rms)", "nn_train_dist": "distance"}
+    caption = (
+        f"{shown.height} of {frame.height} conditions: the largest gains and losses in {trust.primary} over "
+        f"{trust.strongest.title}. Distance: to the nearest training perturbation."
+    )
+    formats = {"gain": fixed(3), "model": fixed(3), "baseline": fixed(3), "effect_size": fixed(3)}
+    html = table_html(shown.drop("n_rows", strict=False), headers=headers, formats=formats, caption=caption)
+    link = csv_link(frame, "conditions.csv")
+    return Section("Where it wins and where it loses", html + link, width="half")
 
 
 def _all_metrics(trust: TrustTable) -> Section:
@@ -146,7 +200,7 @@ def _all_metrics(trust: TrustTable) -> Section:
         row_classes=[*_row_classes(trust), *(["muted"] if trust.dynamic_range else [])],
         caption="A dash is undefined. Dynamic range fraction: (duplicate - mean) / (perfect - mean); "
         "below 0.1 a metric cannot rank models on this data.",
-        download="trust_table.csv",
+        download="every_metric.csv",
     )
     return Section("Every metric", html, subtitle="mean over held-out conditions")
 
