@@ -18,7 +18,7 @@ from pertcast_jobs.screen.executors import EXECUTORS, get_executor
 from pertcast_jobs.screen.library import ScreenKind
 from pertcast_jobs.screen.plan import ScreenSettings
 from pertcast_jobs.screen.prepare import ScreenRequest, prepare_screen
-from pertcast_jobs.screen.run import ScreenOutcome, run_screen
+from pertcast_jobs.screen.run import ScreenOutcome, compute_screen
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -174,13 +174,17 @@ def _screen(request: ScreenRequest, out: Path | None, executor: str, dry_run: bo
     get_executor(executor)
     if dry_run:
         workers = os.cpu_count() or 1 if executor == "ray-data" else 1
-        found = estimate(prepare_screen(request), workers)
+        with progress_bar("check library", "rows") as progress:
+            prepared = prepare_screen(request, progress)
+        found = estimate(prepared, workers)
         print(json.dumps(found.to_json(), indent=1) if as_json else "\n".join(_estimate_lines(found)))
         return
     if out is None:
         raise typer.BadParameter("name the folder of the screen: --out SCREEN", param_hint="--out")
+    with progress_bar("check library", "rows") as progress:
+        prepared = prepare_screen(request, progress)
     with progress_bar(f"screen {request.kind}", "profiles") as progress:
-        outcome = run_screen(request, out, executor, progress)
+        outcome = compute_screen(prepared, out, executor, progress)
     print(json.dumps(_outcome_json(outcome), indent=1) if as_json else "\n".join(_outcome_lines(outcome)))
 
 

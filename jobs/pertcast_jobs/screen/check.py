@@ -10,14 +10,17 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 from pertcast.predictor import Predictor
 from pertcast_data.errors import SchemaError
+from pertcast_data.progress import ProgressCallback, no_progress
 
 from pertcast_jobs.screen.library import Refusal
 
-_BLOCK_ROWS = 4096
+_BLOCK_ROWS = 1024
 _SHOWN = 5
 
 
-def find_refusals(predictor: Predictor, conditions: pl.DataFrame) -> tuple[Refusal, ...]:
+def find_refusals(
+    predictor: Predictor, conditions: pl.DataFrame, progress: ProgressCallback = no_progress
+) -> tuple[Refusal, ...]:
     """Return the library rows that cannot be predicted, sorted by row.
 
     Parameters
@@ -26,9 +29,11 @@ def find_refusals(predictor: Predictor, conditions: pl.DataFrame) -> tuple[Refus
         The loaded bundle.
     conditions
         From `plan.cross`: with the column `row`.
+    progress
+        Called as perturbations are encoded.
     """
     perturbations = conditions.unique(subset=["row", "pert_type"], keep="first", maintain_order=True)
-    refused = {item.row: item for item in _unencodable(predictor, perturbations)}
+    refused = {item.row: item for item in _unencodable(predictor, perturbations, progress)}
     good = conditions.filter(~pl.col("row").is_in(list(refused)))
     contexts = good.unique(subset=["cell_iname", "pert_time"], keep="first", maintain_order=True)
     for cell, message, suggestions in _unknown_cells(predictor, contexts):
@@ -37,8 +42,9 @@ def find_refusals(predictor: Predictor, conditions: pl.DataFrame) -> tuple[Refus
     return tuple(sorted(refused.values(), key=lambda item: item.row))
 
 
-def _unencodable(predictor: Predictor, table: pl.DataFrame) -> Iterable[Refusal]:
+def _unencodable(predictor: Predictor, table: pl.DataFrame, progress: ProgressCallback) -> Iterable[Refusal]:
     for start in range(0, table.height, _BLOCK_ROWS):
+        progress(start, table.height, "features")
         block = table.slice(start, _BLOCK_ROWS)
         _, _, problems = predictor.encoder.encode_lenient(block)
         for problem in problems:

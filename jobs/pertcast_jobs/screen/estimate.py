@@ -17,6 +17,7 @@ _WARM_UP_BATCHES = 4
 _WORKER_BYTES = 900_000_000
 _COSINES_PER_SECOND = 1.5e7
 _PROFILE_COPIES = 6
+_FIXED_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def estimate(prepared: PreparedScreen, workers: int) -> ScreenEstimate:
         n_genes=n_genes,
         n_sets=n_sets,
         profiles_per_second=rate,
-        seconds=plan.n_profiles / (rate * busy) + tested * prerank_seconds + neighbors,
+        seconds=_FIXED_SECONDS + plan.n_profiles / (rate * busy) + tested * prerank_seconds + neighbors,
         workers=busy,
         memory_bytes=(busy + 1) * _WORKER_BYTES
         + busy * _PROFILE_COPIES * values * 4

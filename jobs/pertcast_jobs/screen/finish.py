@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -31,11 +32,13 @@ _UNITS = {
 }
 
 
-def finish(workspace: Workspace, prepared: PreparedScreen) -> None:
+def finish(workspace: Workspace, prepared: PreparedScreen, tell: Callable[[str], None]) -> None:
     """Write everything that a finished screen holds; may be interrupted and called again."""
     plan = prepared.plan
+    tell("writing: checksums")
     workspace.require_all(plan)
-    tables = write_tables(workspace, plan, prepared.predictor.genes, prepared.sets)
+    tables = write_tables(workspace, plan, prepared.predictor.genes, prepared.sets, tell)
+    tell("writing: report")
     if plan.refused:
         write_atomically(workspace.path / REFUSED, refusal_table(plan.refused).write_csv)
     html = screen_report(_results(workspace, prepared, tables))

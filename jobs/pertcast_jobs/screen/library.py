@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 import polars as pl
-from pertcast_data.compounds import canonicalise
+from pertcast_data.compounds import Compound, canonicalise
 from pertcast_data.errors import FormatError, SchemaError, UnitError
+from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.vocabulary import GENETIC_TYPES, dose_in_micromolar, time_in_hours
 
 ScreenKind = Literal["compounds", "genes"]
@@ -46,6 +47,7 @@ _OTHER_NAMES: Final = MappingProxyType(
         "cell_iname": ("cell_id", "cell_line"),
     }
 )
+_STRUCTURES_A_NOTE: Final = 100
 _MISSING: Final = ("", "-666", "-666.0", "nan", "NaN", "NA", "null", "None")
 
 
@@ -87,12 +89,21 @@ class Library:
     n_repeated: int = 0
 
 
-def read_library(path: Path | str, kind: ScreenKind) -> Library:
+def read_library(path: Path | str, kind: ScreenKind, progress: ProgressCallback = no_progress) -> Library:
     """Read a list with sig_info columns.
 
     pert_id, and where known pert_type, cmap_name, canonical_smiles, targets, cell_iname, pert_dose with
     pert_dose_unit, pert_time with pert_time_unit; other columns are ignored. Rows count from 1 below the
     header.
+
+    Parameters
+    ----------
+    path
+        csv, tsv or parquet; the content decides.
+    kind
+        What the list holds.
+    progress
+        Called as structures are made canonical.
 
     Raises
     ------
@@ -114,7 +125,7 @@ def read_library(path: Path | str, kind: ScreenKind) -> Library:
     table = _with_types(table, kind, path)
     table = _in_unit(table, "pert_dose", path)
     table = _in_unit(table, "pert_time", path)
-    table, refused = _with_structures(table)
+    table, refused = _with_structures(table, progress)
     table = _with_ids(table, path)
     frame = _fit(table)
     distinct = frame.unique(subset=[name for name in frame.columns if name != "row"], keep="first")
@@ -209,11 +220,18 @@ def float_or_none(value: object) -> float | None:
     return number if number == number and abs(number) != float("inf") else None
 
 
-def _with_structures(table: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Refusal, ...]]:
+def _with_structures(
+    table: pl.DataFrame, progress: ProgressCallback
+) -> tuple[pl.DataFrame, tuple[Refusal, ...]]:
     """Canonicalise the structures; rows whose structure is none are refused."""
     if "canonical_smiles" not in table.columns:
         return table, ()
-    known = {smiles: canonicalise(smiles) for smiles in table["canonical_smiles"].drop_nulls().unique()}
+    distinct = table["canonical_smiles"].drop_nulls().unique(maintain_order=True).to_list()
+    known: dict[str, Compound | None] = {}
+    for number, smiles in enumerate(distinct):
+        if number % _STRUCTURES_A_NOTE == 0:
+            progress(number, len(distinct), "structures")
+        known[smiles] = canonicalise(smiles)
     names = table["pert_id"].to_list() if "pert_id" in table.columns else [None] * table.height
     refused = tuple(
         Refusal(row, name or smiles, "canonical_smiles", f"{smiles!r} is no valid SMILES.")

@@ -6,8 +6,8 @@ the same bytes as an undisturbed one.
 
 from __future__ import annotations
 
-import logging
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +24,6 @@ from pertcast_jobs.screen.enriched import EnrichmentStream, prerank_rows
 from pertcast_jobs.screen.plan import ScreenPlan
 from pertcast_jobs.screen.shards import ES_COLUMN
 from pertcast_jobs.screen.workspace import PROFILES, Workspace, write_atomically
-
-log = logging.getLogger(__name__)
 
 SIG_INFO = "sig_info.parquet"
 ENRICHMENT = "enrichment.parquet"
@@ -60,7 +58,11 @@ class ScreenTables:
 
 
 def write_tables(
-    workspace: Workspace, plan: ScreenPlan, genes: tuple[str, ...], sets: SetIndex | None
+    workspace: Workspace,
+    plan: ScreenPlan,
+    genes: tuple[str, ...],
+    sets: SetIndex | None,
+    tell: Callable[[str], None],
 ) -> ScreenTables:
     """Write every table of a screen whose shards are all finished, and commit its profiles."""
     statistics = _gather(workspace, plan)
@@ -69,12 +71,14 @@ def write_tables(
     strongest = _strongest(workspace, plan, hits, sig_info)
     enrichment = None
     if sets is not None:
+        tell("writing: enrichment")
         tested = prerank_rows(strongest, genes, sets, plan.settings)
         scores = statistics[ES_COLUMN].to_numpy()
         stream = EnrichmentStream(scores, sig_info["sig_id"], sets, tested, plan.settings.shard_rows)
         write_atomically(workspace.path / ENRICHMENT, stream.write_parquet)
         enrichment = stream.rows_of(list(strongest))
     commit_profiles(workspace, plan, sig_info)
+    tell("writing: neighbours")
     neighbors = nearest_and_opposite(sig_info, ProfileRead(workspace.profiles), plan.settings.per_tail)
     write_atomically(workspace.path / SIG_INFO, sig_info.write_parquet)
     write_atomically(workspace.path / HITS[0], hits.write_parquet)

@@ -10,6 +10,7 @@ from pertcast.analysis.gene_sets import GeneSets, SetIndex, index_sets, read_gmt
 from pertcast.predictor import Predictor
 from pertcast.training.bundle import find_bundle
 from pertcast_data.errors import ConfigError, SchemaError, nearest_known
+from pertcast_data.progress import ProgressCallback, no_progress
 
 from pertcast_jobs.screen.check import find_refusals, raise_refused
 from pertcast_jobs.screen.knowledge import BundleKnowledge, knowledge_of
@@ -102,8 +103,15 @@ class PreparedScreen:
         )
 
 
-def prepare_screen(request: ScreenRequest) -> PreparedScreen:
+def prepare_screen(request: ScreenRequest, progress: ProgressCallback = no_progress) -> PreparedScreen:
     """Load the bundle and decide what is predicted.
+
+    Parameters
+    ----------
+    request
+        What the user asks for.
+    progress
+        Called as the library is checked.
 
     Raises
     ------
@@ -115,14 +123,14 @@ def prepare_screen(request: ScreenRequest) -> PreparedScreen:
     bundle_path = find_bundle(request.model)
     predictor = Predictor.from_bundle(bundle_path)
     knowledge = knowledge_of(predictor)
-    library = _library(request, knowledge)
+    library = _library(request, knowledge, progress)
     grid = Grid(
         cells=request.cells or knowledge.contexts,
         doses=request.doses or knowledge.doses(request.kind),
         times=request.times or knowledge.times(request.kind),
         types=_types(request, knowledge.types(request.kind)),
     )
-    conditions, refused = _predictable(request, predictor, library, grid)
+    conditions, refused = _predictable(request, predictor, library, grid, progress)
     gene_sets = read_gmt(request.gmt) if request.gmt is not None else None
     sets = index_sets(gene_sets, predictor.genes, request.settings.min_size) if gene_sets else None
     plan = ScreenPlan(
@@ -138,9 +146,9 @@ def prepare_screen(request: ScreenRequest) -> PreparedScreen:
     return PreparedScreen(plan, predictor, bundle_path, gene_sets, sets, has_sd, library.n_repeated)
 
 
-def _library(request: ScreenRequest, knowledge: BundleKnowledge) -> Library:
+def _library(request: ScreenRequest, knowledge: BundleKnowledge, progress: ProgressCallback) -> Library:
     if request.library is not None:
-        return read_library(request.library, request.kind)
+        return read_library(request.library, request.kind, progress)
     library = knowledge.default_library(request.kind)
     if library.frame.is_empty():
         raise SchemaError(
@@ -163,11 +171,15 @@ def _types(request: ScreenRequest, known: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _predictable(
-    request: ScreenRequest, predictor: Predictor, library: Library, grid: Grid
+    request: ScreenRequest,
+    predictor: Predictor,
+    library: Library,
+    grid: Grid,
+    progress: ProgressCallback,
 ) -> tuple[pl.DataFrame, tuple[Refusal, ...]]:
     """Cross the library and take out what cannot be predicted; raise where a user's list holds any."""
     crossed = cross(library, grid)
-    refused = (*library.refused, *find_refusals(predictor, crossed))
+    refused = (*library.refused, *find_refusals(predictor, crossed, progress))
     is_default = request.library is None
     if not (is_default or request.skip_unknown):
         raise_refused(refused, library.source)

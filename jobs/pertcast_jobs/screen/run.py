@@ -50,8 +50,14 @@ def run_screen(
     PertcastError
         Of `prepare_screen` and of the bundle.
     """
+    return compute_screen(prepare_screen(request), out, executor, progress)
+
+
+def compute_screen(
+    prepared: PreparedScreen, out: Path, executor: str = "ray-data", progress: ProgressCallback = no_progress
+) -> ScreenOutcome:
+    """Compute a prepared screen; see `run_screen`."""
     execute = get_executor(executor)
-    prepared = prepare_screen(request)
     plan, workspace = prepared.plan, Workspace(out)
     if workspace.is_complete(plan):
         workspace.clean_up()
@@ -59,8 +65,7 @@ def run_screen(
     workspace.begin(plan, prepared.predictor.genes)
     with workspace.alone():
         computed = _compute(workspace, prepared, execute, progress)
-        progress(plan.n_profiles, plan.n_profiles, "writing tables and report")
-        finish(workspace, prepared)
+        finish(workspace, prepared, lambda note: progress(plan.n_profiles, plan.n_profiles, note))
     return _outcome(out, plan, computed)
 
 
