@@ -6,14 +6,19 @@ result is there already is passed over, and an interrupted one goes on where it 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 from pertcast_data.errors import ConfigError
+from pertcast_data.splits import Split
+from pertcast_data.splits.identity import COMPOUND_TYPE, perturbation_members
 from pertcast_data.store import ExpressionStore
-from pertcast_data.vocabulary import GENETIC_TYPES, split_perturbation
+
+FEWEST_ANSWERABLE = 12
+"""Fewest conditions that can be predicted when they are held out; a quarter of them is tested."""
 
 FEWEST_GROUPS = 8
 """Fewest distinct perturbations that are held out whole; with fewer, conditions are split at random."""
@@ -34,6 +39,16 @@ class Step:
 
     words: tuple[str, ...]
     result: Path
+
+    @property
+    def needs_ray(self) -> bool:
+        """Whether the command runs on Ray; such steps share one."""
+        return self.words[0] in ("tune", "train", "screen")
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the result is there already."""
+        return self.result.exists()
 
 
 @dataclass(frozen=True)
@@ -85,7 +100,7 @@ class DemoFolder:
         source = self.data or atlas / "wells.h5ad"
         yield Step(("data", "ingest", f"{source}", "--out", f"{self.store}"), self.store)
         conditions, genes = _contents(self.store)
-        kind = choose_split(conditions, genes)
+        kind = Split.load(split).kind if split.exists() else choose_split(conditions, genes)
         yield Step(("data", "split", f"{self.store}", "--kind", kind, "--out", f"{split}"), split)
         rows = (f"data.store={self.store}", f"data.split={split}")
         sweep = self.root / "sweep"
@@ -111,8 +126,10 @@ def _contents(store: Path) -> tuple[pl.DataFrame, tuple[str, ...]]:
 def choose_split(conditions: pl.DataFrame, genes: Sequence[str]) -> str:
     """Return the kind of split that asks the hardest question that the data can answer.
 
-    Compounds with structures, and perturbed genes that are measured, can be held out whole, because a model
-    can say something about ones that it never saw; otherwise conditions are held out at random.
+    A model can be asked about a perturbation that it never saw where that has features: a compound with a
+    structure, a gene that is measured. If most conditions are of that kind, perturbations are held out whole.
+    Otherwise conditions are held out at random, and those can be predicted whose perturbation also occurs in
+    another cell line, dose or combination.
 
     Parameters
     ----------
@@ -120,14 +137,34 @@ def choose_split(conditions: pl.DataFrame, genes: Sequence[str]) -> str:
         Treated conditions of a store.
     genes
         The store's genes.
+
+    Raises
+    ------
+    ConfigError
+        Too few conditions could be predicted however they are held out.
     """
-    half = conditions.height / 2
-    compounds = conditions.filter((pl.col("pert_type") == "trt_cp") & pl.col("inchi_key").is_not_null())
-    if compounds.height > half and compounds["inchi_key"].n_unique() >= FEWEST_GROUPS:
-        return "unseen_compound"
+    members = perturbation_members(conditions)
+    uses = Counter(name for names in members for name in names)
+    is_compound = (conditions["pert_type"] == COMPOUND_TYPE).to_list()
+    has_structure = conditions["inchi_key"].is_not_null().to_list()
     measured = set(genes)
-    genetic = conditions.filter(pl.col("pert_type").is_in(GENETIC_TYPES))["pert_id"]
-    known = [name for name in genetic if set(split_perturbation(name)) <= measured]
-    if len(known) > half and len(set(known)) >= FEWEST_GROUPS:
-        return "unseen_perturbation"
+    compounds, targets, recurring = [], [], 0
+    for names, compound, structure in zip(members, is_compound, has_structure, strict=True):
+        if compound and structure:
+            compounds.append(names)
+        elif not compound and set(names) <= measured:
+            targets.append(names)
+        elif all(uses[name] > 1 or (name in measured and not compound) for name in names):
+            recurring += 1
+    for kind, found in (("unseen_compound", compounds), ("unseen_perturbation", targets)):
+        if len(found) > conditions.height / 2 and len(set(found)) >= FEWEST_GROUPS:
+            return kind
+    answerable = len(compounds) + len(targets) + recurring
+    if answerable < FEWEST_ANSWERABLE:
+        raise ConfigError(
+            f"Of {conditions.height:,} treated conditions only {answerable:,} could be predicted without "
+            f"being trained on, and the demo needs {FEWEST_ANSWERABLE}: the others are genes that are not "
+            "measured, or compounds without structure, that occur once. Add structures (canonical_smiles), "
+            "or bring data with more genes, cell lines or doses."
+        )
     return "random"

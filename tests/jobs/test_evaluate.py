@@ -18,10 +18,10 @@ from pertcast.evaluation.contenders import SharedSums, forecast, solve, without_
 from pertcast.evaluation.held_out_part import held_out_part
 from pertcast.models.registry import MODELS, baselines_for
 from pertcast.training.bundle import load_bundle_files
-from pertcast_data.errors import ConfigError, LeakageError
+from pertcast_data.errors import ConfigError, LeakageError, SchemaError
 from pertcast_data.ingest import ingest
 from pertcast_data.splits import Split, make_split
-from pertcast_data.store import ExpressionStore
+from pertcast_data.store import ExpressionStore, create_store
 from pertcast_jobs.cli import run as pertcast
 from pertcast_jobs.evaluate import Evaluation, evaluate_run, pool_folds, side_by_side
 from pertcast_jobs.run_config import load_config
@@ -208,3 +208,67 @@ def test_several_runs_stand_side_by_side_with_the_strongest_baseline(
         strongest = evaluation.trust.strongest
         assert strongest is not None and strongest.title in line
         assert line.strip().startswith(evaluation.name) and line.endswith(evaluation.trust.verdict.outcome)
+
+
+@pytest.fixture(scope="module")
+def unmeasured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose perturbed genes are not measured: eight in three lines, eight in one line only."""
+    path = tmp_path_factory.mktemp("unmeasured") / "store"
+    rows = [
+        {"cell_iname": line, "pert_type": kind, "pert_id": name, "targets": None if "ctl" in kind else name}
+        for line in ("A", "B", "C")
+        for kind, name in [
+            ("ctl_vector", "control"),
+            *(("trt_sh", f"SHARED{i}") for i in range(8)),
+            *(("trt_sh", f"ONCE{i}") for i in range(8) if line == "A"),
+        ]
+        for _ in range(3)
+    ]
+    create_store(
+        path,
+        obs=pl.DataFrame(rows),
+        var=pl.DataFrame({"gene_symbol": [f"GENE{i}" for i in range(30)]}),
+        batches=[np.random.default_rng(0).normal(8, 1, (len(rows), 30)).astype(np.float32)],
+        measure="expression",
+        normalisation="log2_intensity",
+    )
+    return path
+
+
+def train_on(store: Path, kind: str, out: Path) -> tuple[Path, Split]:
+    split = make_split(ExpressionStore.open(store), kind)
+    split.save(out / "split.json")
+    rows = [f"data.store={store}", f"data.split={out / 'split.json'}"]
+    run_training(load_config("response_mlp", [*rows, *QUICK]), out / "run")
+    return out / "run", split
+
+
+def test_conditions_without_features_are_left_out_for_every_contender_counted_and_named(
+    unmeasured: Path, tmp_path: Path
+) -> None:
+    run, split = train_on(unmeasured, "random", tmp_path)
+    tested = split.folds[0].test
+    once = [name for name in tested if "ONCE" in name]
+    assert 0 < len(once) < len(tested) - 2
+    trust = evaluate_run(run, n_draws=100).trust
+    judged = trust.board.conditions["condition_id"].to_list()
+    assert set(judged).isdisjoint(once)
+    assert len(judged) + len(trust.facts.left_out) == len(tested)
+    assert {
+        len(scores["pearson_delta"]) for who, scores in trust.board.scores.items() if who != "split_half"
+    } == {len(judged)}
+    said = f"{len(trust.facts.left_out)} of {len(tested)} held-out conditions ({trust.facts.left_out[0]}"
+    assert said in trust.notes[0]
+    assert any(said in sentence for sentence in trust.not_shown)
+    assert trust.facts.left_out[0].startswith("ONCE") and "knock-down, A" in trust.facts.left_out[0]
+
+
+def test_a_fold_of_which_nothing_can_be_predicted_is_refused_with_a_remedy(
+    unmeasured: Path, tmp_path: Path
+) -> None:
+    run, split = train_on(unmeasured, "unseen_perturbation", tmp_path)
+    with pytest.raises(
+        SchemaError, match=rf"None of the {len(split.folds[0].test)} held-out .* --kind random"
+    ):
+        evaluate_run(run, n_draws=100)
+    assert not (run / "evaluation" / "trust.json").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -37,12 +38,14 @@ def demo(
         print(f"$ pertcast {shlex.join(step.words)}")
         return
     started = time.monotonic()
-    with ray_session():
+    with ExitStack() as stack:
         for number, step in enumerate(folder.steps(), 1):
             print(f"\n[{number}] $ pertcast {shlex.join(step.words)}", flush=True)
-            if step.result.exists():
+            if step.is_done:
                 print(f"    done already: {step.result}")
                 continue
+            if step.needs_ray:
+                stack.enter_context(ray_session())
             code = run(step.words)
             if code:
                 raise typer.Exit(code)
