@@ -1,13 +1,14 @@
 """Runs Pertcast commands as jobs of a Ray cluster, through the Ray Jobs API.
 
-A job is one `pertcast` command line. Its submission id follows from the command, so that submitting
-the same command twice while it runs does not start it twice.
+A job is one `pertcast` command line. Its submission id follows from what the cluster is asked to run, so that
+submitting the same command twice while it runs does not start it twice.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 import sys
 import time
@@ -59,17 +60,19 @@ def job_entrypoint(words: Sequence[str], address: str) -> str:
     """Return the shell line of a job.
 
     On a local head the interpreter of this process runs it (a bare `python` would be looked up on the
-    head's PATH); on a cluster the image's `pertcast` does.
+    head's PATH) in the current folder, so that relative paths mean what they mean here; on a cluster the
+    image's `pertcast` does.
     """
-    program = [sys.executable, "-m", "pertcast_jobs"] if _is_local(address) else ["pertcast"]
-    return shlex.join([*program, *job_command(words)])
+    if not _is_local(address):
+        return shlex.join(["pertcast", *job_command(words)])
+    program = shlex.join([sys.executable, "-m", "pertcast_jobs", *job_command(words)])
+    return f"cd {shlex.quote(os.getcwd())} && exec {program}"
 
 
-def submission_id_of(words: Sequence[str]) -> str:
-    """Return the id that follows from the command, e.g. ``pertcast-train-1f0c9a2b``."""
-    command = job_command(words)
-    digest = hashlib.sha256("\0".join(command).encode()).hexdigest()[:10]
-    return f"pertcast-{command[0]}-{digest}"
+def submission_id_of(words: Sequence[str], address: str) -> str:
+    """Return the id that follows from the command, e.g. ``pertcast-train-1f0c9a2b3c``."""
+    digest = hashlib.sha256(job_entrypoint(words, address).encode()).hexdigest()[:10]
+    return f"pertcast-{job_command(words)[0]}-{digest}"
 
 
 class Jobs:
@@ -97,21 +100,34 @@ class Jobs:
             ) from error
 
     def submit(self, words: Sequence[str], submission_id: str | None = None) -> str:
-        """Submit a command and return its id; a job that runs already is not started again."""
-        wanted = submission_id or submission_id_of(words)
-        known = {job.submission_id: job.status for job in self.list()}
-        if wanted in known:
-            if known[wanted] in (JobStatus.PENDING.value, JobStatus.RUNNING.value):
-                return wanted
-            self._client.delete_job(wanted)
-        environment = {"RAY_USAGE_STATS_ENABLED": "0"}
-        return str(
-            self._client.submit_job(
+        """Submit a command and return its id; a job that runs already is not started again.
+
+        One that has ended is run again under its id with a number, so that its output is kept.
+
+        Raises
+        ------
+        JobFailed
+            The cluster does not take the job.
+        """
+        base = submission_id or submission_id_of(words, self.address)
+        same = re.compile(rf"{re.escape(base)}(-\d+)?")
+        earlier = [job for job in self.list() if same.fullmatch(job.submission_id)]
+        for job in earlier:
+            if job.status in (JobStatus.PENDING.value, JobStatus.RUNNING.value):
+                return job.submission_id
+        wanted = f"{base}-{len(earlier) + 1}" if earlier and submission_id is None else base
+        try:
+            submitted = self._client.submit_job(
                 entrypoint=job_entrypoint(words, self.address),
                 submission_id=wanted,
-                runtime_env={"env_vars": environment},
+                runtime_env={"env_vars": {"RAY_USAGE_STATS_ENABLED": "0"}},
             )
-        )
+        except RuntimeError as error:
+            raise JobFailed(
+                f"The cluster at {self.address} did not take the job: {error} Look at `ray status`; a head "
+                "that shares its machine with another needs ports of its own (--dashboard-agent-listen-port)."
+            ) from error
+        return str(submitted)
 
     def status(self, submission_id: str) -> str:
         """Return PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED."""

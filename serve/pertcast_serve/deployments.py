@@ -23,7 +23,7 @@ from pertcast_serve.schemas import Metadata, PredictRequest, Problem
 log = logging.getLogger(__name__)
 
 TRIES_ON_DEAD_REPLICA = 5
-_KEPT_BATCH_SIZES = 1000
+_KEPT_BATCH_SIZES = 10_000
 
 
 def _conditions_of(requests: Sequence[PredictRequest]) -> int:
@@ -60,7 +60,8 @@ class BatchedPredictor:
     async def _predict(self, requests: list[PredictRequest]) -> list[bytes | Problem]:
         self._batch_sizes.append(len(requests))
         del self._batch_sizes[:-_KEPT_BATCH_SIZES]
-        return await asyncio.to_thread(self._answer, requests)
+        # Not in a thread: it would compete with this loop for the interpreter, which starves the next batch.
+        return self._answer(requests)
 
     async def predict(self, request: PredictRequest) -> bytes | Problem:
         """Return the answer as JSON, or the problem that concerns this request alone."""
@@ -75,8 +76,9 @@ class BatchedPredictor:
         """Return: a replica that can be asked has loaded its weights and run its warm-up."""
 
     async def batch_sizes(self) -> list[int]:
-        """Return the sizes of the last batches (requests a batch), oldest first."""
-        return list(self._batch_sizes)
+        """Return the sizes (in requests) of the batches since this was last asked, oldest first."""
+        sizes, self._batch_sizes = self._batch_sizes, []
+        return sizes
 
 
 class ReplicaClient:

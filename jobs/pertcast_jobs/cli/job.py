@@ -27,7 +27,7 @@ def submit(
     command: Annotated[list[str], typer.Argument(help="CONFIG with overrides, or a whole command.")],
     address: Address = None,
     submission_id: Annotated[str | None, typer.Option(help="Id; default follows from the command.")] = None,
-    wait: Annotated[bool, typer.Option(help="Show the output and end with the job's exit code.")] = False,
+    wait: Annotated[bool, typer.Option(help="Show the output, and fail if the job fails.")] = False,
 ) -> None:
     """Run a pertcast command as a job of a Ray cluster; options of `submit` come first.
 
