@@ -81,7 +81,7 @@ def test_a_model_that_does_not_win_is_told_so_and_never_called_best(
 ) -> None:
     body = body_of(trust_report(trust_of(weight)))
     assert f"card full tone-{tone} marked" in body and words in body
-    shown = re.sub(r"<[^>]*>", " ", body).replace("best value", "")
+    shown = re.sub(r"<[^>]*>", " ", body).replace("\u00a0", " ").replace("best value", "")
     assert not re.search(r"\bbest\b", shown, flags=re.IGNORECASE)
 
 

@@ -9,12 +9,16 @@ import base64
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from html import escape
+from textwrap import wrap
 from typing import Any, Final
 
 import polars as pl
 
 MISSING: Final = "–"
 """What stands for a value that is not defined."""
+
+_NO_BREAK: Final = "\u00a0"
+_HEADER_LETTERS: Final = 12
 
 Formatter = Callable[[Any], str]
 
@@ -64,6 +68,11 @@ def _cell_html(text: str, kind: str, is_raw: bool) -> str:
     if is_raw:
         return f'<td class="{kind}">{text}</td>'
     return f'<td class="{kind}">{escape(text)}</td>'
+
+
+def _narrow(title: str) -> str:
+    """Let a header break only where its lines grow long: number columns are as narrow as their words."""
+    return " ".join(line.replace(" ", _NO_BREAK) for line in wrap(title, _HEADER_LETTERS))
 
 
 def csv_link(frame: pl.DataFrame, file_name: str) -> str:
@@ -116,6 +125,7 @@ def table_html(
     numbers = {name for name in frame.columns if frame.schema[name].is_numeric()} | set(number_columns)
     kinds = {name: "number" if name in numbers else "text" for name in frame.columns}
     titles = {name: (headers or {}).get(name, name) for name in frame.columns}
+    titles |= {name: _narrow(titles[name]) for name in numbers}
     head = "".join(f'<th scope="col" class="{kinds[n]}">{escape(titles[n])}</th>' for n in frame.columns)
     body = []
     for i, row in enumerate(frame.iter_rows(named=True)):

@@ -80,10 +80,10 @@ th, td {{ text-align: left; padding: 5px 8px; border-bottom: 1px solid var(--lin
 th {{ font-weight: 500; color: var(--muted); vertical-align: bottom; }}
 th.number, td.number {{ text-align: right; }}
 td.number {{ white-space: nowrap; }}
-th.number {{ width: 1%; min-width: 9ch; }}
+th.number {{ width: 1%; }}
 td.text:first-child {{ min-width: 20ch; }}
 td .badge {{ white-space: nowrap; }}
-td.text {{ overflow-wrap: break-word; }}
+td.text {{ overflow-wrap: break-word; text-wrap: pretty; }}
 th:first-child, td:first-child {{ padding-left: 0; }}
 th:last-child, td:last-child {{ padding-right: 0; }}
 tr.strong td {{ font-weight: 650; }}
