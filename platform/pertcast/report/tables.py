@@ -72,7 +72,9 @@ def _cell_html(text: str, kind: str, is_raw: bool) -> str:
 
 def _narrow(title: str) -> str:
     """Let a header break only where its lines grow long: number columns are as narrow as their words."""
-    return " ".join(line.replace(" ", _NO_BREAK) for line in wrap(title, _HEADER_LETTERS))
+    return " ".join(
+        line.replace(" ", _NO_BREAK) for line in wrap(title, _HEADER_LETTERS, break_long_words=False)
+    )
 
 
 def csv_link(frame: pl.DataFrame, file_name: str) -> str:
@@ -135,9 +137,9 @@ def table_html(
         )
         kind = f' class="{escape(row_classes[i], quote=True)}"' if row_classes and row_classes[i] else ""
         body.append(f"<tr{kind}>{cells}</tr>")
-    note = f"<caption>{escape(caption)}</caption>" if caption else ""
+    note = f'<p class="caption">{escape(caption)}</p>' if caption else ""
     link = csv_link(frame.drop(list(raw_columns)), download) if download else ""
     return (
-        f'<div class="table-box"><table>{note}<thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>{link}"
+        f'<div class="table-box"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>{note}{link}"
     )

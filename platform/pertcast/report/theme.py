@@ -75,7 +75,7 @@ h1 {{ font-size: 22px; line-height: 1.3; margin: 0; font-weight: 650; }}
   background: var(--tone-ground); color: var(--tone-text); }}
 .table-box {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; width: 100%; }}
-caption {{ caption-side: bottom; text-align: left; color: var(--muted); padding-top: 8px; }}
+.card p.caption {{ color: var(--muted); margin-top: 8px; max-width: none; }}
 th, td {{ text-align: left; padding: 5px 8px; border-bottom: 1px solid var(--line); }}
 th {{ font-weight: 500; color: var(--muted); vertical-align: bottom; }}
 th.number, td.number {{ text-align: right; }}
@@ -102,6 +102,7 @@ a {{ color: var(--accent); }}
   .grid {{ grid-template-columns: minmax(0, 1fr); gap: 12px; }}
   .grid .card {{ grid-column: 1 / -1; }}
   .card {{ padding: 14px 12px; }}
+  td .badge {{ white-space: normal; }}
 }}
 @media print {{ body {{ background: {WHITE}; }} .download {{ display: none; }} }}
 """

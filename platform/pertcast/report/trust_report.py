@@ -127,8 +127,9 @@ def _scatter(trust: TrustTable) -> Section | None:
     names = _condition_names(board.conditions)
     short = [name.split(",")[0] for name in names]
     x, y = (board.scores[c.name][trust.primary] for c in (trust.strongest, board.model))
-    has_distance = "nn_train_dist" in board.conditions.columns
-    colour = board.conditions["nn_train_dist"].cast(pl.Float64).to_numpy() if has_distance else None
+    colour = None
+    if "nn_train_dist" in board.conditions.columns and board.conditions["nn_train_dist"].n_unique() > 1:
+        colour = board.conditions["nn_train_dist"].cast(pl.Float64).to_numpy()
     figure = score_scatter(
         x,
         y,
