@@ -35,10 +35,11 @@ def test_the_table_shows_every_trial_and_every_value() -> None:
         trial("a", "done", 0.25, lr=0.00123456, width=128),
         trial("b", "failed", None, lr=0.1, width=64),
     )
-    table = SweepOutcome(Path("sweep"), "validation_loss", "min", trials, "a", Path("sweep/bundle")).table()
-    assert table.columns == ["trial", "status", "validation_loss", "epochs", "lr", "width"]
-    assert table.row(0) == ("a", "done", 0.25, 3, "0.001235", "128")
-    assert table.row(1)[2] is None
+    outcome = SweepOutcome(Path("sweep"), "validation_loss", "min", trials, "a", Path("sweep/bundle"))
+    header, first, second = outcome.table()
+    assert header == ("trial", "status", "validation_loss", "epochs", "lr", "width")
+    assert first == ("a", "done", "0.25", "3", "0.001235", "128")
+    assert second[2] == "-"
 
 
 @pytest.mark.parametrize("key", ["choice", "uniform", "loguniform", "int"])

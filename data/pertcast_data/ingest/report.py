@@ -12,6 +12,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from pertcast_data.ingest.findings import Findings, counted, listed
+from pertcast_data.text import aligned
 from pertcast_data.vocabulary import CONDITION_COLUMNS, CONTROL_TYPES, OBS_COLUMNS, Measure, Normalisation
 
 _SHOWN_COLUMNS = (*OBS_COLUMNS, "gene_id", "gene_symbol", "measure", "normalisation")
@@ -168,11 +169,3 @@ def _source_lines(source: SourceReport) -> list[str]:
 
 def _noted(word: str, notes: Sequence[str]) -> list[str]:
     return [f"  {word}: {note}" for note in notes]
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows of cells as lines with aligned columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]

@@ -10,10 +10,10 @@ import typer
 from pertcast_data.errors import ConfigError
 from pertcast_data.ingest import ingest as ingest_files
 from pertcast_data.ingest.inspection import inspect_path
-from pertcast_data.ingest.report import aligned
 from pertcast_data.simulate import REGIMES, AtlasConfig, simulate_atlas, write_atlas
 from pertcast_data.splits import PARTS, SPLIT_KINDS, make_split
 from pertcast_data.store import ExpressionStore, validate_store
+from pertcast_data.text import aligned
 
 from pertcast_jobs.progress import progress_bar
 

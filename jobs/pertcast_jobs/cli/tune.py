@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import polars as pl
 import typer
+from pertcast_data.text import aligned
 
 from pertcast_jobs.progress import progress_bar
 from pertcast_jobs.run_config import SweepConfig, load_sweep
@@ -23,19 +23,16 @@ def _plan(sweep: SweepConfig) -> dict[str, Any]:
     return {"trials": sweep.search.trials, "space": space, "run": plan_training(sweep)}
 
 
-def _outcome_lines(outcome: SweepOutcome) -> str:
-    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=200, tbl_hide_dataframe_shape=True):
-        table = str(outcome.table())
-    failed = [f"failed {trial.trial}: {trial.error}" for trial in outcome.trials if trial.error]
-    return "\n".join(
-        [
-            table,
-            *failed,
-            f"best     {outcome.best} ({outcome.metric}, {outcome.mode})",
-            f"bundle   {outcome.bundle}",
-            f"next: pertcast evaluate {outcome.path / 'trials' / outcome.best}",
-        ]
-    )
+def _outcome_lines(outcome: SweepOutcome) -> list[str]:
+    return [
+        f"best     {outcome.best} ({outcome.metric}, {outcome.mode})",
+        "",
+        *aligned(outcome.table()),
+        *(f"failed {trial.trial}: {trial.error}" for trial in outcome.trials if trial.error),
+        "",
+        f"bundle   {outcome.bundle}",
+        f"next: pertcast evaluate {outcome.path / 'trials' / outcome.best}",
+    ]
 
 
 @app.command()
@@ -71,4 +68,4 @@ def tune(
         raise typer.BadParameter("name the folder of the sweep: --out DIR", param_hint="--out")
     with progress_bar(f"tune {sweep.model.name}", "steps") as progress:
         outcome = run_sweep(sweep, out, resume=resume, progress=progress)
-    print(json.dumps(outcome.to_json(), indent=1) if json_ else _outcome_lines(outcome))
+    print(json.dumps(outcome.to_json(), indent=1) if json_ else "\n".join(_outcome_lines(outcome)))

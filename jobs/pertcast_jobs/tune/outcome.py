@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import polars as pl
-
 TrialStatus = Literal["done", "stopped", "failed"]
 
 
@@ -76,23 +74,26 @@ class SweepOutcome:
             "trials": [asdict(trial) for trial in self.trials],
         }
 
-    def table(self) -> pl.DataFrame:
-        """Return one row a trial: id, status, objective, epochs and the values tried."""
+    def table(self) -> list[tuple[str, ...]]:
+        """Return a header and one row a trial: id, status, objective, epochs and the values tried."""
         keys = sorted({key for trial in self.trials for key in trial.values})
         rows = [
-            {
-                "trial": trial.trial,
-                "status": trial.status,
-                self.metric: trial.objective,
-                "epochs": trial.epochs,
-                **{key: _cell(trial.values.get(key)) for key in keys},
-            }
+            (
+                trial.trial,
+                trial.status,
+                _cell(trial.objective),
+                _cell(trial.epochs),
+                *(_cell(trial.values.get(key)) for key in keys),
+            )
             for trial in self.trials
         ]
-        return pl.DataFrame(rows, infer_schema_length=None)
+        names = (key.removeprefix("model.config.") for key in keys)
+        return [("trial", "status", self.metric, "epochs", *names), *rows]
 
 
 def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
