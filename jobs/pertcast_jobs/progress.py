@@ -6,8 +6,9 @@ Libraries take a `ProgressCallback`; only the command line knows how it is drawn
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pertcast_data.progress import ProgressCallback
@@ -92,3 +93,25 @@ def progress_bar(title: str, unit: str = "rows") -> Iterator[ProgressCallback]:
     draw = _bar if sys.stderr.isatty() else _plain
     with draw(title, unit) as update:
         yield update
+
+
+@contextmanager
+def told_regularly(tell: Callable[[], None], every_s: float = 1.0) -> Iterator[None]:
+    """Call `tell` every `every_s` seconds from a thread while the block runs, and once at its end.
+
+    For work whose progress is written down elsewhere (by workers, by trials) and has to be asked for.
+    """
+    ended = threading.Event()
+
+    def follow() -> None:
+        while not ended.wait(every_s):
+            tell()
+
+    thread = threading.Thread(target=follow, name="told-regularly", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        tell()

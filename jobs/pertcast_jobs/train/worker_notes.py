@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +17,8 @@ from pertcast.training.reports import TrainReport
 from pertcast_data.progress import ProgressCallback
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pertcast_jobs.progress import told_regularly
 from pertcast_jobs.run_folder import now, write_text
-
-_POLL_S = 0.5
 
 
 class WorkerNote(BaseModel):
@@ -141,7 +139,6 @@ class NoteWriter:
 @contextmanager
 def followed(folder: Path, progress: ProgressCallback) -> Iterator[None]:
     """Pass on rank 0's progress while the block runs."""
-    ended = threading.Event()
 
     def tell() -> None:
         note = read_note(folder, 0)
@@ -149,15 +146,5 @@ def followed(folder: Path, progress: ProgressCallback) -> Iterator[None]:
             restarted = f", attempt {note.attempt}" if note.attempt > 1 else ""
             progress(note.step, note.total_steps, note.note + restarted)
 
-    def follow() -> None:
-        while not ended.wait(_POLL_S):
-            tell()
-
-    thread = threading.Thread(target=follow, name="follow-worker", daemon=True)
-    thread.start()
-    try:
+    with told_regularly(tell):
         yield
-    finally:
-        ended.set()
-        thread.join()
-        tell()

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from pertcast.training.files import new_folder, write_json
 from pertcast_data.errors import ConfigError, PertcastError
 from pertcast_data.progress import ProgressCallback, no_progress
 
+from pertcast_jobs.progress import told_regularly
 from pertcast_jobs.ray_session import ray_session
 from pertcast_jobs.run_config import SweepConfig, dump_config, load_sweep
 from pertcast_jobs.run_folder import RunFolder, write_text
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_POLL_S = 1.0
 _DRIVER_CPUS = 0.01
 """CPUs of a trial that only waits for its Ray Train workers."""
 
@@ -204,7 +203,6 @@ def _keep_best(sweep: SweepConfig, out: Path, trials: tuple[TrialOutcome, ...]) 
 @contextmanager
 def _followed(trials_path: Path, n_trials: int, progress: ProgressCallback) -> Iterator[None]:
     """Pass on the steps of all trials while the block runs; those not begun count as the others' mean."""
-    ended = threading.Event()
 
     def tell() -> None:
         notes = [read_note(path / "workers", 0) for path in sorted(trials_path.iterdir())]
@@ -215,15 +213,5 @@ def _followed(trials_path: Path, n_trials: int, progress: ProgressCallback) -> I
         total = round(sum(note.total_steps for note in known) / len(known) * max(n_trials, len(known)))
         progress(done, total, f"{len(known)} of {n_trials} trials begun")
 
-    def follow() -> None:
-        while not ended.wait(_POLL_S):
-            tell()
-
-    thread = threading.Thread(target=follow, name="follow-trials", daemon=True)
-    thread.start()
-    try:
+    with told_regularly(tell):
         yield
-    finally:
-        ended.set()
-        thread.join()
-        tell()
