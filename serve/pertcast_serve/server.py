@@ -5,10 +5,11 @@ Ray reads its environment when it is imported: `prepare_environment` comes befor
 
 from __future__ import annotations
 
+import io
 import logging
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 import ray
 from pertcast.errors import ConfigError, PertcastError
@@ -30,6 +31,13 @@ class ServerFailed(PertcastError):
 
 
 @contextmanager
+def _unheard() -> Iterator[None]:
+    """Swallow what Ray prints while it ends: that the controller, which is being ended, has died."""
+    with redirect_stdout(io.StringIO()):
+        yield
+
+
+@contextmanager
 def local_ray() -> Iterator[None]:
     """Use the Ray that this process is connected to, or run one for the length of the block."""
     if ray.is_initialized():
@@ -47,7 +55,8 @@ def local_ray() -> Iterator[None]:
         try:
             yield
         finally:
-            ray.shutdown()
+            with _unheard():
+                ray.shutdown()
 
 
 @contextmanager
@@ -87,4 +96,5 @@ def serving(config: ServeConfig, port: int = 0) -> Iterator[str]:
             raise ServerFailed(f"The server did not come up: {error}") from error
         yield f"http://{LOOPBACK}:{port}"
     finally:
-        serve.shutdown()
+        with _unheard():
+            serve.shutdown()
