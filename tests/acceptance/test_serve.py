@@ -129,8 +129,11 @@ class Load(threading.Thread):
 
 
 def assert_ended_cleanly(server: Server) -> None:
-    """Check that nothing is left running and that nothing but the server's own lines was said."""
     assert wait_for(lambda: not server.left_over(), 10), server.left_over()
+    assert "Traceback" not in server.err.read_text()
+
+
+def assert_said_only_its_own_lines(server: Server) -> None:
     said = [*server.out.read_text().splitlines(), *server.err.read_text().splitlines()]
     assert {line.split(":")[0] for line in said} <= {"ready", "starting", "stopping", INTERRUPTED}
 
@@ -162,6 +165,7 @@ def test_an_interrupt_at_the_keyboard_reaches_all_processes_and_ends_cleanly(ser
     url = server.url
     assert server.end(signal.SIGINT, group=True) == 0
     assert_ended_cleanly(server)
+    assert_said_only_its_own_lines(server)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/v1/health/live")
 
@@ -173,3 +177,4 @@ def test_a_server_that_is_still_starting_can_be_interrupted(server: Server, numb
     assert server.end(number) == 130
     assert server.out.read_text() == ""
     assert_ended_cleanly(server)
+    assert_said_only_its_own_lines(server)
