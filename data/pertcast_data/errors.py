@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 def nearest_known(word: str, known: Iterable[str], count: int = 3) -> list[str]:
@@ -75,6 +76,16 @@ class UnknownName(PertcastError):
         hint = f" Nearest known: {', '.join(self.suggestions)}." if self.suggestions else ""
         advice = f" {remedy}" if remedy else ""
         super().__init__(f"Unknown {self.kind} {name!r}{place}.{hint}{advice}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes with message and suggestions as they are."""
+        return _as_it_was, (type(self), self.args, self.name, self.suggestions)
+
+
+def _as_it_was(kind: type[UnknownName], args: tuple[Any, ...], name: str, found: list[str]) -> UnknownName:
+    error = kind.__new__(kind, *args)
+    error.name, error.suggestions = name, found
+    return error
 
 
 class UnknownGene(UnknownName):

@@ -11,10 +11,11 @@ _LAZY = {
     "open_store": ("pertcast.api", "open_store"),
     "load_bundle": ("pertcast.api", "load_bundle"),
     "predict": ("pertcast.api", "predict"),
+    "evaluate": ("pertcast.evaluation", "evaluate"),
     "load_screen": ("pertcast.api", "load_screen"),
 }
 
-__all__ = ["__version__", "load_bundle", "load_screen", "open_store", "predict"]
+__all__ = ["__version__", "evaluate", "load_bundle", "load_screen", "open_store", "predict"]
 
 
 def __getattr__(name: str) -> Any:

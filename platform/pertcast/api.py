@@ -11,6 +11,7 @@ from pertcast_data.errors import FormatError
 from pertcast_data.store import ExpressionStore
 
 from pertcast.predictor import Predictor
+from pertcast.training.bundle import find_bundle
 
 
 def open_store(path: Path | str) -> ExpressionStore:
@@ -23,12 +24,12 @@ def load_bundle(path: Path | str, device: str = "cpu") -> Predictor:
 
     Raises
     ------
+    ConfigError
+        There is no bundle at `path`, or the run's training did not end.
     CorruptBundle
-        There is no bundle, or a file of it is missing or damaged.
+        A file of the bundle is missing or damaged.
     """
-    folder = Path(path)
-    inside = folder / "bundle"
-    return Predictor.from_bundle(inside if inside.is_dir() else folder, device)
+    return Predictor.from_bundle(find_bundle(path), device)
 
 
 def predict(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import subprocess
 import sys
 
@@ -69,3 +70,10 @@ def test_an_unknown_name_brings_the_nearest_known_ones() -> None:
     error = UnknownGene("TP35", ["TP53", "TP63", "MYC"], where="row 3")
     assert "TP53" in error.suggestions and "MYC" not in error.suggestions
     assert "row 3" in str(error) and "TP53" in str(error)
+
+
+def test_an_unknown_name_keeps_its_message_and_suggestions_between_processes() -> None:
+    error = UnknownGene("TP35", ["TP53"], where="row 3", remedy="See the list.")
+    other = pickle.loads(pickle.dumps(error))
+    assert (type(other), str(other), other.name) == (UnknownGene, str(error), "TP35")
+    assert other.suggestions == ["TP53"]
