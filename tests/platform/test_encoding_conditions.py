@@ -291,6 +291,11 @@ def test_gene_distances_are_cosine_and_a_pair_is_as_far_as_its_farther_gene(gene
     assert flags["seen_pert"].to_list() == [False, True, False, True]
 
 
+def test_a_gene_that_was_only_knocked_out_is_not_seen_as_activated(genes: ConditionEncoder) -> None:
+    asked = pl.DataFrame({"cell_iname": "K562", "pert_type": ["trt_xpr", "trt_act"], "pert_id": "G1"})
+    assert genes.applicability(asked)["seen_pert"].to_list() == [True, False]
+
+
 def test_an_encoder_needs_treated_rows(stores: SimpleNamespace) -> None:
     with pytest.raises(ConfigError, match="no treated training rows"):
         ConditionEncoder.fit(stores.compounds, np.flatnonzero(stores.compounds.is_control), SPEC)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from pertcast_data.errors import ConfigError
 from pertcast_data.store import ExpressionStore
 from pertcast_data.store.readers import RowReader
+from pertcast_data.vocabulary import PERTURBATION_KINDS
 
 from pertcast.encoding.applicability import Applicability
 from pertcast.encoding.condition_frame import (
@@ -175,6 +177,7 @@ class ConditionEncoder:
     def applicability(self, table: pl.DataFrame) -> pl.DataFrame:
         """Return seen_pert, seen_cell, nn_train_dist and is_in_domain of each row; see `encode` for errors.
 
+        seen_pert: training holds every perturbation of the row, done in the same way (pert_type).
         nn_train_dist is the distance (Tanimoto for compounds, cosine for genes) to the nearest training
         perturbation, 0 for a seen one, the largest over a combination; is_in_domain says that it is at most
         the 95th percentile of the training perturbations' own (leave-one-out) distances.
@@ -197,12 +200,18 @@ class ConditionEncoder:
         inside = np.where(empty, True, np.append(usual, True)[slot])
         return pl.DataFrame(
             {
-                "seen_pert": (empty | (conditions.perturbation.numpy() >= 0)).all(axis=1),
+                "seen_pert": (empty | np.isin(_as_done(conditions), self._done)).all(axis=1),
                 "seen_cell": conditions.context.numpy() >= 0,
                 "nn_train_dist": distances.max(axis=1).astype(np.float32),
                 "is_in_domain": inside.all(axis=1),
             }
         )
+
+    @cached_property
+    def _done(self) -> NDArray[np.int64]:
+        """What training holds, as `_as_done` numbers it."""
+        done = np.unique(_as_done(self.training_conditions))
+        return done[done >= 0]
 
     def encode_table(self, table: pl.DataFrame) -> EncodedTable:
         """Encode a table and keep what was found out on the way."""
@@ -315,3 +324,9 @@ def _space(
         n_conditions=len(training),
         max_slots=max([1, *sizes]),
     )
+
+
+def _as_done(conditions: ConditionBatch) -> NDArray[np.int64]:
+    """Return one number for each slot's perturbation and how it is done (N, S); -1 where either is unseen."""
+    perturbation, kind = conditions.perturbation.numpy(), conditions.pert_type.numpy()
+    return np.where((perturbation < 0) | (kind < 0), -1, perturbation * len(PERTURBATION_KINDS) + kind)
