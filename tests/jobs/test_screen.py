@@ -17,6 +17,7 @@ from pertcast.analysis.enrichment import enrichment_scores, prerank
 from pertcast.analysis.gene_sets import read_gmt
 from pertcast.predictor import Predictor
 from pertcast.training.bundle import find_bundle
+from pertcast.training.files import sync_file
 from pertcast_data.errors import ConfigError, CorruptBundle, CorruptStore, PertcastError, SchemaError
 from pertcast_data.ingest import ingest
 from pertcast_data.splits import make_split
@@ -191,6 +192,32 @@ def test_a_screen_that_died_is_finished_to_the_same_bytes(
     done = len(list((out / ".parts" / "records").glob("*.json")))
     outcome = run_screen(request_, out, "in-process")
     assert outcome.n_computed == max(0, 160 - 64 * done)
+    assert contents(out) == contents(undisturbed.out)
+
+
+@pytest.mark.parametrize(
+    "name", ["enrichment.parquet", "zarr.json", "sig_info.parquet", "hits.csv", "report.html"]
+)
+def test_a_screen_that_died_in_the_middle_of_a_file_leaves_nothing_of_it(
+    request_: ScreenRequest,
+    undisturbed: ScreenOutcome,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    out = tmp_path / "screen"
+
+    def die_in(path: Path) -> None:
+        if path.name == f".{name}.new":
+            raise Killed
+        sync_file(path)
+
+    monkeypatch.setattr("pertcast_jobs.screen.workspace.sync_file", die_in)
+    with pytest.raises(Killed):
+        run_screen(request_, out, "in-process")
+    monkeypatch.undo()
+    assert (out / ".parts" / f".{name}.new").is_file()
+    assert run_screen(request_, out, "in-process").n_computed == 0
     assert contents(out) == contents(undisturbed.out)
 
 

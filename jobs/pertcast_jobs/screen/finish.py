@@ -18,7 +18,7 @@ from pertcast_jobs.run_folder import code_version, git_revision
 from pertcast_jobs.screen.output import REFUSED, ScreenTables, write_tables
 from pertcast_jobs.screen.plan import refusal_table
 from pertcast_jobs.screen.prepare import PreparedScreen
-from pertcast_jobs.screen.workspace import Workspace, write_atomically
+from pertcast_jobs.screen.workspace import Workspace
 
 SCHEMA_VERSION = 1
 REPORT = "report.html"
@@ -40,10 +40,11 @@ def finish(workspace: Workspace, prepared: PreparedScreen, tell: Callable[[str],
     tables = write_tables(workspace, plan, prepared.predictor.genes, prepared.sets, tell)
     tell("writing: report")
     if plan.refused:
-        write_atomically(workspace.path / REFUSED, refusal_table(plan.refused).write_csv)
+        workspace.publish(workspace.path / REFUSED, refusal_table(plan.refused).write_csv)
     html = screen_report(_results(workspace, prepared, tables))
-    write_atomically(workspace.path / REPORT, lambda path: path.write_text(html, encoding="utf-8"))
-    write_json(workspace.manifest, manifest(workspace, prepared))
+    workspace.publish(workspace.path / REPORT, lambda path: path.write_text(html, encoding="utf-8"))
+    described = manifest(workspace, prepared)
+    workspace.publish(workspace.manifest, lambda path: write_json(path, described))
     workspace.clean_up()
 
 

@@ -23,7 +23,7 @@ from pertcast_data.store.zarr_layout import open_array, write_obs
 from pertcast_jobs.screen.enriched import EnrichmentStream, prerank_rows
 from pertcast_jobs.screen.plan import ScreenPlan
 from pertcast_jobs.screen.shards import ES_COLUMN
-from pertcast_jobs.screen.workspace import PROFILES, Workspace, write_atomically
+from pertcast_jobs.screen.workspace import PROFILES, Workspace
 
 SIG_INFO = "sig_info.parquet"
 ENRICHMENT = "enrichment.parquet"
@@ -75,15 +75,15 @@ def write_tables(
         tested = prerank_rows(strongest, genes, sets, plan.settings)
         scores = statistics[ES_COLUMN].to_numpy()
         stream = EnrichmentStream(scores, sig_info["sig_id"], sets, tested, plan.settings.shard_rows)
-        write_atomically(workspace.path / ENRICHMENT, stream.write_parquet)
+        workspace.publish(workspace.path / ENRICHMENT, stream.write_parquet)
         enrichment = stream.rows_of(list(strongest))
     commit_profiles(workspace, plan, sig_info)
     tell("writing: neighbours")
     neighbors = nearest_and_opposite(sig_info, ProfileRead(workspace.profiles), plan.settings.per_tail)
-    write_atomically(workspace.path / SIG_INFO, sig_info.write_parquet)
-    write_atomically(workspace.path / HITS[0], hits.write_parquet)
-    write_atomically(workspace.path / HITS[1], hits.write_csv)
-    write_atomically(workspace.path / NEIGHBORS, neighbors.write_parquet)
+    workspace.publish(workspace.path / SIG_INFO, sig_info.write_parquet)
+    workspace.publish(workspace.path / HITS[0], hits.write_parquet)
+    workspace.publish(workspace.path / HITS[1], hits.write_csv)
+    workspace.publish(workspace.path / NEIGHBORS, neighbors.write_parquet)
     return ScreenTables(sig_info, hits, enrichment, neighbors, strongest)
 
 
@@ -131,7 +131,7 @@ def _forget_commit(workspace: Workspace) -> None:
     for unfinished in root.rglob("*.partial"):
         unfinished.unlink()
     metadata = workspace.group_metadata.read_bytes()
-    write_atomically(root / "zarr.json", lambda path: path.write_bytes(metadata))
+    workspace.publish(root / "zarr.json", lambda path: path.write_bytes(metadata))
 
 
 class ProfileRead:

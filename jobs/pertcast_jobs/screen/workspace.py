@@ -173,6 +173,17 @@ class Workspace:
         write_atomically(self.path / relative, frame.write_parquet)
         return file_record(self.path, relative, rows=frame.height)
 
+    def publish(self, target: Path, write: Callable[[Path], Any]) -> None:
+        """Put a file of the finished screen in its place, whole or not at all.
+
+        It is filled inside `.parts`: a process killed meanwhile leaves nothing beside the finished files.
+        """
+        unfinished = self.parts / f".{target.name}.new"
+        write(unfinished)
+        sync_file(unfinished)
+        unfinished.replace(target)
+        sync_directory(target.parent)
+
     def clean_up(self) -> None:
         """Remove what only the computation needed."""
         shutil.rmtree(self.parts, ignore_errors=True)
