@@ -18,6 +18,29 @@ IndexArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class GeneTests:
+    """Tests of every gene in N conditions, condition against its own controls.
+
+    Attributes
+    ----------
+    statistic
+        (N, G) signed: positive where the gene rises; NaN where it cannot be tested.
+    q_value
+        (N, G) Benjamini-Hochberg over the genes of a condition; NaN where it cannot be tested.
+    method
+        The test, in words.
+    """
+
+    statistic: FloatArray
+    q_value: FloatArray
+    method: str
+
+    def take(self, index: IndexArray) -> GeneTests:
+        """Return the tests of the conditions at `index`."""
+        return replace(self, statistic=self.statistic[index], q_value=self.q_value[index])
+
+
+@dataclass(frozen=True)
 class HeldOut:
     """N held-out conditions over G genes.
 
@@ -42,6 +65,9 @@ class HeldOut:
         (N,) conditions that are resampled together: the held-out perturbation.
     own_gene
         (N, S) indices of the perturbation's own target genes, -1 for none; left out of discrimination.
+    tests
+        Which genes truly respond, tested on the truth's replicates or cells; None where there is nothing to
+        test with.
     """
 
     conditions: pl.DataFrame
@@ -53,6 +79,7 @@ class HeldOut:
     pool: IndexArray
     cluster: IndexArray
     own_gene: IndexArray
+    tests: GeneTests | None = None
 
     def __post_init__(self) -> None:
         n, g = self.truth.shape
@@ -118,4 +145,5 @@ class HeldOut:
             pool=self.pool[index],
             cluster=self.cluster[index],
             own_gene=self.own_gene[index],
+            tests=None if self.tests is None else self.tests.take(index),
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from pertcast.evaluation.bootstrap import Estimate
+from pertcast.evaluation.parts import TrustParts
 from pertcast.evaluation.score_board import Contender, ScoreBoard
 from pertcast.evaluation.strata import Stratum
 from pertcast.evaluation.verdict import Verdict
@@ -83,6 +84,8 @@ class TrustResult:
         Sentences for the reader.
     n_draws, seed
         Of the bootstrap.
+    parts
+        Everything beside the table: skill, calibration, curves, gene structure.
     """
 
     facts: TrustFacts
@@ -99,6 +102,7 @@ class TrustResult:
     not_shown: tuple[str, ...]
     n_draws: int
     seed: int
+    parts: TrustParts = TrustParts()
 
     def shown_title(self, contender: Contender) -> str:
         """Return a contender's title; the ceiling's says how many conditions it is made of."""
