@@ -78,7 +78,7 @@ class RiskCoverage:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Are the stated uncertainties true?
+    """Whether the stated uncertainties are true.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class Calibration:
     n_calibration, n_test
         Conditions (times seeds) that calibrated, and that were judged.
     exchangeable
-        Whether calibration and test conditions were dealt by the same rule; otherwise no coverage is promised.
+        Whether calibration and test conditions were dealt by one rule; otherwise no coverage is promised.
     remark
         A sentence for the reader, or "".
     """
@@ -150,7 +150,7 @@ class GeneCorrelation:
 
 @dataclass(frozen=True)
 class CoMembership:
-    """Do perturbations of one complex or pathway get similar predicted profiles?
+    """Whether perturbations of one complex or pathway get similar predicted profiles.
 
     Attributes
     ----------

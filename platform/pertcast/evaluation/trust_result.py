@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict
 
@@ -102,7 +102,7 @@ class TrustResult:
     not_shown: tuple[str, ...]
     n_draws: int
     seed: int
-    parts: TrustParts = TrustParts()
+    parts: TrustParts = field(default_factory=TrustParts)
 
     def shown_title(self, contender: Contender) -> str:
         """Return a contender's title; the ceiling's says how many conditions it is made of."""
