@@ -16,13 +16,13 @@ from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.simulate import cells as cell_screen
 from pertcast_data.simulate import wells as well_screen
 from pertcast_data.simulate.config import AtlasConfig
+from pertcast_data.simulate.genetics import GeneticConditions
 from pertcast_data.simulate.regimes import (
     CompoundConditions,
-    KnockoutConditions,
     Regime,
     compound_response,
+    genetic_response,
     get_regime,
-    knockout_response,
 )
 from pertcast_data.simulate.truth import Truth, build_truth
 from pertcast_data.simulate.world import World, build_world
@@ -115,7 +115,7 @@ def _simulate_cells(
     config: AtlasConfig, world: World, regime: Regime, progress: ProgressCallback
 ) -> tuple[pl.DataFrame, Any, Truth, NDArray[np.float32]]:
     conditions = cell_screen.plan_knockouts(config, world)
-    change = (config.effect_size * knockout_response(regime, world, conditions)).astype(np.float32)
+    change = (config.effect_size * genetic_response(regime, world, conditions)).astype(np.float32)
     plan = cell_screen.plan_cells(config, conditions)
     model = cell_screen.build_cell_model(config, world)
     counts = cell_screen.count_molecules(config, model, plan, change, progress)
@@ -159,7 +159,7 @@ def _compound_ids(world: World, conditions: CompoundConditions) -> tuple[str, ..
     return tuple(condition_id(lines[c], "trt_cp", pert_ids[p], float(d), float(t)) for c, p, d, t in rows)
 
 
-def _knockout_ids(world: World, conditions: KnockoutConditions) -> tuple[str, ...]:
+def _knockout_ids(world: World, conditions: GeneticConditions) -> tuple[str, ...]:
     lines, symbols = world.contexts.names, world.network.gene_symbols
     names = [PAIR_SEPARATOR.join(symbols[g] for g in genes if g >= 0) for genes in conditions.genes]
     rows = zip(conditions.context, names, strict=True)

@@ -15,7 +15,8 @@ from scipy import sparse, stats
 
 from pertcast_data.progress import ProgressCallback
 from pertcast_data.simulate.config import AtlasConfig
-from pertcast_data.simulate.regimes import Integers, KnockoutConditions
+from pertcast_data.simulate.genetics import KNOCKOUT, GeneticConditions
+from pertcast_data.simulate.regimes import Integers
 from pertcast_data.simulate.streams import stream
 from pertcast_data.simulate.world import Floats, World
 from pertcast_data.vocabulary import PAIR_SEPARATOR
@@ -38,7 +39,7 @@ class CellPlan:
     batch: Integers
 
 
-def plan_knockouts(config: AtlasConfig, world: World) -> KnockoutConditions:
+def plan_knockouts(config: AtlasConfig, world: World) -> GeneticConditions:
     """Choose the genes to knock out (half of them regulators where there are enough) and pairs among them."""
     random = stream(config.seed, "knockouts")
     network = world.network
@@ -57,10 +58,11 @@ def plan_knockouts(config: AtlasConfig, world: World) -> KnockoutConditions:
     genes[: len(singles), 0] = singles
     genes[len(singles) :] = np.stack([singles[first[chosen]], singles[second[chosen]]], axis=1)
     context = np.repeat(np.arange(config.n_cell_contexts), len(genes))
-    return KnockoutConditions(context, np.tile(genes, (config.n_cell_contexts, 1)))
+    kind = np.full(len(context), KNOCKOUT, dtype=np.int64)
+    return GeneticConditions(context, np.tile(genes, (config.n_cell_contexts, 1)), kind)
 
 
-def plan_cells(config: AtlasConfig, conditions: KnockoutConditions) -> CellPlan:
+def plan_cells(config: AtlasConfig, conditions: GeneticConditions) -> CellPlan:
     """Deal cells evenly to conditions, each condition's cells evenly to batches, then shuffle all cells."""
     n_conditions = len(conditions.context)
     n_controls = max(round(CONTROL_SHARE * config.n_cells), 2 * config.n_cell_contexts)
@@ -157,7 +159,7 @@ def _groups(plan: CellPlan) -> list[Integers]:
     return np.split(order, borders)
 
 
-def cell_table(plan: CellPlan, conditions: KnockoutConditions, world: World) -> pl.DataFrame:
+def cell_table(plan: CellPlan, conditions: GeneticConditions, world: World) -> pl.DataFrame:
     """Return the cells' table with CMap's column names; a pair is named "A+B"."""
     symbols, lines = world.network.gene_symbols, world.contexts.names
     names = [
@@ -208,7 +210,7 @@ def _expected_log_count(share: float, depth: float, dispersion: float) -> float:
 
 
 def expected_responses(
-    model: CellModel, conditions: KnockoutConditions, response: NDArray[np.float32]
+    model: CellModel, conditions: GeneticConditions, response: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Return the (N, G) true responses on the scale of log1p(CP10k): mean over batches, minus controls."""
     n_batches, n_genes = model.batch_effect.shape
@@ -227,7 +229,7 @@ def expected_responses(
     return np.asarray(means[len(contexts) :] - controls, dtype=np.float32)
 
 
-def measured_responses(plan: CellPlan, counts: Any, conditions: KnockoutConditions) -> NDArray[np.float32]:
+def measured_responses(plan: CellPlan, counts: Any, conditions: GeneticConditions) -> NDArray[np.float32]:
     """Return the (N, G) measured responses: mean log1p(CP10k) of a condition minus its line's controls."""
     scaled = counts.multiply(1e4 / np.maximum(counts.sum(axis=1), 1)).tocsr()
     scaled.data = np.log1p(scaled.data)

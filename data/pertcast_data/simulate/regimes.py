@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pertcast_data.errors import ConfigError, nearest_known
+from pertcast_data.simulate.genetics import OVEREXPRESSION, GeneticConditions, GeneticEffects
 from pertcast_data.simulate.world import Floats, World
 
 Integers = NDArray[np.int64]
@@ -22,6 +23,7 @@ Integers = NDArray[np.int64]
 HILL_COEFFICIENT: Final = 1.3
 HOURS_TO_ACT: Final = 8.0
 LARGEST_RESPONSE: Final = 3.0
+LARGEST_GAIN: Final = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +37,6 @@ class CompoundConditions:
 
 
 @dataclass(frozen=True, slots=True)
-class KnockoutConditions:
-    """N gene knock-outs: (N,) context, (N, 2) gene indices with -1 for the empty place of a single."""
-
-    context: Integers
-    genes: Integers
-
-
-@dataclass(frozen=True, slots=True)
 class Regime:
     """A rule of response.
 
@@ -52,20 +46,20 @@ class Regime:
         For the registry and for people.
     compound_drive
         (world, N compound conditions) -> (N, R) drive on the regulators.
-    knockout_drive
-        (world, N knock-outs) -> (N, R) drive on the regulators.
+    genetic_drive
+        (world, N genetic conditions) -> (N, R) drive on the regulators.
     respond
         (world, (N, R) drive) -> (N, G) log2 changes at effect size 1.
     own_gene_change
-        log2 change of a knocked-out gene's own transcript, added to the network's response.
+        log2 change of a perturbed gene's own transcript by kind, added to the network's response.
     """
 
     name: str
     summary: str
     compound_drive: Callable[[World, CompoundConditions], Floats]
-    knockout_drive: Callable[[World, KnockoutConditions], Floats]
+    genetic_drive: Callable[[World, GeneticConditions], Floats]
     respond: Callable[[World, Floats], Floats]
-    own_gene_change: float = -3.0
+    own_gene_change: tuple[float, float, float] = GeneticEffects().own_gene
 
 
 def structure_efficacy(world: World, compound: Integers) -> Floats:
@@ -85,12 +79,31 @@ def _linear_compound_drive(world: World, conditions: CompoundConditions) -> Floa
     return drive + world.contexts.sensitivity[conditions.context]
 
 
-def _summed_loss(world: World, conditions: KnockoutConditions) -> Floats:
-    drive = np.zeros((len(conditions.context), world.network.n_regulators))
-    for place in range(conditions.genes.shape[1]):
-        filled = conditions.genes[:, place] >= 0
-        drive[filled] += world.network.influence[conditions.genes[filled, place]].toarray()
+def influence_of_loss(world: World, genes: Integers) -> Floats:
+    """Return the (N, R) drive of losing genes: a regulator falls silent, a member weakens its regulators."""
+    return np.asarray(world.network.influence[genes].toarray(), dtype=np.float64)
+
+
+def summed_drive(
+    world: World,
+    conditions: GeneticConditions,
+    loss: Callable[[World, Integers], Floats],
+    effects: GeneticEffects,
+) -> Floats:
+    """Return the (N, R) drive of genetic conditions: `loss` of each gene, by kind, summed over a pair."""
+    strength, coupling = np.asarray(effects.strength), np.asarray(effects.coupling)
+    drive = np.zeros((len(conditions), world.network.n_regulators))
+    for genes in conditions.genes.T:
+        rows = np.flatnonzero(genes >= 0)
+        kind, gene = conditions.kind[rows], genes[rows]
+        own, other = loss(world, gene), loss(world, world.off_target[kind, gene])
+        share = coupling[kind][:, None]
+        drive[rows] += strength[kind][:, None] * (share * own + np.sqrt(1.0 - share**2) * other)
     return drive
+
+
+def _additive_genetic_drive(world: World, conditions: GeneticConditions) -> Floats:
+    return summed_drive(world, conditions, influence_of_loss, GeneticEffects())
 
 
 def _linear_response(world: World, drive: Floats) -> Floats:
@@ -114,9 +127,13 @@ def _hill_compound_drive(world: World, conditions: CompoundConditions) -> Floats
     return np.asarray(2.0 * efficacy * occupancy * acted[:, None], dtype=np.float64)
 
 
-def _sensitive_loss(world: World, conditions: KnockoutConditions) -> Floats:
+def _sensitive_genetic_drive(world: World, conditions: GeneticConditions) -> Floats:
+    """Scale the summed drive by the line's sensitivity; what over-expression adds saturates early."""
     gain = 10.0 ** (-world.contexts.sensitivity[conditions.context])
-    return np.asarray(1.5 * _summed_loss(world, conditions) * gain, dtype=np.float64)
+    drive = 1.5 * _additive_genetic_drive(world, conditions) * gain
+    more = conditions.kind == OVEREXPRESSION
+    drive[more] = LARGEST_GAIN * np.tanh(drive[more] / LARGEST_GAIN)
+    return np.asarray(drive, dtype=np.float64)
 
 
 def _saturating_response(world: World, drive: Floats) -> Floats:
@@ -139,14 +156,14 @@ REGIMES: Final[Mapping[str, Regime]] = MappingProxyType(
             name="linear",
             summary="additive; linear in structure, log-dose and log-time: a linear model is all one needs",
             compound_drive=_linear_compound_drive,
-            knockout_drive=_summed_loss,
+            genetic_drive=_additive_genetic_drive,
             respond=_linear_response,
         ),
         "saturating": Regime(
             name="saturating",
             summary="Hill doses and a saturating network; lines differ in sensitivity target by target",
             compound_drive=_hill_compound_drive,
-            knockout_drive=_sensitive_loss,
+            genetic_drive=_sensitive_genetic_drive,
             respond=_saturating_response,
         ),
     }
@@ -167,10 +184,11 @@ def compound_response(regime: Regime, world: World, conditions: CompoundConditio
     return regime.respond(world, regime.compound_drive(world, conditions))
 
 
-def knockout_response(regime: Regime, world: World, conditions: KnockoutConditions) -> Floats:
-    """Return the (N, G) noise-free log2 changes of knock-outs at effect size 1, the lost genes included."""
-    change = regime.respond(world, regime.knockout_drive(world, conditions))
-    for place in range(conditions.genes.shape[1]):
-        rows = np.flatnonzero(conditions.genes[:, place] >= 0)
-        change[rows, conditions.genes[rows, place]] += regime.own_gene_change
+def genetic_response(regime: Regime, world: World, conditions: GeneticConditions) -> Floats:
+    """Return the (N, G) noise-free log2 changes at effect size 1, those of the perturbed genes included."""
+    change = regime.respond(world, regime.genetic_drive(world, conditions))
+    own = np.asarray(regime.own_gene_change)
+    for genes in conditions.genes.T:
+        rows = np.flatnonzero(genes >= 0)
+        change[rows, genes[rows]] += own[conditions.kind[rows]]
     return change

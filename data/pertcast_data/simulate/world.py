@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pertcast_data.simulate.chemistry import Library, build_library
 from pertcast_data.simulate.fragments import SCAFFOLDS, SUBSTITUENTS
+from pertcast_data.simulate.genetics import GENETIC_KINDS
 from pertcast_data.simulate.genome import Network, build_network
 from pertcast_data.simulate.streams import stream
 
@@ -64,7 +65,8 @@ class World:
     """Everything that decides a noise-free response.
 
     `dose_axis` and `time_axis` are (R,): the drive of a decade of dose and of a doubling of time, for regimes
-    that are linear in them around the reference dose (uM) and time (hours).
+    that are linear in them around the reference dose (uM) and time (hours). `off_target` is (3, G) int64: the
+    second gene that a genetic perturbation of a kind and gene hits by accident.
     """
 
     network: Network
@@ -75,6 +77,7 @@ class World:
     time_axis: Floats
     reference_dose: float
     reference_time: float
+    off_target: NDArray[np.int64]
 
 
 def build_world(
@@ -99,6 +102,7 @@ def build_world(
         time_axis=_spread_targets(1, 3 + network.n_regulators // 80, network.n_regulators, 0.2, axes)[0],
         reference_dose=float(np.exp(np.mean(np.log(doses)))),
         reference_time=float(np.exp(np.mean(np.log(times)))),
+        off_target=stream(seed, "off targets").integers(n_genes, size=(len(GENETIC_KINDS), n_genes)),
     )
 
 
