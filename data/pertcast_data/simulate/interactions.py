@@ -1,0 +1,143 @@
+"""What connects genes in the simulated genome: the layers of which networks on file show a part.
+
+Every layer but one follows the regulatory network; neighbourhood on a chromosome says nothing of responses,
+as a check that a model does not believe every network it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from pertcast_data.simulate.genome import Network
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+PARTNERS_OF_A_PROTEIN: Final = 3
+PARTNERS_IN_EXPRESSION: Final = 5
+LOWEST_COEXPRESSION: Final = 0.5
+HOMODIMER_SHARE: Final = 0.02
+SHARE_IN_COMPLEXES: Final = 0.6
+COMPLEX_SIZES: Final = (3, 12)
+PLACED_SHARE: Final = 0.8
+NEIGHBOURS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """True connections of one kind.
+
+    Attributes
+    ----------
+    edges
+        (E, 2) int64 gene indices, each pair once, in ascending order; first < second (equal in a homodimer),
+        or source and target in a directed layer.
+    weight
+        (E,) float64 strength; signed in the regulatory layer, within (0, 1] in the others.
+    """
+
+    edges: Integers
+    weight: Floats
+
+
+def _layer(first: Integers, second: Integers, weight: Floats, n_genes: int) -> Layer:
+    """Order each pair, keep the strongest of equal pairs and sort them."""
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    order = np.lexsort((-weight, high, low))
+    key = (low * n_genes + high)[order]
+    chosen = order[np.flatnonzero(np.diff(key, prepend=-1))]
+    return Layer(np.stack([low[chosen], high[chosen]], axis=1), np.asarray(weight[chosen], dtype=np.float64))
+
+
+def _pairs_in_modules(
+    network: Network, each: int, weight: Floats, random: np.random.Generator
+) -> tuple[Integers, Integers]:
+    """Let every member of every module draw `each` other members, in proportion to their (G,) weight."""
+    first, second = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    for module in range(network.n_modules):
+        members = network.module_genes(module)
+        chance = weight[members] / weight[members].sum()
+        drawn = random.choice(members, size=(len(members), each), p=chance)
+        asking = np.repeat(members, each)
+        is_pair = asking != drawn.ravel()
+        first.append(asking[is_pair])
+        second.append(drawn.ravel()[is_pair])
+    return np.concatenate(first), np.concatenate(second)
+
+
+def protein_interactions(network: Network, random: np.random.Generator) -> Layer:
+    """Bind proteins of one module; sociable proteins have many partners, some bind to themselves."""
+    sociability = random.lognormal(0.0, 0.8, size=network.n_genes)
+    first, second = _pairs_in_modules(network, PARTNERS_OF_A_PROTEIN, sociability, random)
+    n_homodimers = round(HOMODIMER_SHARE * network.n_genes)
+    homodimers = random.choice(network.n_genes, size=n_homodimers, replace=False)
+    first, second = np.concatenate([first, homodimers]), np.concatenate([second, homodimers])
+    return _layer(first, second, np.ones(len(first)), network.n_genes)
+
+
+def coexpression(network: Network, random: np.random.Generator) -> Layer:
+    """Pair genes whose answers to the regulators point the same way; weight is the cosine, at least 0.5."""
+    even = np.ones(network.n_genes)
+    first, second = _pairs_in_modules(network, PARTNERS_IN_EXPRESSION, even, random)
+    answers = sparse.csr_matrix((network.control @ network.membership).T)
+    lengths = np.sqrt(np.asarray(answers.multiply(answers).sum(axis=1))).ravel()
+    dots = np.asarray(answers[first].multiply(answers[second]).sum(axis=1)).ravel()
+    cosine = np.minimum(dots / np.maximum(lengths[first] * lengths[second], 1e-12), 1.0)
+    alike = cosine >= LOWEST_COEXPRESSION
+    return _layer(first[alike], second[alike], cosine[alike], network.n_genes)
+
+
+def regulation(network: Network, random: np.random.Generator) -> Layer:
+    """Return regulator -> target with its signed strength, over all modules of both; nothing is drawn."""
+    action = sparse.coo_matrix(network.control @ network.membership)
+    source, target = network.regulators[action.row], action.col.astype(np.int64)
+    kept = (source != target) & (action.data != 0)
+    order = np.lexsort((target[kept], source[kept]))
+    edges = np.stack([source[kept][order], target[kept][order]], axis=1)
+    return Layer(edges, np.asarray(action.data[kept][order], dtype=np.float64))
+
+
+def complexes(network: Network, random: np.random.Generator) -> Layer:
+    """Gather part of each module in complexes of 3 to 12; all pairs of one, weight 1 / (size - 1)."""
+    first, second, weight = [], [], []
+    for module in range(network.n_modules):
+        members = random.permutation(network.module_genes(module))
+        members = members[: round(SHARE_IN_COMPLEXES * len(members))]
+        while len(members) >= COMPLEX_SIZES[0]:
+            size = int(random.integers(COMPLEX_SIZES[0], COMPLEX_SIZES[1] + 1))
+            together, members = members[:size], members[size:]
+            if len(together) < COMPLEX_SIZES[0]:
+                break
+            left, right = np.triu_indices(len(together), k=1)
+            first.append(together[left])
+            second.append(together[right])
+            weight.append(np.full(len(left), 1.0 / (len(together) - 1)))
+    return _layer(np.concatenate(first), np.concatenate(second), np.concatenate(weight), network.n_genes)
+
+
+def neighbourhood(network: Network, random: np.random.Generator) -> Layer:
+    """Place genes on chromosomes; neighbours of up to two places, weight 1 / distance."""
+    placed = random.permutation(network.n_genes)[: round(PLACED_SHARE * network.n_genes)]
+    first = [placed[:-step] for step in range(1, NEIGHBOURS + 1)]
+    second = [placed[step:] for step in range(1, NEIGHBOURS + 1)]
+    weight = [np.full(len(part), 1.0 / step) for step, part in enumerate(first, start=1)]
+    return _layer(np.concatenate(first), np.concatenate(second), np.concatenate(weight), network.n_genes)
+
+
+LAYERS: Final[Mapping[str, Callable[[Network, np.random.Generator], Layer]]] = MappingProxyType(
+    {
+        "protein_interactions": protein_interactions,
+        "coexpression": coexpression,
+        "regulation": regulation,
+        "complexes": complexes,
+        "neighbourhood": neighbourhood,
+    }
+)
+"""Name -> how the true layer follows from the regulatory network."""
