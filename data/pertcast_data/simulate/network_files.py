@@ -68,4 +68,4 @@ LAYOUTS: Final[Mapping[str, tuple[Callable[[ListedNetwork, Network], pl.DataFram
         }
     )
 )
-"""Layer -> its table, and whether the file begins with the columns' names (real interactomes often do not)."""
+"""Layer -> its table, and whether the file names its columns (real interactomes often do not)."""

@@ -1,4 +1,4 @@
-"""Networks as databases list them: part of the true connections, wrong ones among them, much-studied genes first.
+"""Networks as databases list them: part of what is true, wrong edges among it, much-studied genes first.
 
 Each file has the layout of a real edge list (docs/atlas.md); what was hidden and what is wrong stands in the
 truth file.
@@ -35,7 +35,7 @@ class Errors:
     wrong
         Share of the listed edges that are not true.
     hub_bias
-        Power of the two genes' popularity with researchers in the odds of listing an edge, true or wrong; 0: none.
+        Power of both genes' popularity with researchers in the odds of an edge, true or wrong; 0: none.
     """
 
     hidden: float
@@ -159,16 +159,21 @@ def _wrong_edges(
     return np.stack([wrong // n_genes, wrong % n_genes], axis=1).astype(np.int64)
 
 
+def _rounded(values: Floats, decimals: int) -> Floats:
+    return np.asarray(np.round(values, decimals), dtype=np.float64)
+
+
 def _evidence_scores(weight: Floats, n_wrong: int, random: np.random.Generator) -> tuple[Floats, Floats]:
     """Score evidence from 0 to 1; wrong edges tend to score lower, yet the two overlap."""
-    scores = random.beta(4.0, 2.5, size=len(weight)), random.beta(2.5, 3.0, size=n_wrong)
-    return np.round(np.maximum(scores[0], 0.01), 6), np.round(np.maximum(scores[1], 0.01), 6)
+    of_true, of_wrong = random.beta(4.0, 2.5, size=len(weight)), random.beta(2.5, 3.0, size=n_wrong)
+    return _rounded(np.maximum(of_true, 0.01), 6), _rounded(np.maximum(of_wrong, 0.01), 6)
 
 
 def _correlation_scores(weight: Floats, n_wrong: int, random: np.random.Generator) -> tuple[Floats, Floats]:
     """Return the cosines less an error of estimation; wrong edges look like the weaker ones."""
     measured = weight - np.abs(random.normal(0.0, 0.15, size=len(weight)))
-    return np.round(np.clip(measured, 0.15, 0.999), 3), np.round(random.uniform(0.15, 0.8, size=n_wrong), 3)
+    of_wrong = random.uniform(0.15, 0.8, size=n_wrong)
+    return _rounded(np.clip(measured, 0.15, 0.999), 3), _rounded(of_wrong, 3)
 
 
 def _signs(weight: Floats, n_wrong: int, random: np.random.Generator) -> tuple[Floats, Floats]:
@@ -176,7 +181,7 @@ def _signs(weight: Floats, n_wrong: int, random: np.random.Generator) -> tuple[F
 
 
 def _given_weights(weight: Floats, n_wrong: int, random: np.random.Generator) -> tuple[Floats, Floats]:
-    return np.round(weight, 3), np.round(random.choice(weight, size=n_wrong), 3)
+    return _rounded(weight, 3), _rounded(random.choice(weight, size=n_wrong), 3)
 
 
 SCORES: Final[Mapping[str, Callable[[Floats, int, np.random.Generator], tuple[Floats, Floats]]]] = (
