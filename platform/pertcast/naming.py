@@ -1,4 +1,4 @@
-"""How conditions are called in tables, figures and messages, the same everywhere."""
+"""How conditions and units are called in tables, figures and messages, the same everywhere."""
 
 from __future__ import annotations
 
@@ -14,6 +14,16 @@ _TYPE_WORDS: Final = MappingProxyType(
         "trt_act": "activation",
         "trt_oe": "over-expression",
         "trt_lig": "cytokine",
+    }
+)
+
+_UNITS: Final = MappingProxyType(
+    {
+        "counts": "log1p difference",
+        "log1p_cpm": "log1p difference",
+        "log2_intensity": "log2 difference",
+        "z_score": "z-score",
+        "log_fold_change": "log fold change",
     }
 )
 
@@ -34,3 +44,8 @@ def condition_name(row: Mapping[str, object]) -> str:
         words.append(f"{row['pert_dose']:.4g} uM")
     name = " ".join(word for word in words if word) + f", {row['cell_iname']}"
     return name if row.get("pert_time") is None else f"{name}, {row['pert_time']:.4g} h"
+
+
+def response_unit(normalisation: str) -> str:
+    """Return the unit of a response for people, by the normalisation of its store."""
+    return _UNITS.get(normalisation, normalisation or "response")

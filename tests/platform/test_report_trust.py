@@ -16,7 +16,8 @@ from pertcast.evaluation.held_out import HeldOut
 from pertcast.evaluation.trust import TrustFacts, TrustTable, evaluate
 from pertcast.report.figures import interval_forest
 from pertcast.report.labels import place_labels
-from pertcast.report.trust_report import plus_minus, trust_report
+from pertcast.report.trust_report import trust_report
+from pertcast.report.trust_tables import plus_minus
 
 N, G = 48, 40
 FACTS = TrustFacts(model="m", title="Tiny <model>", split_kind="unseen_compound", folds=(0,), n_genes=G)

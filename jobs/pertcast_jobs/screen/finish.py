@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pertcast.naming import response_unit
 from pertcast.report.screen_report import screen_report
 from pertcast.report.screen_results import ScreenResults
 from pertcast.training.files import sha256_of, write_json
@@ -23,13 +24,6 @@ from pertcast_jobs.screen.workspace import Workspace
 SCHEMA_VERSION = 1
 REPORT = "report.html"
 _PACKAGES = ("numpy", "torch", "polars", "zarr", "gseapy")
-_UNITS = {
-    "counts": "log1p difference",
-    "log1p_cpm": "log1p difference",
-    "log2_intensity": "log2 difference",
-    "z_score": "z-score",
-    "log_fold_change": "log fold change",
-}
 
 
 def finish(workspace: Workspace, prepared: PreparedScreen, tell: Callable[[str], None]) -> None:
@@ -112,7 +106,7 @@ def _results(workspace: Workspace, prepared: PreparedScreen, tables: ScreenTable
         title=title,
         provenance=provenance,
         footer=f"Pertcast {code_version()}, plan {plan.hash[:12]}, seed {plan.settings.seed}.",
-        unit=_UNITS.get(bundle.facts.normalisation, bundle.facts.normalisation),
+        unit=response_unit(bundle.facts.normalisation),
         genes=prepared.predictor.genes,
         sig_info=tables.sig_info,
         hits=tables.hits,

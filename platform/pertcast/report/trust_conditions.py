@@ -1,0 +1,144 @@
+"""Sections of a trust report about conditions: strata, all of them, extremes, gene by gene, error curve."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from pertcast.evaluation.bootstrap import LEVEL
+from pertcast.evaluation.trust import TrustTable
+from pertcast.naming import condition_name, response_unit
+from pertcast.report.figures import interval_forest, score_scatter
+from pertcast.report.page import Section, figure_html, paragraph_html
+from pertcast.report.tables import csv_link, fixed, table_html
+from pertcast.report.trust_figures import error_curve_figure, shown_conditions
+
+_EXTREMES: Final = 5
+
+
+def gain_by_stratum(trust: TrustTable) -> Section:
+    """Return the gain over the strongest baseline by kind of condition."""
+    if trust.strongest is None:
+        return Section("Where it gains", paragraph_html("No baseline could be scored."), width="narrow")
+    estimates = [stratum.gain for stratum in trust.strata]
+    figure = interval_forest(
+        [stratum.name for stratum in trust.strata],
+        np.array([e.mean for e in estimates]),
+        np.array([e.low for e in estimates]),
+        np.array([e.high for e in estimates]),
+        axis_title=f"gain in {trust.primary}",
+        counts=[stratum.n_conditions for stratum in trust.strata],
+    )
+    label = f"Gain in {trust.primary} over {trust.strongest.title} by stratum"
+    html = figure_html(figure, height=90 + 42 * len(trust.strata), label=label)
+    subtitle = (
+        f"over {trust.strongest.title}; {LEVEL:.0%} interval; hollow: not distinguishable from 0; grey: "
+        "number of conditions"
+    )
+    return Section("Gain by stratum", html, subtitle=subtitle, width="narrow")
+
+
+def every_condition(trust: TrustTable) -> Section | None:
+    """Return the scatter of model against strongest baseline, one point a condition."""
+    if trust.strongest is None:
+        return None
+    board = trust.board
+    names = _condition_names(board.conditions)
+    short = [name.split(",")[0] for name in names]
+    x, y = (board.scores[c.name][trust.primary] for c in (trust.strongest, board.model))
+    colour = None
+    if "nn_train_dist" in board.conditions.columns and board.conditions["nn_train_dist"].n_unique() > 1:
+        colour = board.conditions["nn_train_dist"].cast(pl.Float64).to_numpy()
+    figure = score_scatter(
+        x,
+        y,
+        names,
+        short,
+        x_title=f"{trust.primary}, {trust.strongest.title}",
+        y_title=f"{trust.primary}, {trust.facts.title}",
+        colour=colour,
+        colour_title="distance to training",
+    )
+    dropped = int((np.isnan(x) | np.isnan(y)).sum())
+    subtitle = (
+        f"{len(x) - dropped:,} shown, {dropped:,} undefined left out; above the line the model is better"
+    )
+    return Section(
+        "Every condition", figure_html(figure, 540, "Model against baseline"), subtitle, width="half"
+    )
+
+
+def _condition_names(conditions: pl.DataFrame) -> list[str]:
+    """Return readable names where the table tells enough, else the ids."""
+    if {"pert_id", "pert_type", "cell_iname"} <= set(conditions.columns):
+        return [condition_name(row) for row in conditions.iter_rows(named=True)]
+    return [str(name) for name in conditions["condition_id"]]
+
+
+def extremes(trust: TrustTable) -> Section | None:
+    """Return the conditions of largest gain and loss against the strongest baseline."""
+    if trust.strongest is None:
+        return None
+    board = trust.board
+    facts = [c for c in ("n_rows", "effect_size", "nn_train_dist") if c in board.conditions.columns]
+    scores = {"model": board.model.name, "baseline": trust.strongest.name}
+    frame = board.conditions.select(
+        pl.Series("condition", _condition_names(board.conditions)),
+        *facts,
+        *(pl.Series(who, board.scores[name][trust.primary]) for who, name in scores.items()),
+        pl.Series("gain", board.gain(trust.primary, trust.strongest.name)),
+    )
+    frame = frame.filter(pl.col("gain").is_not_nan()).sort("gain", "condition", descending=[True, False])
+    shown = frame
+    if frame.height > 2 * _EXTREMES:
+        shown = pl.concat([frame.head(_EXTREMES), frame.tail(_EXTREMES)])
+    headers = {"n_rows": "profiles", "effect_size": "effect (rms)", "nn_train_dist": "distance"}
+    caption = (
+        f"{shown.height} of {frame.height} conditions: the largest gains and losses in {trust.primary} over "
+        f"{trust.strongest.title}. Distance: to the nearest training perturbation."
+    )
+    formats = {"gain": fixed(3), "model": fixed(3), "baseline": fixed(3), "effect_size": fixed(3)}
+    html = table_html(shown.drop("n_rows", strict=False), headers=headers, formats=formats, caption=caption)
+    link = csv_link(frame, "conditions.csv")
+    return Section("Where it wins and where it loses", html + link, width="half")
+
+
+def gene_by_gene(trust: TrustTable) -> Section | None:
+    """Return predicted against measured response of single conditions; None where none are kept."""
+    shown = trust.parts.shown
+    if not shown or trust.strongest is None:
+        return None
+    figure = shown_conditions(
+        shown, trust.parts.genes, response_unit(trust.facts.normalisation), trust.strongest.title
+    )
+    height = 90 + 300 * -(-len(shown) // 3)
+    subtitle = (
+        f"one point a gene, {len(trust.parts.genes):,} genes; {sum(s.rank == 'best' for s in shown)} "
+        f"conditions of the largest gain over {trust.strongest.title}, then "
+        f"{sum(s.rank == 'worst' for s in shown)} of the largest loss; dotted: predicted as measured"
+    )
+    label = "Predicted against measured response of single conditions"
+    return Section("Gene by gene", figure_html(figure, height, label), subtitle)
+
+
+def error_by_distance(trust: TrustTable) -> Section | None:
+    """Return the metric against distance to training: what the applicability score is worth."""
+    curve = trust.parts.error_curve
+    if curve is None:
+        return None
+    baseline = trust.strongest.title if trust.strongest else "strongest baseline"
+    figure = error_curve_figure(curve, trust.primary, trust.facts.title, baseline)
+    rho = curve.spearman
+    words = f"Distance and error (rms) correlate at rank {rho.mean:.2f} [{rho.low:.2f}, {rho.high:.2f}]"
+    if rho.low > 0:
+        words += ": the distance does tell where the model errs."
+    else:
+        words += ": nothing here shows that the distance tells where the model errs."
+    if np.isnan(rho.mean):
+        words = "All held-out conditions are equally far from training."
+    counts = ", ".join(f"{count:,}" for count in curve.counts)
+    html = figure_html(figure, 360, f"{trust.primary} by distance to training")
+    html += paragraph_html(f"{words} Conditions in the bins: {counts}.", muted=True)
+    return Section("Error against similarity to training", html, "bins of distance; intervals", width="half")
