@@ -182,8 +182,9 @@ def shown_conditions(
     )
 
 
-def _scores(condition: ShownCondition) -> str:
-    return ", ".join(f"{who} {value:.2f}" for who, value in condition.scores.items())
+def _title(condition: ShownCondition) -> str:
+    scores = ", ".join(f"{who} {value:.2f}" for who, value in condition.scores.items())
+    return f"{escape(condition.name)}<br><span style='color:{MUTED}'>{scores}</span>"
 
 
 def _draw_genes(
