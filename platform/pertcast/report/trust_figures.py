@@ -163,9 +163,7 @@ def shown_conditions(
     figure = make_subplots(
         rows=rows,
         cols=_COLUMNS,
-        subplot_titles=[
-            f"{escape(s.name)}<br><span style='color:{MUTED}'>{_scores(s)}</span>" for s in shown
-        ],
+        subplot_titles=[_title(condition) for condition in shown],
         horizontal_spacing=0.06,
         vertical_spacing=0.2 / max(rows, 1) + 0.06,
     )
