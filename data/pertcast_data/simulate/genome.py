@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from pertcast_data.simulate.interactome import Interactome, build_interactome
+
 SMALLEST_MODULE: Final = 10
 LARGEST_MODULE: Final = 300
 MEMBERSHIPS_PER_GENE: Final = 1.5
@@ -38,6 +40,8 @@ class Network:
         absolute value, so that signals die out.
     influence
         (G, R) CSR float64: the drive on the regulators when a gene is knocked out.
+    interactome
+        Pathways, complexes and physical interactions of the same genes.
     """
 
     gene_symbols: tuple[str, ...]
@@ -47,6 +51,7 @@ class Network:
     control: Any
     crosstalk: NDArray[np.float64]
     influence: Any
+    interactome: Interactome
 
     @property
     def n_genes(self) -> int:
@@ -62,6 +67,11 @@ class Network:
     def n_modules(self) -> int:
         """M, the number of modules."""
         return int(self.membership.shape[0])
+
+    @property
+    def targets(self) -> Any:
+        """(R, G) CSR float64: signed action of each regulator on each gene, through its modules."""
+        return sparse.csr_matrix(self.control @ self.membership)
 
     def module_genes(self, module: int) -> NDArray[np.int64]:
         """Return the members of a module, as sorted gene indices."""
@@ -98,6 +108,7 @@ def build_network(n_genes: int, random: np.random.Generator) -> Network:
         control=control,
         crosstalk=_crosstalk(n_regulators, random),
         influence=_influence(membership, control, regulators),
+        interactome=build_interactome(n_genes, regulators, random),
     )
 
 

@@ -20,12 +20,9 @@ from pertcast_data.simulate.genome import Network
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-PARTNERS_OF_A_PROTEIN: Final = 3
 PARTNERS_IN_EXPRESSION: Final = 5
 LOWEST_COEXPRESSION: Final = 0.5
 HOMODIMER_SHARE: Final = 0.02
-SHARE_IN_COMPLEXES: Final = 0.6
-COMPLEX_SIZES: Final = (3, 12)
 PLACED_SHARE: Final = 0.8
 NEIGHBOURS: Final = 2
 
@@ -73,12 +70,11 @@ def _pairs_in_modules(
 
 
 def protein_interactions(network: Network, random: np.random.Generator) -> Layer:
-    """Bind proteins of one module; sociable proteins have many partners, some bind to themselves."""
-    sociability = random.lognormal(0.0, 0.8, size=network.n_genes)
-    first, second = _pairs_in_modules(network, PARTNERS_OF_A_PROTEIN, sociability, random)
-    n_homodimers = round(HOMODIMER_SHARE * network.n_genes)
-    homodimers = random.choice(network.n_genes, size=n_homodimers, replace=False)
-    first, second = np.concatenate([first, homodimers]), np.concatenate([second, homodimers])
+    """Return the interactome's edges, and some proteins that bind to themselves."""
+    upper = sparse.coo_matrix(sparse.triu(network.interactome.interactions, k=1))
+    homodimers = random.choice(network.n_genes, size=round(HOMODIMER_SHARE * network.n_genes), replace=False)
+    first = np.concatenate([upper.row.astype(np.int64), homodimers])
+    second = np.concatenate([upper.col.astype(np.int64), homodimers])
     return _layer(first, second, np.ones(len(first)), network.n_genes)
 
 
@@ -105,21 +101,12 @@ def regulation(network: Network, random: np.random.Generator) -> Layer:
 
 
 def complexes(network: Network, random: np.random.Generator) -> Layer:
-    """Gather part of each module in complexes of 3 to 12; all pairs of one, weight 1 / (size - 1)."""
-    first, second, weight = [], [], []
-    for module in range(network.n_modules):
-        members = random.permutation(network.module_genes(module))
-        members = members[: round(SHARE_IN_COMPLEXES * len(members))]
-        while len(members) >= COMPLEX_SIZES[0]:
-            size = int(random.integers(COMPLEX_SIZES[0], COMPLEX_SIZES[1] + 1))
-            together, members = members[:size], members[size:]
-            if len(together) < COMPLEX_SIZES[0]:
-                break
-            left, right = np.triu_indices(len(together), k=1)
-            first.append(together[left])
-            second.append(together[right])
-            weight.append(np.full(len(left), 1.0 / (len(together) - 1)))
-    return _layer(np.concatenate(first), np.concatenate(second), np.concatenate(weight), network.n_genes)
+    """Return all pairs of each complex, weight 1 / (size - 1); nothing is drawn."""
+    of_complex = network.interactome.complexes
+    size = np.diff(of_complex.indptr)
+    weight = sparse.diags(1.0 / (size - 1))
+    pairs = sparse.coo_matrix(sparse.triu(of_complex.T @ weight @ of_complex, k=1))
+    return _layer(pairs.row.astype(np.int64), pairs.col.astype(np.int64), pairs.data, network.n_genes)
 
 
 def neighbourhood(network: Network, random: np.random.Generator) -> Layer:
