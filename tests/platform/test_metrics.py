@@ -268,7 +268,7 @@ def test_small_blocks_give_the_same_scores(monkeypatch: pytest.MonkeyPatch) -> N
     prediction = held.truth + np.random.default_rng(2).normal(0, 1, held.truth.shape)
     whole = {name: get_metric(name).score(prediction, held) for name in CONDITION_METRICS}
     monkeypatch.setattr(rowwise, "BLOCK_BYTES", 4096)
-    monkeypatch.setattr("pertcast.evaluation.metrics.BLOCK_BYTES", 4096)
+    monkeypatch.setattr("pertcast.evaluation.metrics.retrieval.BLOCK_BYTES", 4096)
     for name, scores in whole.items():
         assert get_metric(name).score(prediction, held) == pytest.approx(scores, abs=1e-12), name
 
