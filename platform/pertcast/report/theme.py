@@ -135,6 +135,9 @@ def apply_theme(figure: go.Figure) -> go.Figure:
     """Give `figure` the shared layout in place, keeping what it has already set, and return it."""
     own = figure.layout.to_plotly_json()
     own.pop("template", None)
-    figure.update_layout(figure_layout())
+    shared = figure_layout()
+    figure.update_layout(shared)
+    figure.update_xaxes(shared["xaxis"])
+    figure.update_yaxes(shared["yaxis"])
     figure.update_layout(own)
     return figure
