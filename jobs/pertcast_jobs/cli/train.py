@@ -1,4 +1,4 @@
-"""`pertcast train`: from a configuration to a run folder with a bundle."""
+"""`pertcast train`: from a configuration to a run folder with a bundle, or to one for each fold and seed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from pertcast_jobs.progress import progress_bar
-from pertcast_jobs.run_config import load_config
+from pertcast_jobs.run_config import RunConfig, load_config
 from pertcast_jobs.train import TrainingOutcome, plan_training, run_training
+from pertcast_jobs.train.many import ManyOutcome, train_many
+from pertcast_jobs.train.many_plan import chosen_folds, chosen_seeds, plan_many
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -39,6 +41,62 @@ def _plan_lines(plan: dict[str, Any]) -> list[str]:
     ]
 
 
+def _many_plan_lines(plan: dict[str, Any]) -> list[str]:
+    names = plan["members"]
+    each = f"{plan['cpus_per_member']:g} CPUs"
+    if plan["gpus_per_member"]:
+        each += f", {plan['gpus_per_member']} GPU"
+    beside = "beside each other on Ray" if plan["launcher"] == "ray" else "one after another in this process"
+    return [
+        f"trainings        {len(names)}: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}",
+        *(
+            f"fold {fold:<11} {own['rows']['train']:,} training profiles, {own['steps']:,} steps at most"
+            for fold, own in plan["folds"].items()
+        ),
+        f"steps            {plan['steps']:,} at most over all",
+        f"where            {beside}",
+        f"each             {each}, about {plan['memory_bytes_per_member'] / 1e9:.2f} GB",
+    ]
+
+
+def _many_lines(outcome: ManyOutcome) -> list[str]:
+    lines = []
+    for name, trained in outcome.trained.items():
+        losses = ", ".join(f"{loss} {value:.6g}" for loss, value in sorted(trained.validation.items()))
+        lines.append(f"{name:<16} trained  {losses}".rstrip())
+    lines += [f"{name:<16} FAILED   {reason}" for name, reason in outcome.failed.items()]
+    if outcome.failed:
+        lines.append("Mend it, and run the same command with --resume: only what is missing is trained.")
+    else:
+        lines.append(f"next: pertcast evaluate {outcome.path}")
+    return lines
+
+
+def _train_many(
+    config: RunConfig, out: Path | None, folds: str | None, seeds: str | None, resume: bool, as_json: bool
+) -> None:
+    chosen = chosen_folds(folds, config), chosen_seeds(seeds, config)
+    if out is None:
+        plan = plan_many(config, *chosen)
+        print(json.dumps(plan, indent=1) if as_json else "\n".join(_many_plan_lines(plan)))
+        return
+    with progress_bar(f"train {config.model.name}", "steps") as progress:
+        outcome = train_many(config, out, *chosen, resume=resume, progress=progress)
+    print(json.dumps(outcome.to_json(), indent=1) if as_json else "\n".join(_many_lines(outcome)))
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+def _train_one(config: RunConfig, out: Path | None, resume: bool, as_json: bool) -> None:
+    if out is None:
+        plan = plan_training(config)
+        print(json.dumps(plan, indent=1) if as_json else "\n".join(_plan_lines(plan)))
+        return
+    with progress_bar(f"train {config.model.name}", "steps") as progress:
+        outcome = run_training(config, out, resume=resume, progress=progress)
+    print(json.dumps(outcome.to_json(), indent=1) if as_json else "\n".join(_outcome_lines(outcome)))
+
+
 @app.command()
 def train(
     config: Annotated[str, typer.Argument(help="A YAML file, or a shipped name such as response_mlp.")],
@@ -51,7 +109,18 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; must not exist, unless with --resume.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run at --out.")] = False,
+    folds: Annotated[
+        str | None,
+        typer.Option(help="Folds to train, each in its own run: all, or a list (0,2).", metavar="FOLDS"),
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            help="Seeds to train each fold with: how many (5, from train.seed on), or a list (0,3,7).",
+            metavar="SEEDS",
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run (or runs) at --out.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print counts, steps and memory; train nothing.")
     ] = False,
@@ -59,15 +128,19 @@ def train(
 ) -> None:
     """Train a model and write its run folder: configuration, metrics, checkpoints and bundle.
 
+    With --folds or --seeds, OUT holds one run folder each; with cluster.launcher=ray they train beside each
+    other. A member that fails is reported while the others finish.
+
     Example: pertcast train response_mlp data.store=STORE data.split=split.json --out runs/first
+
+    Example: pertcast train response_mlp data.store=STORE data.split=split.json cluster.launcher=ray
+    --folds all --seeds 5 --out runs/many
     """
-    loaded = load_config(config, overrides or [])
-    if dry_run:
-        plan = plan_training(loaded)
-        print(json.dumps(plan, indent=1) if json_ else "\n".join(_plan_lines(plan)))
-        return
-    if out is None:
+    if out is None and not dry_run:
         raise typer.BadParameter("name the folder of the run: --out RUN", param_hint="--out")
-    with progress_bar(f"train {loaded.model.name}", "steps") as progress:
-        outcome = run_training(loaded, out, resume=resume, progress=progress)
-    print(json.dumps(outcome.to_json(), indent=1) if json_ else "\n".join(_outcome_lines(outcome)))
+    loaded = load_config(config, overrides or [])
+    destination = None if dry_run else out
+    if folds is None and seeds is None:
+        _train_one(loaded, destination, resume, json_)
+    else:
+        _train_many(loaded, destination, folds, seeds, resume, json_)

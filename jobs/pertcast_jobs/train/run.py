@@ -82,7 +82,7 @@ def run_training(
     prepared = prepare(config)
     run = _continue(prepared, out) if resume and out.exists() else None
     if run is not None and run.is_done:
-        return _outcome(run)
+        return outcome_of(run)
     if run is None:
         run = RunFolder.create(out, prepared.config, prepared.manifest())
     return _finish(prepared, run, launch(prepared, run, progress))
@@ -105,14 +105,24 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _require_same(run: RunFolder, prepared: PreparedRun) -> None:
-    before = _flat(run.config().model_dump(mode="json"))
-    asked = _flat(prepared.config.model_dump(mode="json"))
-    differing = [
-        f"{key} ({before.get(key)!r} before, {asked.get(key)!r} now)"
-        for key in sorted(before.keys() | asked.keys())
-        if before.get(key) != asked.get(key) and key not in _MAY_DIFFER_ON_RESUME
+def differing_keys(before: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Return what decides a training's numbers and differs between two configurations, in words.
+
+    Parameters
+    ----------
+    before, asked
+        `RunConfig` as plain JSON, with absolute paths.
+    """
+    old, new = _flat(before), _flat(asked)
+    return [
+        f"{key} ({old.get(key)!r} before, {new.get(key)!r} now)"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and key not in _MAY_DIFFER_ON_RESUME
     ]
+
+
+def _require_same(run: RunFolder, prepared: PreparedRun) -> None:
+    differing = differing_keys(run.config().model_dump(mode="json"), prepared.config.model_dump(mode="json"))
     manifest = run.manifest()
     if manifest.data_hash != prepared.data_hash:
         differing.append(f"the store's data ({manifest.data_hash} before, {prepared.data_hash} now)")
@@ -145,10 +155,11 @@ def _finish(prepared: PreparedRun, run: RunFolder, trained: Trained) -> Training
         run.manifest().model_copy(update={"status": "done", "finished": now(), "result": done})
     )
     log.info("bundle written to %s", run.bundle_path)
-    return _outcome(run)
+    return outcome_of(run)
 
 
-def _outcome(run: RunFolder) -> TrainingOutcome:
+def outcome_of(run: RunFolder) -> TrainingOutcome:
+    """Return what a finished run left."""
     result = dict(run.manifest().result)
     return TrainingOutcome(
         run=run.path, bundle=run.bundle_path, validation=result.pop("validation", {}), result=result
