@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pertcast.evaluation.ceiling import SplitHalves, dynamic_range, halve, score_ceiling
 from pertcast.evaluation.held_out import HeldOut
 from pertcast.evaluation.metrics import METRICS
-from pertcast.evaluation.score_board import Contender, pool_boards
+from pertcast.evaluation.pooled_boards import pool_boards
+from pertcast.evaluation.score_board import Contender
 from pertcast.evaluation.trust import TrustFacts, TrustTable, evaluate, make_board, trust_table
 from pertcast_data.errors import ConfigError, SchemaError
 

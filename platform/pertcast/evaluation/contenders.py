@@ -22,7 +22,7 @@ from pertcast.evaluation.score_board import Contender, score_wells
 from pertcast.evaluation.store_truth import read_blocks
 from pertcast.evaluation.units import Units
 from pertcast.models.baselines.statistics import ConditionMeansStage, ConditionStatistics
-from pertcast.models.batch import ConditionBatch, ModelSpace
+from pertcast.models.batch import ConditionBatch, ModelSpace, Prediction
 from pertcast.models.contract import ModelEntry, ResponseModel, StatisticsStage
 from pertcast.models.registry import baselines_for
 from pertcast.training.data import BatchSource
@@ -154,23 +154,35 @@ class HeldOutInputs:
 
 @dataclass(frozen=True)
 class Forecast:
-    """(N, G) float32 mean responses by condition, and metric -> (W,) scores of single wells."""
+    """What one contender says about N held-out conditions.
+
+    Attributes
+    ----------
+    mean
+        (N, G) float32 mean responses.
+    well_scores
+        Metric -> (W,) scores of single wells.
+    sd
+        (N, G) float32 sd of single profiles around `mean` (root mean square over a condition's rows), or
+        None where the contender states none.
+    """
 
     mean: FloatArray
     well_scores: dict[str, FloatArray]
+    sd: FloatArray | None = None
 
 
 @torch.no_grad()
 def _predict_blocks(
     model: ResponseModel, conditions: ConditionBatch, inputs: HeldOutInputs
-) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
-    """Yield (units, their controls (B, G), their predicted responses (B, G))."""
+) -> Iterator[tuple[slice, FloatArray, Prediction]]:
+    """Yield (units, their controls (B, G), what is predicted for them)."""
     n_genes = model.space.n_genes
     for units in read_blocks(inputs.units.n_units, PREDICT_UNITS):
         controls = inputs.units.controls(inputs.control_means, units, n_genes)
         index = torch.arange(units.start, units.stop)
         basal = torch.from_numpy(np.ascontiguousarray(controls, dtype=np.float32))
-        yield units, controls, model.predict(conditions.take(index), basal).mean.numpy()
+        yield units, controls, model.predict(conditions.take(index), basal)
 
 
 def forecast(model: ResponseModel, conditions: ConditionBatch, inputs: HeldOutInputs) -> Forecast:
@@ -186,11 +198,16 @@ def forecast(model: ResponseModel, conditions: ConditionBatch, inputs: HeldOutIn
         Units, controls and wells.
     """
     units = inputs.units
-    sums = np.zeros((units.n_conditions, model.space.n_genes))
+    sums, squares = (np.zeros((units.n_conditions, model.space.n_genes)) for _ in range(2))
+    has_sd = True
     unit_of_well = units.unit_of_row[inputs.wells]
     scores: list[dict[str, FloatArray]] = []
-    for block, controls, predicted in _predict_blocks(model, conditions, inputs):
+    for block, controls, found in _predict_blocks(model, conditions, inputs):
+        predicted = found.mean.numpy()
         units.average(block, predicted, sums)
+        has_sd = has_sd and found.sd is not None
+        if found.sd is not None:
+            units.average(block, np.square(found.sd.numpy()), squares)
         inside = np.flatnonzero((unit_of_well >= block.start) & (unit_of_well < block.stop))
         for part in read_blocks(len(inside)):
             wells = inside[part]
@@ -200,4 +217,5 @@ def forecast(model: ResponseModel, conditions: ConditionBatch, inputs: HeldOutIn
     well_scores = (
         {name: np.concatenate([part[name] for part in scores]) for name in scores[0]} if scores else {}
     )
-    return Forecast(sums.astype(np.float32), well_scores)
+    sd = np.sqrt(squares).astype(np.float32) if has_sd else None
+    return Forecast(sums.astype(np.float32), well_scores, sd)

@@ -1,20 +1,19 @@
 """Scores of every contender on every held-out condition: what all tables and verdicts are made from.
 
-Boards of several folds of one split are pooled by stacking them: each condition was held out once.
+Boards of one fold are scored here; `pooled_boards` stacks those of several folds and averages several seeds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import numpy as np
 import polars as pl
-from pertcast_data.errors import SchemaError
 
 from pertcast.evaluation.held_out import FloatArray, HeldOut, IndexArray
-from pertcast.evaluation.metrics import Metric, get_metric, metrics_of_level
+from pertcast.evaluation.metrics import METRICS, Metric, get_metric, metrics_of_level
 
 Role = Literal["model", "baseline", "control", "ceiling"]
 
@@ -61,6 +60,12 @@ class ScoreBoard:
         Contender -> metric -> (M,) values; empty where wells are not scored.
     mean_on_halves
         Metric -> (N,) scores of the training mean against the half truth that the ceiling is scored on.
+    seeds
+        Training seeds that the scores are means over; empty for a single training.
+    seed_scores
+        Contender -> metric -> (S, N) values by seed, for the contenders that depend on the seed.
+    amplitude
+        Contender -> (N,) length of the predicted response over that of the measured one.
     """
 
     conditions: pl.DataFrame
@@ -69,6 +74,9 @@ class ScoreBoard:
     well_cluster: tuple[str, ...] = ()
     well_scores: Mapping[str, Mapping[str, FloatArray]] | None = None
     mean_on_halves: Mapping[str, FloatArray] | None = None
+    seeds: tuple[int, ...] = ()
+    seed_scores: Mapping[str, Mapping[str, FloatArray]] = field(default_factory=dict)
+    amplitude: Mapping[str, FloatArray] = field(default_factory=dict)
 
     @property
     def model(self) -> Contender:
@@ -77,9 +85,14 @@ class ScoreBoard:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The condition metrics that were scored, in registry order."""
+        """The metrics of conditions and of cells that were scored, in registry order."""
         scored = self.scores[self.model.name]
-        return tuple(metric for metric in metrics_of_level("condition") if metric.name in scored)
+        return tuple(m for m in METRICS.values() if m.level != "well" and m.name in scored)
+
+    @property
+    def n_seeds(self) -> int:
+        """Number of trainings that the scores are means over."""
+        return max(1, len(self.seeds))
 
     @property
     def cluster(self) -> IndexArray:
@@ -97,19 +110,43 @@ class ScoreBoard:
         """Return the same board with scores of single wells."""
         return replace(self, well_cluster=well_cluster, well_scores=well_scores)
 
-    def gain(self, metric_name: str, over: str) -> FloatArray:
-        """Return (N,) by how much the model is better than `over`, positive where it is.
+    def with_scores(self, scores: Mapping[str, Mapping[str, FloatArray]]) -> ScoreBoard:
+        """Return the same board with further metrics (N,) of some or all contenders; NaN for the others."""
+        nothing = np.full(self.conditions.height, np.nan)
+        names = dict.fromkeys(name for metrics in scores.values() for name in metrics)
+        added = {
+            who: {**metrics, **{name: scores.get(who, {}).get(name, nothing) for name in names}}
+            for who, metrics in self.scores.items()
+        }
+        return replace(self, scores=added)
 
-        Where only one of the two is undefined it counts as the metric's uninformative value, so that nothing
-        is won by predicting a constant; a condition undefined for every contender is NaN.
-        """
+    def by_seed(self, contender: str, metric_name: str) -> FloatArray:
+        """Return (S, N) scores by training seed; the same row for a contender that no seed changes."""
+        if contender in self.seed_scores:
+            return self.seed_scores[contender][metric_name]
+        scores = self.scores[contender][metric_name]
+        repeated: FloatArray = np.broadcast_to(scores, (self.n_seeds, len(scores)))
+        return repeated
+
+    def gain_by_seed(self, metric_name: str, over: str) -> FloatArray:
+        """Return (S, N) by how much the model of each seed is better than `over`; see `gain`."""
         metric = get_metric(metric_name)
-        model, other = (self.scores[name][metric_name] for name in (self.model.name, over))
+        model, other = (self.by_seed(name, metric_name) for name in (self.model.name, over))
         judged = [self.scores[c.name][metric_name] for c in self.of_role("model", "baseline", "control")]
         anyone = ~np.isnan(np.stack(judged)).all(axis=0)
         if metric.uninformative is not None:
             model, other = (np.where(np.isnan(v), metric.uninformative, v) for v in (model, other))
         gained: FloatArray = np.where(anyone, metric.sign * (model - other), np.nan)
+        return gained
+
+    def gain(self, metric_name: str, over: str) -> FloatArray:
+        """Return (N,) by how much the model is better than `over`, positive where it is.
+
+        Where only one of the two is undefined it counts as the metric's uninformative value, so that nothing
+        is won by predicting a constant; a condition undefined for every contender is NaN. A mean over
+        training seeds where there are several.
+        """
+        gained: FloatArray = self.gain_by_seed(metric_name, over).mean(axis=0)
         return gained
 
 
@@ -127,6 +164,16 @@ def score_wells(prediction: FloatArray, profiles: FloatArray) -> dict[str, Float
     return {metric.name: metric.score(prediction, profiles) for metric in metrics_of_level("well")}
 
 
+def amplitudes(prediction: FloatArray, held: HeldOut) -> FloatArray:
+    """Return (N,) the length of each predicted response over the measured one's; NaN where that is 0."""
+    predicted, measured = (
+        np.sqrt(np.einsum("ij,ij->i", v, v, dtype=np.float64)) for v in (prediction, held.truth)
+    )
+    ratio: FloatArray = np.full(held.n_conditions, np.nan)
+    np.divide(predicted, measured, out=ratio, where=measured > 0)
+    return ratio
+
+
 def condition_facts(held: HeldOut) -> pl.DataFrame:
     """Return the held-out table with `cluster` and `effect_size` added."""
     size = np.sqrt(np.einsum("ij,ij->i", held.truth, held.truth, dtype=np.float64) / held.n_genes)
@@ -134,40 +181,3 @@ def condition_facts(held: HeldOut) -> pl.DataFrame:
     if CLUSTER not in facts.columns:
         facts = facts.with_columns(pl.Series(CLUSTER, [str(c) for c in held.cluster]))
     return facts.with_columns(pl.Series(EFFECT_SIZE, size))
-
-
-def _stack(parts: Sequence[Mapping[str, Mapping[str, FloatArray]]]) -> dict[str, dict[str, FloatArray]]:
-    return {
-        contender: {name: np.concatenate([part[contender][name] for part in parts]) for name in metrics}
-        for contender, metrics in parts[0].items()
-        if all(contender in part for part in parts)
-    }
-
-
-def pool_boards(boards: Sequence[ScoreBoard]) -> ScoreBoard:
-    """Stack the boards of disjoint folds into one; contenders that a board lacks are left out.
-
-    Raises
-    ------
-    SchemaError
-        Where a condition is held out in two boards: it would count twice.
-    """
-    conditions = pl.concat([board.conditions for board in boards], how="diagonal_relaxed")
-    doubled = conditions.filter(conditions["condition_id"].is_duplicated())
-    if doubled.height:
-        raise SchemaError(
-            f"Condition {doubled['condition_id'][0]!r} is held out in more than one of the pooled runs; "
-            "pool runs of different folds of one split only."
-        )
-    scores = _stack([board.scores for board in boards])
-    wells = [board.well_scores for board in boards if board.well_scores]
-    halves = [board.mean_on_halves for board in boards if board.mean_on_halves]
-    all_have_halves = len(halves) == len(boards)
-    return ScoreBoard(
-        conditions=conditions,
-        contenders=tuple(c for c in boards[0].contenders if c.name in scores),
-        scores=scores,
-        well_cluster=tuple(label for board in boards for label in board.well_cluster),
-        well_scores=_stack(wells) if len(wells) == len(boards) else None,
-        mean_on_halves=_stack([{"mean": half} for half in halves])["mean"] if all_have_halves else None,
-    )

@@ -6,17 +6,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pertcast_data.errors import ConfigError
 
 from pertcast.evaluation.bootstrap import N_DRAWS, Estimate, estimates
 from pertcast.evaluation.ceiling import RELIABLE_FRACTION, SplitHalves, dynamic_range, score_ceiling
+from pertcast.evaluation.evidence import Evidence
 from pertcast.evaluation.held_out import FloatArray, HeldOut, IndexArray
 from pertcast.evaluation.limits import not_shown, notes
 from pertcast.evaluation.metrics import PRIMARY_METRIC, get_metric, metrics_of_level
-from pertcast.evaluation.score_board import Contender, Role, ScoreBoard, condition_facts, score_conditions
+from pertcast.evaluation.parts import SeedSpread, TrustParts
+from pertcast.evaluation.score_board import (
+    Contender,
+    Role,
+    ScoreBoard,
+    amplitudes,
+    condition_facts,
+    score_conditions,
+)
+from pertcast.evaluation.shown import show_conditions
 from pertcast.evaluation.strata import strata
 from pertcast.evaluation.trust_json import to_json
 from pertcast.evaluation.trust_lines import to_lines
@@ -41,16 +51,26 @@ class TrustTable(TrustResult):
         return to_json(self)
 
 
-def _summaries(
-    scores: Mapping[str, Mapping[str, FloatArray]],
-    names: Sequence[str],
-    cluster: IndexArray,
-    n_draws: int,
-    seed: int,
-) -> dict[str, dict[str, Estimate]]:
-    columns = np.stack([scores[who][name] for who in scores for name in names], axis=1)
-    found = iter(estimates(columns, cluster, n_draws, seed))
-    return {who: {name: next(found) for name in names} for who in scores}
+def _estimates(values: FloatArray, cluster: IndexArray, n_draws: int, seed: int) -> list[Estimate]:
+    """Estimate the K columns of (S, N, K) values over conditions, and over training seeds."""
+    return estimates(values.mean(axis=0), cluster, n_draws, seed)
+
+
+def _summaries(board: ScoreBoard, n_draws: int, seed: int) -> dict[str, dict[str, Estimate]]:
+    everyone, names = [c.name for c in board.contenders], [metric.name for metric in board.metrics]
+    columns = np.stack([board.by_seed(who, name) for who in everyone for name in names], axis=2)
+    found = iter(_estimates(columns, board.cluster, n_draws, seed))
+    return {who: {name: next(found) for name in names} for who in everyone}
+
+
+def _well_summaries(board: ScoreBoard, n_draws: int, seed: int) -> dict[str, dict[str, Estimate]]:
+    if not board.well_scores:
+        return {}
+    labels = np.unique(np.array(board.well_cluster), return_inverse=True)[1].astype(np.int64)
+    names = [metric.name for metric in metrics_of_level("well")]
+    columns = np.stack([board.well_scores[who][name] for who in board.well_scores for name in names], axis=1)
+    found = iter(estimates(columns, labels, n_draws, seed))
+    return {who: {name: next(found) for name in names} for who in board.well_scores}
 
 
 def _gains(board: ScoreBoard, n_draws: int, seed: int) -> dict[str, dict[str, Estimate]]:
@@ -59,8 +79,9 @@ def _gains(board: ScoreBoard, n_draws: int, seed: int) -> dict[str, dict[str, Es
         return {metric.name: {} for metric in board.metrics}
     result = {}
     for metric in board.metrics:
-        columns = np.stack([board.gain(metric.name, other) for other in others], axis=1)
-        result[metric.name] = dict(zip(others, estimates(columns, board.cluster, n_draws, seed), strict=True))
+        columns = np.stack([board.gain_by_seed(metric.name, other) for other in others], axis=2)
+        found = _estimates(columns, board.cluster, n_draws, seed)
+        result[metric.name] = dict(zip(others, found, strict=True))
     return result
 
 
@@ -72,6 +93,26 @@ def _order(board: ScoreBoard, gains: Mapping[str, Estimate]) -> tuple[Contender,
     return (*board.of_role("model"), *baselines, *board.of_role("control"), *board.of_role("ceiling"))
 
 
+def _parts(
+    board: ScoreBoard, primary: str, baseline: str | None, parts: TrustParts, evidence: Evidence | None
+) -> TrustParts:
+    """Add to `parts` what follows from scores and predictions."""
+    found = replace(parts, seeds=_seed_spread(board, primary))
+    if evidence is None:
+        return found
+    found = replace(found, genes=evidence.held.genes)
+    if baseline is None or baseline not in evidence.predictions:
+        return found
+    return replace(found, shown=show_conditions(evidence, board, primary, baseline))
+
+
+def _seed_spread(board: ScoreBoard, primary: str) -> SeedSpread | None:
+    if board.n_seeds < 2:
+        return None
+    means = {who: np.nanmean(scores[primary], axis=1) for who, scores in board.seed_scores.items()}
+    return SeedSpread(board.seeds, means)
+
+
 def trust_table(
     board: ScoreBoard,
     facts: TrustFacts,
@@ -79,11 +120,33 @@ def trust_table(
     primary: str = PRIMARY_METRIC,
     n_draws: int = N_DRAWS,
     seed: int = 0,
+    parts: TrustParts | None = None,
+    evidence: Evidence | None = None,
 ) -> TrustTable:
-    """Summarise a score board: intervals, differences, verdict, strata, and what all this does not show."""
+    """Summarise a score board: intervals, differences, verdict, strata, and what all this does not show.
+
+    Parameters
+    ----------
+    board, facts
+        Scores, and where they come from.
+    primary
+        The metric that the verdict is about.
+    n_draws, seed
+        Of the bootstrap.
+    parts
+        What was found beside the scores (calibration, counts, false hits); skill, curves and gene structure
+        are added here.
+    evidence
+        Truth and predictions over the board's conditions; without them no profile and no gene structure is
+        shown.
+
+    Raises
+    ------
+    ConfigError
+        The primary metric was not scored.
+    """
     if primary not in board.scores[board.model.name]:
         raise ConfigError(f"The primary metric {primary!r} was not scored; score it or choose another.")
-    metric_names = [metric.name for metric in board.metrics]
     gains = _gains(board, n_draws, seed)
     baseline_gains = {c.name: gains[primary][c.name] for c in board.of_role("baseline")}
     verdict = decide(
@@ -95,18 +158,14 @@ def trust_table(
     ceiling = board.scores.get(CEILING)
     fractions = dynamic_range(ceiling, board.mean_on_halves) if ceiling and board.mean_on_halves else {}
     found = strata(board, primary, verdict.against, n_draws, seed) if verdict.against else ()
-    wells: dict[str, dict[str, Estimate]] = {}
-    if board.well_scores:
-        labels = np.unique(np.array(board.well_cluster), return_inverse=True)[1].astype(np.int64)
-        well_names = [metric.name for metric in metrics_of_level("well")]
-        wells = _summaries(board.well_scores, well_names, labels, n_draws, seed)
+    wells = _well_summaries(board, n_draws, seed)
     unreliable = [name for name, fraction in fractions.items() if fraction < RELIABLE_FRACTION]
     return TrustTable(
         facts=facts,
         board=board,
         primary=primary,
         order=_order(board, gains[primary]),
-        summary=_summaries(board.scores, metric_names, board.cluster, n_draws, seed),
+        summary=_summaries(board, n_draws, seed),
         gains=gains,
         well_summary=wells,
         dynamic_range=fractions,
@@ -116,6 +175,7 @@ def trust_table(
         not_shown=not_shown(board, facts, found, bool(wells)),
         n_draws=n_draws,
         seed=seed,
+        parts=_parts(board, primary, verdict.against, parts or TrustParts(), evidence),
     )
 
 
@@ -132,7 +192,13 @@ def make_board(
     if halves is not None and len(halves.index):
         scores[CEILING], mean_on_halves = score_ceiling(halves, held)
         everyone += (Contender(CEILING, "Split-half ceiling", "ceiling"),)
-    return ScoreBoard(condition_facts(held), everyone, scores, mean_on_halves=mean_on_halves)
+    return ScoreBoard(
+        condition_facts(held),
+        everyone,
+        scores,
+        mean_on_halves=mean_on_halves,
+        amplitude={c.name: amplitudes(predictions[c.name], held) for c in contenders},
+    )
 
 
 def evaluate(
@@ -178,4 +244,5 @@ def evaluate(
         return Contender(name, known.title if name == model else (titles or {}).get(name, name), role)
 
     board = make_board(held, predictions, [contender(name) for name in names], halves)
-    return trust_table(board, known, n_draws=n_draws, seed=seed)
+    evidence = Evidence(held, halves, predictions)
+    return trust_table(board, known, n_draws=n_draws, seed=seed, evidence=evidence)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -35,6 +36,15 @@ class TrustFacts(BaseModel):
         Names of the held-out conditions that no features can be made for; scored for no contender.
     remarks
         Anything else a reader must know (subsampled wells).
+    origin
+        "run": a run on its own fold; "external": a model on another store than it was trained on; "files":
+        predictions and truth given as files.
+    trained_on
+        Store that the model was trained on, where it is another than the truth's.
+    seeds
+        Seeds of the trainings; one for a single run.
+    config_hash
+        Of the training's configuration without seed and fold: runs that share it differ in these alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +64,10 @@ class TrustFacts(BaseModel):
     n_held_out_rows: int = 0
     left_out: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    origin: Literal["run", "external", "files"] = "run"
+    trained_on: str = ""
+    seeds: tuple[int, ...] = ()
+    config_hash: str = ""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ class Verdict:
     p_value: float
 
 
-def _p_words(p_value: float) -> str:
+def p_words(p_value: float) -> str:
+    """Write a p value for people."""
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
 
 
@@ -92,11 +93,11 @@ def decide(
         p_value = max(d.p_value for d in known.values())
         gap = f"{_gap(metric, nearest)} over the strongest, {title}"
         return Verdict(
-            "better", strongest, f"better than every baseline ({_p_words(p_value)}; {gap})", p_value
+            "better", strongest, f"better than every baseline ({p_words(p_value)}; {gap})", p_value
         )
     corrected = min(1.0, nearest.p_value * len(known))
     gap = _gap(metric, nearest)
     if nearest.high < 0 and corrected < ALPHA:
-        return Verdict("worse", strongest, f"worse than {title} ({_p_words(corrected)}; {gap})", corrected)
-    text = f"not distinguishable from {title} ({_p_words(nearest.p_value)}; {gap})"
+        return Verdict("worse", strongest, f"worse than {title} ({p_words(corrected)}; {gap})", corrected)
+    text = f"not distinguishable from {title} ({p_words(nearest.p_value)}; {gap})"
     return Verdict("not distinguishable", strongest, text, nearest.p_value)
