@@ -9,13 +9,21 @@ from typing import Final
 from pertcast_data.errors import ConfigError, nearest_known
 
 from pertcast.evaluation.metrics.metric import Level, Metric
+from pertcast.evaluation.metrics.responders import RESPONDER_METRICS
 from pertcast.evaluation.metrics.responses import RESPONSE_METRICS
 from pertcast.evaluation.metrics.retrieval import RETRIEVAL_METRICS
+from pertcast.evaluation.metrics.weighted import WEIGHTED_METRICS
 from pertcast.evaluation.metrics.wells import WELL_METRICS
 
-METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
-    {metric.name: metric for metric in (*RESPONSE_METRICS, *RETRIEVAL_METRICS, *WELL_METRICS)}
+_ALL: Final = (
+    *RESPONSE_METRICS,
+    *WEIGHTED_METRICS,
+    *RETRIEVAL_METRICS,
+    *RESPONDER_METRICS,
+    *WELL_METRICS,
 )
+
+METRICS: Final[Mapping[str, Metric]] = MappingProxyType({metric.name: metric for metric in _ALL})
 """Name -> metric; condition-level metrics first, then those of wells, then those of cells."""
 
 PRIMARY_METRIC: Final = "pearson_delta"
