@@ -21,7 +21,8 @@ _SCALE_RATIO: Final = 1.5
 _DIFFERENCE_RATIO: Final = 0.5
 
 
-def _named(names: Sequence[str]) -> str:
+def named(names: Sequence[str]) -> str:
+    """Return the first names, quoted, and how many more there are."""
     more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
     return ", ".join(repr(name) for name in names[:_NAMED]) + more
 
@@ -39,11 +40,11 @@ def require_controls(true: CellFile) -> None:
     without = [name for name, count in zip(labels.contexts, controls, strict=True) if count == 0]
     if not without:
         return
-    where = "" if len(labels.contexts) == 1 else f" in context {_named(without)}"
+    where = "" if len(labels.contexts) == 1 else f" in context {named(without)}"
     found = labels.conditions["pert_id"].unique().sort().to_list()
     raise ControlsMissing(
         f"{true.path}: no cell has the control label {true.columns.control!r} in obs"
-        f"[{true.columns.perturbation!r}]{where}; labels there: {_named(found)}. Name the right label "
+        f"[{true.columns.perturbation!r}]{where}; labels there: {named(found)}. Name the right label "
         "(--control), or add the controls: they are taken from the truth only."
     )
 
@@ -56,13 +57,13 @@ def match_conditions(said: CellFile, true: CellFile) -> list[str]:
     if missing:
         raise SchemaError(
             f"{said.path}: {len(missing):,} of the {len(wanted):,} conditions of {true.path} are not "
-            f"predicted: {_named(missing)}. The prediction has: {_named(sorted(given))}. Predict every "
+            f"predicted: {named(missing)}. The prediction has: {named(sorted(given))}. Predict every "
             "condition, or make a truth file of only those that were held out: a choice of what is scored "
             "is not the prediction's to make."
         )
     if not extra:
         return []
-    return [f"Ignored: {len(extra):,} predicted conditions that the truth does not have ({_named(extra)})."]
+    return [f"Ignored: {len(extra):,} predicted conditions that the truth does not have ({named(extra)})."]
 
 
 def scale_remarks(said: CellFile, true: CellFile) -> list[str]:
@@ -90,7 +91,7 @@ def shared_genes(said: CellFile, true: CellFile) -> tuple[tuple[str, ...], list[
     if 2 * len(shared) < len(true.genes):
         raise SchemaError(
             f"{said.path} has {len(shared):,} of the {len(true.genes):,} genes of {true.path}. Its genes are "
-            f"called {_named(said.genes)}, the truth's {_named(true.genes)}: use the same identifiers, and "
+            f"called {named(said.genes)}, the truth's {named(true.genes)}: use the same identifiers, and "
             "predict all genes of the truth."
         )
     lost, extra = len(true.genes) - len(shared), len(said.genes) - len(shared)

@@ -70,6 +70,8 @@ class AnndataPair:
         Cells of the truth.
     predicted
         Predicted cells; None for bulk predictions (one row a condition).
+    columns
+        Resolved names of the columns.
     contexts
         Names of the contexts; `held.pool` counts them.
     target_total
@@ -85,6 +87,7 @@ class AnndataPair:
     prediction: FloatArray
     measured: FileCells
     predicted: FileCells | None
+    columns: Columns
     contexts: tuple[str, ...]
     target_total: float
     n_rows: int
@@ -148,6 +151,7 @@ def open_pair(
         prediction=(means - responses.control).astype(np.float32),
         measured=measured,
         predicted=None if is_bulk else predicted,
+        columns=true.columns,
         contexts=true.labels.contexts,
         target_total=target,
         n_rows=int(true.rows_per_condition.sum()),

@@ -1,0 +1,147 @@
+"""What simple rules say about the conditions of a truth file, fitted on a file of training cells.
+
+The rules are those of `pertcast.models.baselines` that need no features, solved from condition means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from pertcast_data.errors import LeakageError, SchemaError
+from pertcast_data.progress import ProgressCallback, no_progress
+from pertcast_data.vocabulary import split_perturbation
+
+from pertcast.evaluation.anndata_checks import named, require_controls
+from pertcast.evaluation.anndata_file import CellFile, group_means, open_cells
+from pertcast.evaluation.anndata_pair import AnndataPair
+from pertcast.evaluation.held_out import FloatArray, IndexArray
+from pertcast.evaluation.score_board import Contender
+
+NO_CHANGE: Final = Contender("no_change", "No change", "baseline")
+TRAIN_MEAN: Final = Contender("train_mean", "Mean training response", "baseline")
+CONTEXT_MEAN: Final = Contender("context_mean", "Mean response of the context", "baseline")
+ADDITIVE: Final = Contender("additive", "Sum of the measured singles", "baseline")
+TRANSFERRED: Final = Contender("transferred_mean", "Same perturbation in other contexts", "baseline")
+
+
+@dataclass(frozen=True)
+class TrainingMeans:
+    """Mean responses of K training conditions, each against the controls of its context.
+
+    Attributes
+    ----------
+    response
+        (K, G) float64.
+    members
+        The single perturbations of each condition, sorted.
+    context
+        (K,) numbers of contexts as in the held-out pools; the training's further contexts follow.
+    n_contexts
+        Number of contexts of the held-out conditions.
+    """
+
+    response: FloatArray
+    members: tuple[tuple[str, ...], ...]
+    context: IndexArray
+    n_contexts: int
+
+    def context_means(self, chosen: IndexArray | None = None) -> FloatArray:
+        """Return (C + 1, G) means over conditions (or the chosen ones) by held-out context, and over all."""
+        rows = np.arange(len(self.response)) if chosen is None or not len(chosen) else chosen
+        overall = self.response[rows].mean(axis=0)
+        own = [rows[self.context[rows] == number] for number in range(self.n_contexts)]
+        return np.stack([*(self.response[r].mean(axis=0) if len(r) else overall for r in own), overall])
+
+    def look_up(self, members: tuple[str, ...], context: int) -> FloatArray | None:
+        """Return the (G,) mean over trainings with these members: of the context, else of all; or None."""
+        same = np.array([own == members for own in self.members], dtype=bool)
+        here = same & (self.context == context)
+        rows = here if here.any() else same
+        found: FloatArray = self.response[rows].mean(axis=0)
+        return found if rows.any() else None
+
+    def additive(self, held: list[tuple[str, ...]], pool: IndexArray) -> FloatArray:
+        """Return (N, G) sums over members; one never measured alone counts as the mean single."""
+        singles = np.flatnonzero([len(own) == 1 for own in self.members])
+        fallback = self.context_means(singles)
+        result = np.zeros((len(held), self.response.shape[1]))
+        for row, (members, context) in enumerate(zip(held, pool.tolist(), strict=True)):
+            for member in members:
+                found = self.look_up((member,), context)
+                result[row] += fallback[context] if found is None else found
+        return result
+
+    def transferred(self, held: list[tuple[str, ...]], pool: IndexArray) -> FloatArray:
+        """Return (N, G) the same perturbation's response elsewhere, else the context's mean."""
+        fallback = self.context_means()
+        rows = []
+        for members, context in zip(held, pool.tolist(), strict=True):
+            found = self.look_up(members, context)
+            rows.append(fallback[context] if found is None else found)
+        return np.stack(rows)
+
+
+def train_on(path: Path, pair: AnndataPair, progress: ProgressCallback = no_progress) -> TrainingMeans:
+    """Measure the training conditions of an h5ad file with the columns of the pair.
+
+    Raises
+    ------
+    LeakageError
+        The file holds conditions of the truth.
+    SchemaError
+        It lacks a column, a gene that is scored, or conditions.
+    ControlsMissing
+        It has no controls in a context.
+    """
+    cells = open_cells(path, pair.columns, progress)
+    require_controls(cells)
+    _require_apart(cells, pair)
+    lacking = sorted(set(pair.held.genes) - set(cells.genes))
+    if lacking:
+        raise SchemaError(
+            f"{path} lacks {len(lacking):,} of the genes that are scored: {named(lacking)}. Write the "
+            "training file with the genes of the truth."
+        )
+    labels = cells.labels
+    staged = cells.stage(pair.held.genes, pair.target_total, progress)
+    groups = np.where(labels.control_rows, labels.context_of_row, -1)
+    controls = group_means(staged, groups, len(labels.contexts))
+    own = np.searchsorted(labels.contexts, labels.conditions["cell_iname"].to_numpy())
+    means = group_means(staged, labels.condition_of_row, labels.conditions.height)
+    known = {name: number for number, name in enumerate(pair.contexts)}
+    numbers = [known.get(name, len(known) + i) for i, name in enumerate(labels.contexts)]
+    return TrainingMeans(
+        response=means - controls[own],
+        members=tuple(split_perturbation(name) for name in labels.conditions["pert_id"]),
+        context=np.array(numbers, dtype=np.int64)[own],
+        n_contexts=len(pair.contexts),
+    )
+
+
+def _require_apart(cells: CellFile, pair: AnndataPair) -> None:
+    held = set(pair.held.conditions["condition_id"])
+    both = sorted(held & set(cells.labels.conditions["condition_id"]))
+    if both:
+        raise LeakageError(
+            f"{cells.path}: {len(both):,} of the {len(held):,} conditions of the truth are in the training "
+            f"file as well: {named(both)}. Leave them out of it; controls may stand in both."
+        )
+
+
+def baseline_predictions(pair: AnndataPair, training: TrainingMeans | None) -> dict[Contender, FloatArray]:
+    """Return contender -> (N, G) float32 responses; without training data only "no change"."""
+    held = pair.held
+    found: dict[Contender, FloatArray] = {NO_CHANGE: np.zeros(held.truth.shape)}
+    if training is not None:
+        members = [split_perturbation(name) for name in held.conditions["pert_id"]]
+        means = training.context_means()
+        found[TRAIN_MEAN] = np.repeat(means[-1:], held.n_conditions, axis=0)
+        if len(set(training.context.tolist()) | set(held.pool.tolist())) > 1:
+            found[CONTEXT_MEAN] = means[held.pool]
+            found[TRANSFERRED] = training.transferred(members, held.pool)
+        if any(len(own) > 1 for own in members):
+            found[ADDITIVE] = training.additive(members, held.pool)
+    return {contender: response.astype(np.float32) for contender, response in found.items()}
