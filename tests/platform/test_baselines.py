@@ -129,6 +129,31 @@ def test_additive_takes_the_mean_single_of_the_context_for_an_unmeasured_one(
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_matching_mean_averages_what_shares_a_perturbation_of_the_pair_in_its_context(
+    setting: SimpleNamespace,
+) -> None:
+    model = setting.train("matching_mean", setting.world, setting.conditions, setting.batch)
+    found = predict(model, setting.world.conditions([[2, 0], [0, 4], [4, 3], [13, 12]], [0, 1, 0, 1]))
+    means, context = setting.means, np.array(CONTEXT)
+    expected = [
+        means[[0, 2, 7]].mean(0),
+        means[[4, 6]].mean(0),
+        means[3],
+        means[context == 1].mean(0),
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_matching_mean_looks_in_other_contexts_and_never_at_itself(setting: SimpleNamespace) -> None:
+    model = setting.train("matching_mean", setting.world, setting.conditions, setting.batch)
+    (elsewhere,) = predict(model, setting.world.conditions([[4, 13]], [0]))
+    np.testing.assert_allclose(elsewhere, setting.means[6], rtol=1e-4, atol=1e-5)
+    left_out = model.left_out_mean(torch.tensor([7, 2])).numpy()
+    fallback = setting.means[np.array(CONTEXT) == 0].mean(0)
+    np.testing.assert_allclose(left_out[0], setting.means[[0, 1]].mean(0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(left_out[1], fallback, rtol=1e-4, atol=1e-5)
+
+
 def test_transferred_mean_takes_the_nearest_dose_of_the_same_perturbation(
     setting: SimpleNamespace, toy: SimpleNamespace
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 from pertcast_data.errors import ConfigError, nearest_known
 
 from pertcast.models.baselines.base import BaselineConfig
+from pertcast.models.baselines.matching import MatchingMean
 from pertcast.models.baselines.means import ContextMean, GroupMean, NoChange, TrainMean
 from pertcast.models.baselines.measured import Additive, TransferredMean
 from pertcast.models.baselines.neighbours import Neighbours, NeighboursConfig
@@ -60,6 +61,7 @@ _ENTRIES = (
     _baseline("context_mean", "Mean response of the context", ContextMean, _has_several_contexts),
     _baseline("group_mean", "Mean response of the plate or batch", GroupMean, _has_groups),
     _baseline("additive", "Sum of the measured singles", Additive, _has_combinations),
+    _baseline("matching_mean", "Mean of what shares a perturbation", MatchingMean, _has_combinations),
     _baseline(
         "transferred_mean", "Same perturbation in other contexts", TransferredMean, _has_several_contexts
     ),
