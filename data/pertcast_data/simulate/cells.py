@@ -16,7 +16,7 @@ from scipy import sparse, stats
 from pertcast_data.progress import ProgressCallback
 from pertcast_data.simulate.config import AtlasConfig
 from pertcast_data.simulate.genetics import KNOCKOUT, GeneticConditions
-from pertcast_data.simulate.regimes import Integers
+from pertcast_data.simulate.regimes import Integers, get_regime
 from pertcast_data.simulate.streams import stream
 from pertcast_data.simulate.world import Floats, World
 from pertcast_data.vocabulary import PAIR_SEPARATOR
@@ -28,6 +28,7 @@ DISPERSION: Final = 0.25
 BATCH_EFFECT: Final = 0.2
 DYNAMIC_RANGE: Final = 1.5
 SCREEN_HOURS: Final = 168.0
+HOME_CYCLE: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,11 @@ def plan_knockouts(config: AtlasConfig, world: World) -> GeneticConditions:
 
 
 def plan_cells(config: AtlasConfig, conditions: GeneticConditions) -> CellPlan:
-    """Deal cells evenly to conditions, each condition's cells evenly to batches, then shuffle all cells."""
+    """Deal cells evenly to conditions, each condition's cells to batches, then shuffle all cells.
+
+    Batches are dealt evenly; where the design declares a home share, that part of a condition's cells is
+    moved to one batch.
+    """
     n_conditions = len(conditions.context)
     n_controls = max(round(CONTROL_SHARE * config.n_cells), 2 * config.n_cell_contexts)
     condition = np.resize(np.arange(n_conditions), config.n_cells - n_controls)
@@ -75,6 +80,11 @@ def plan_cells(config: AtlasConfig, conditions: GeneticConditions) -> CellPlan:
     for key in np.unique(keys):
         members = np.flatnonzero(keys == key)
         batch[members] = (np.arange(len(members)) + key) % config.n_batches
+    share = get_regime(config.regime).design.home_batch_share
+    home = stream(config.seed, "home batches").integers(config.n_batches, size=n_conditions)
+    place = np.arange(len(condition)) // n_conditions
+    is_moved = (condition >= 0) & (place % HOME_CYCLE < round(share * HOME_CYCLE))
+    batch[is_moved] = home[condition[is_moved]]
     order = stream(config.seed, "cell order").permutation(len(condition))
     return CellPlan(condition[order], context[order], batch[order])
 

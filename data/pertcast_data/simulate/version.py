@@ -10,15 +10,16 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-GENERATOR_VERSION: Final = "1.0"
+GENERATOR_VERSION: Final = "2.0"
 """Raised with every change that changes what is simulated."""
 
 
 @cache
 def generator_hash() -> str:
-    """Return the SHA-256 (hex) of the source files of this package, in order of their names."""
+    """Return the SHA-256 (hex) of the source files of this package, in order of their paths."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0")
+    folder = Path(__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
         digest.update(path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
     return digest.hexdigest()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pertcast_data.errors import ConfigError
 from pertcast_data.progress import ProgressCallback
 from pertcast_data.simulate.config import AtlasConfig
-from pertcast_data.simulate.regimes import CompoundConditions, Integers
+from pertcast_data.simulate.regimes import CompoundConditions, Integers, get_regime
 from pertcast_data.simulate.streams import stream
 from pertcast_data.simulate.world import World
 
@@ -31,6 +31,7 @@ class WellPlan:
     """Which condition sits in which well: (W,) arrays in the order of the wells' table.
 
     `condition` is -1 for a vehicle well; `plate` and `context` count from 0; `place` is on the plate.
+    `plate_map` is (plates,): replicate plates of one map hold the same conditions.
     """
 
     condition: Integers
@@ -38,6 +39,7 @@ class WellPlan:
     context: Integers
     time: NDArray[np.float64]
     place: Integers
+    plate_map: Integers
     plate_names: tuple[str, ...]
 
 
@@ -55,17 +57,18 @@ def plan_wells(config: AtlasConfig, conditions: CompoundConditions, lines: tuple
     if capacity < 1:
         raise ConfigError("wells_per_plate leaves no place beside the DMSO wells; lower dmso_per_plate.")
     rows: list[NDArray[np.int64]] = []
-    facts: list[tuple[int, float]] = []
+    facts: list[tuple[int, float, int]] = []
     names: list[str] = []
+    n_maps = 0
     for context, time in product(range(config.n_contexts), config.times):
         members = np.flatnonzero((conditions.context == context) & (conditions.time == time))
-        members = random.permutation(members)
-        maps = np.array_split(members, -(-len(members) // capacity))
+        maps = _plate_maps(config, conditions, random.permutation(members), capacity)
         for map_number, replicate in product(range(len(maps)), range(config.n_plates)):
             vehicle = np.full(config.dmso_per_plate, -1, dtype=np.int64)
             rows.append(random.permutation(np.concatenate([maps[map_number], vehicle])))
-            facts.append((context, time))
+            facts.append((context, time, n_maps + map_number))
             names.append(f"SIMPLATE_{lines[context]}_{time:g}H_M{map_number + 1:02d}_X{replicate + 1}")
+        n_maps += len(maps)
     lengths = [len(row) for row in rows]
     return WellPlan(
         condition=np.concatenate(rows),
@@ -73,8 +76,20 @@ def plan_wells(config: AtlasConfig, conditions: CompoundConditions, lines: tuple
         context=np.repeat([fact[0] for fact in facts], lengths),
         time=np.repeat([fact[1] for fact in facts], lengths),
         place=np.concatenate([np.arange(length) for length in lengths]),
+        plate_map=np.array([fact[2] for fact in facts], dtype=np.int64),
         plate_names=tuple(names),
     )
+
+
+def _plate_maps(
+    config: AtlasConfig, conditions: CompoundConditions, members: Integers, capacity: int
+) -> list[Integers]:
+    """Part conditions, given in random order, into plate maps; by compound where the design wants several."""
+    fewest = get_regime(config.regime).design.plate_maps
+    if fewest > 1:
+        rank = stream(config.seed, "plate maps").permutation(config.n_compounds)
+        members = members[np.argsort(rank[conditions.compound[members]], kind="stable")]
+    return np.array_split(members, max(-(-len(members) // capacity), min(fewest, len(members))))
 
 
 def measure_wells(
@@ -86,20 +101,22 @@ def measure_wells(
 ) -> NDArray[np.float32]:
     """Return the (W, G) float32 log2 intensities, rounded to 4 decimals as instruments export them.
 
-    A well is basal expression of its line + response of its condition + plate effect + well shift + noise.
+    A well is basal expression of its line + response of its condition + plate effect + well shift + noise;
+    treated wells also have the shift of their plate map, where the regime's design declares one.
     """
     random = stream(config.seed, "wells")
     n_genes = world.network.n_genes
     noise = random.uniform(*WELL_NOISE, size=n_genes).astype(np.float32)
     quality = random.normal(0.0, 1.0, size=n_genes).astype(np.float32)
     intensities = np.empty((len(plan.condition), n_genes), dtype=np.float32)
+    of_treated = _treated_shifts(config, plan, n_genes)
     starts = np.searchsorted(plan.plate, np.arange(len(plan.plate_names) + 1))
     for plate in range(len(plan.plate_names)):
         wells = slice(int(starts[plate]), int(starts[plate + 1]))
         condition = plan.condition[wells]
         mean = world.contexts.basal[plan.context[wells]].astype(np.float32)
         treated = condition >= 0
-        mean[treated] += response[condition[treated]]
+        mean[treated] += response[condition[treated]] + of_treated[plan.plate_map[plate]]
         plate_effect = PLATE_EFFECT * random.standard_normal(n_genes, dtype=np.float32)
         shift = WELL_SHIFT * random.standard_normal((len(condition), 1), dtype=np.float32)
         technical = plate_effect + shift * quality
@@ -107,6 +124,13 @@ def measure_wells(
         intensities[wells] = np.round(np.maximum(mean + config.noise * technical, 0.0), 4)
         progress(plate + 1, len(plan.plate_names), "plates")
     return intensities
+
+
+def _treated_shifts(config: AtlasConfig, plan: WellPlan, n_genes: int) -> NDArray[np.float32]:
+    """Return the (maps, G) log2 shift of treated wells that vehicle wells lack; 0 in a balanced design."""
+    spread = np.float32(config.noise * get_regime(config.regime).design.treated_shift)
+    n_maps = int(plan.plate_map.max()) + 1
+    return spread * stream(config.seed, "treated wells").standard_normal((n_maps, n_genes), dtype=np.float32)
 
 
 def well_table(plan: WellPlan, conditions: CompoundConditions, world: World) -> pl.DataFrame:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pertcast_data.simulate.adversity import Adversity, build_adversity
 from pertcast_data.simulate.chemistry import Library, build_library
 from pertcast_data.simulate.fragments import SCAFFOLDS, SUBSTITUENTS
 from pertcast_data.simulate.genetics import GENETIC_KINDS
 from pertcast_data.simulate.genome import Network, build_network
+from pertcast_data.simulate.interplay import Interplay, build_interplay
 from pertcast_data.simulate.streams import stream
 
 Floats = NDArray[np.float64]
@@ -66,7 +68,8 @@ class World:
 
     `dose_axis` and `time_axis` are (R,): the drive of a decade of dose and of a doubling of time, for regimes
     that are linear in them around the reference dose (uM) and time (hours). `off_target` is (3, G) int64: the
-    second gene that a genetic perturbation of a kind and gene hits by accident.
+    second gene that a genetic perturbation of a kind and gene hits by accident. `interplay` is what two
+    processes do to each other, `adversity` what makes an atlas treacherous; a regime uses them or not.
     """
 
     network: Network
@@ -78,6 +81,8 @@ class World:
     reference_dose: float
     reference_time: float
     off_target: NDArray[np.int64]
+    interplay: Interplay
+    adversity: Adversity
 
 
 def build_world(
@@ -92,17 +97,22 @@ def build_world(
 ) -> World:
     """Draw the hidden truth of an atlas; reference dose and time are the geometric means of those given."""
     network = build_network(n_genes, stream(seed, "network"))
+    library = build_library(n_compounds, n_unprofiled, stream(seed, "library"))
     axes = stream(seed, "axes")
     return World(
         network=network,
         contexts=_contexts(n_contexts, network, stream(seed, "contexts")),
-        library=build_library(n_compounds, n_unprofiled, stream(seed, "library")),
+        library=library,
         pharmacology=_pharmacology(network.n_regulators, stream(seed, "pharmacology")),
         dose_axis=_spread_targets(1, 3 + network.n_regulators // 80, network.n_regulators, 0.25, axes)[0],
         time_axis=_spread_targets(1, 3 + network.n_regulators // 80, network.n_regulators, 0.2, axes)[0],
         reference_dose=float(np.exp(np.mean(np.log(doses)))),
         reference_time=float(np.exp(np.mean(np.log(times)))),
         off_target=stream(seed, "off targets").integers(n_genes, size=(len(GENETIC_KINDS), n_genes)),
+        interplay=build_interplay(network, stream(seed, "interplay")),
+        adversity=build_adversity(
+            network.n_regulators, len(library), library.n_profiled, stream(seed, "adversity")
+        ),
     )
 
 
