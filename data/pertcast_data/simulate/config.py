@@ -1,16 +1,22 @@
 """The size, seed, regime and noise of a simulated atlas: one frozen configuration.
 
 Every number of the atlas follows from it, so it is saved beside the data. Defaults are the demo's size.
+Sizes and noise levels have names too (`SIZES`, `NOISE_LEVELS`).
 """
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pertcast_data.errors import ConfigError
+from pertcast_data.errors import ConfigError, nearest_known
 from pertcast_data.simulate.regimes import get_regime
+
+NOISE_LEVELS: Final[Mapping[str, float]] = MappingProxyType({"quiet": 0.5, "usual": 1.0, "hard": 2.0})
+"""Name -> factor on all noise. `hard`: replicate wells agree as little as real ones do (docs/atlas.md)."""
 
 
 class AtlasConfig(BaseModel):
@@ -50,8 +56,17 @@ class AtlasConfig(BaseModel):
         Cells in all, about; a tenth of them are controls.
     n_batches
         Batches (lanes) that every condition's cells are dealt to.
+    n_signature_genes
+        Genes that are perturbed one by one for genetic signatures (all genes where there are fewer).
+    knockdown_share, knockout_share, overexpression_share
+        Share of those genes that have a signature of the kind, each drawn by itself; every gene has one.
+    n_signature_contexts
+        Cell lines of the genetic signatures (the first ones).
+    n_landmarks
+        Genes that signatures measure (all genes where there are fewer).
     noise
-        Factor on plate effects, well noise, batch effects and overdispersion. At 0 wells are exact; counts
+        Factor on plate effects, well noise, batch effects, overdispersion, the noise of signatures and of
+        IC50 and the errors of networks; a number or a name of `NOISE_LEVELS`. At 0 wells are exact; counts
         keep their Poisson sampling.
     effect_size
         Factor on every response, log2 units a unit of module activity.
@@ -75,6 +90,12 @@ class AtlasConfig(BaseModel):
     n_cell_contexts: int = Field(default=1, ge=1)
     n_cells: int = Field(default=5000, ge=100)
     n_batches: int = Field(default=4, ge=1, le=99)
+    n_signature_genes: int = Field(default=200, ge=1, le=60_000)
+    knockdown_share: float = Field(default=0.7, ge=0.0, le=1.0)
+    knockout_share: float = Field(default=0.8, ge=0.0, le=1.0)
+    overexpression_share: float = Field(default=0.55, ge=0.0, le=1.0)
+    n_signature_contexts: int = Field(default=1, ge=1)
+    n_landmarks: int = Field(default=978, ge=20, le=60_000)
     noise: float = Field(default=1.0, ge=0.0, le=10.0)
     effect_size: float = Field(default=1.0, gt=0.0, le=10.0)
 
@@ -82,6 +103,20 @@ class AtlasConfig(BaseModel):
     @classmethod
     def _known_regime(cls, name: str) -> str:
         return get_regime(name).name
+
+    @field_validator("noise", mode="before")
+    @classmethod
+    def _noise_by_name(cls, level: Any) -> Any:
+        """Turn a named level, or a number written as text, into the factor."""
+        if not isinstance(level, str):
+            return level
+        if level in NOISE_LEVELS:
+            return NOISE_LEVELS[level]
+        try:
+            return float(level)
+        except ValueError:
+            known = " or ".join(nearest_known(level, NOISE_LEVELS) or NOISE_LEVELS)
+            raise ConfigError(f"Unknown noise level {level!r}. Name {known}, or a factor from 0.") from None
 
     @field_validator("doses", "times")
     @classmethod
@@ -97,9 +132,12 @@ class AtlasConfig(BaseModel):
             ("n_knockouts", self.n_knockouts, self.n_genes // 2, "half of n_genes"),
             ("n_pairs", self.n_pairs, all_pairs, "all pairs of n_knockouts"),
             ("n_cell_contexts", self.n_cell_contexts, self.n_contexts, "n_contexts"),
+            ("n_signature_contexts", self.n_signature_contexts, self.n_contexts, "n_contexts"),
             ("dmso_per_plate", self.dmso_per_plate, self.wells_per_plate - 1, "wells_per_plate - 1"),
             ("cells' conditions", 2 * self.n_cell_conditions, self.n_cells, "n_cells / 2: two cells each"),
         )
+        if not self.knockdown_share + self.knockout_share + self.overexpression_share:
+            raise ConfigError("No kind of signature has a share; raise knockout_share above 0.")
         for name, value, limit, meaning in limits:
             if value > limit:
                 raise ConfigError(f"{name} is {value}, more than {limit} ({meaning}); make one of them fit.")
@@ -109,3 +147,50 @@ class AtlasConfig(BaseModel):
     def n_cell_conditions(self) -> int:
         """Knock-out conditions of the single-cell screen: singles and pairs in each of its cell lines."""
         return (self.n_knockouts + self.n_pairs) * self.n_cell_contexts
+
+
+SIZES: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
+    {
+        "small": MappingProxyType(
+            {
+                "n_genes": 100,
+                "n_contexts": 2,
+                "n_compounds": 16,
+                "n_unprofiled": 20,
+                "n_plates": 3,
+                "n_knockouts": 16,
+                "n_pairs": 6,
+                "n_cells": 1200,
+                "n_signature_genes": 70,
+            }
+        ),
+        "usual": MappingProxyType({}),
+        "genome": MappingProxyType(
+            {
+                "n_genes": 26_945,
+                "n_contexts": 2,
+                "n_compounds": 24,
+                "n_unprofiled": 40,
+                "n_plates": 3,
+                "n_knockouts": 60,
+                "n_pairs": 20,
+                "n_cells": 4000,
+                "n_signature_genes": 1500,
+            }
+        ),
+    }
+)
+"""Name -> what differs from the defaults: seconds for a test, the demo, every gene of the genome."""
+
+
+def sized(size: str, **settings: Any) -> AtlasConfig:
+    """Return the configuration of a named size, changed by further settings.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown size, naming the known ones, and for settings that do not fit together.
+    """
+    if size not in SIZES:
+        raise ConfigError(f"Unknown size {size!r}; known: {', '.join(SIZES)}. Or give each number by itself.")
+    return AtlasConfig.model_validate({**SIZES[size], **settings})

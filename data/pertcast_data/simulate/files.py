@@ -1,6 +1,7 @@
 """Write an atlas as the files that a laboratory would hand over, with the truth beside them.
 
-Files are written into a temporary sibling folder and moved into place together; atlas.json comes last.
+Files are written into a temporary sibling folder and then moved into place; atlas.json of an older atlas goes
+first and the new one comes last, so that a folder with an atlas.json is complete.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import csv
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,29 +18,50 @@ import anndata
 import numpy as np
 import pandas as pd
 import polars as pl
+from numpy.typing import NDArray
 
 from pertcast_data.errors import ConfigError
+from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.simulate.atlas import Atlas
+from pertcast_data.simulate.interactions import LAYERS
+from pertcast_data.simulate.network_files import write_network
+from pertcast_data.simulate.truth import Truth
+from pertcast_data.simulate.truth_arrays import truth_arrays
 from pertcast_data.simulate.version import GENERATOR_VERSION, generator_hash
 
-FILE_NAMES: Final = ("wells.h5ad", "cells.h5ad", "library.csv", "gene_sets.gmt", "truth.npz", "atlas.json")
+NETWORK_FILES: Final = tuple(f"networks/{name}.tsv" for name in LAYERS)
+FILE_NAMES: Final = (
+    "wells.h5ad",
+    "cells.h5ad",
+    "signatures.h5ad",
+    "library.csv",
+    "gene_sets.gmt",
+    "sensitivity.csv",
+    *NETWORK_FILES,
+    "truth.npz",
+    "atlas.json",
+)
+"""Every file of an atlas, the last one last."""
 
 
 @dataclass(frozen=True, slots=True)
 class AtlasFiles:
-    """Where the files of an atlas lie."""
+    """Where the files of an atlas lie; `networks` is the folder of the edge lists."""
 
     directory: Path
     wells: Path
     cells: Path
+    signatures: Path
+    networks: Path
     library: Path
     gene_sets: Path
+    sensitivity: Path
     truth: Path
     atlas: Path
 
 
-def write_atlas(atlas: Atlas, out_dir: Path | str) -> AtlasFiles:
-    """Write the six files of an atlas to `out_dir` (made if absent; files of an older atlas are replaced).
+def write_atlas(atlas: Atlas, out_dir: Path | str, progress: ProgressCallback = no_progress) -> AtlasFiles:
+    """Write the files of an atlas to `out_dir` (made if absent; files of an older atlas are replaced).
 
     Raises
     ------
@@ -53,22 +74,52 @@ def write_atlas(atlas: Atlas, out_dir: Path | str) -> AtlasFiles:
     directory.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
-        _write_all(atlas, scratch)
+        _write_all(atlas, scratch, progress)
+        (directory / "atlas.json").unlink(missing_ok=True)
+        (directory / "networks").mkdir(exist_ok=True)
         for name in FILE_NAMES:
             (scratch / name).replace(directory / name)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return AtlasFiles(directory, *(directory / name for name in FILE_NAMES))
+    return _files_of(directory)
 
 
-def _write_all(atlas: Atlas, folder: Path) -> None:
-    _write_h5ad(folder / "wells.h5ad", atlas.wells, atlas.intensities, atlas)
-    _write_h5ad(folder / "cells.h5ad", atlas.cells, atlas.counts, atlas)
+def _files_of(directory: Path) -> AtlasFiles:
+    return AtlasFiles(
+        directory=directory,
+        wells=directory / "wells.h5ad",
+        cells=directory / "cells.h5ad",
+        signatures=directory / "signatures.h5ad",
+        networks=directory / "networks",
+        library=directory / "library.csv",
+        gene_sets=directory / "gene_sets.gmt",
+        sensitivity=directory / "sensitivity.csv",
+        truth=directory / "truth.npz",
+        atlas=directory / "atlas.json",
+    )
+
+
+def _write_all(atlas: Atlas, folder: Path, progress: ProgressCallback) -> None:
+    network, everything = atlas.world.network, np.arange(atlas.config.n_genes)
+    profiles = {
+        "wells.h5ad": (atlas.wells, atlas.intensities, everything),
+        "cells.h5ad": (atlas.cells, atlas.counts, everything),
+        "signatures.h5ad": (atlas.signatures, atlas.scores, atlas.landmarks),
+    }
+    for done, (name, (obs, values, genes)) in enumerate(profiles.items()):
+        progress(done, len(profiles) + 1, f"writing {name}")
+        _write_h5ad(folder / name, obs, values, genes, atlas)
+    progress(len(profiles), len(profiles) + 1, "writing tables, networks and the truth")
     _library_table(atlas).write_csv(folder / "library.csv")
     _write_gene_sets(folder / "gene_sets.gmt", atlas)
-    np.savez(folder / "truth.npz", **_truth_arrays(atlas))
+    atlas.sensitivity.table.write_csv(folder / "sensitivity.csv")
+    (folder / "networks").mkdir()
+    for listed in atlas.networks:
+        write_network(folder / "networks" / f"{listed.name}.tsv", listed, network)
+    np.savez(folder / "truth.npz", **truth_arrays(atlas))
     facts = _facts(atlas) | _figures(atlas)
     (folder / "atlas.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    progress(len(profiles) + 1, len(profiles) + 1, "written")
 
 
 def _facts(atlas: Atlas) -> dict[str, Any]:
@@ -86,33 +137,54 @@ def _figures(atlas: Atlas) -> dict[str, Any]:
     return {
         "cells": {
             "n_cells": atlas.cells.height,
-            "n_conditions": len(atlas.cells_truth.condition_ids),
-            "explainable_share": round(atlas.cells_truth.explainable_share, 6),
-            "measure": "expression",
-            "normalisation": "counts",
+            **_measured(atlas.cells_truth, "expression", "counts"),
         },
         "wells": {
             "n_wells": atlas.wells.height,
-            "n_conditions": len(atlas.wells_truth.condition_ids),
             "n_plates": atlas.wells["plate"].n_unique(),
-            "explainable_share": round(atlas.wells_truth.explainable_share, 6),
-            "measure": "expression",
-            "normalisation": "log2_intensity",
+            **_measured(atlas.wells_truth, "expression", "log2_intensity"),
+        },
+        "signatures": {
+            "n_genes_perturbed": atlas.signatures["pert_id"].n_unique(),
+            "n_landmarks": len(atlas.landmarks),
+            **_measured(atlas.signatures_truth, "response", "z_score"),
         },
         "network": {
             "n_genes": network.n_genes,
             "n_modules": network.n_modules,
             "n_regulators": network.n_regulators,
         },
+        "networks": {listed.name: listed.summary() for listed in atlas.networks},
+        "sensitivity": {
+            "pathway": module_name(atlas.sensitivity.pathway),
+            "n_pairs": atlas.sensitivity.table.height,
+            "explainable_share": round(atlas.sensitivity.explainable_share, 6),
+        },
         "library": {"n_compounds": len(library), "n_profiled": library.n_profiled},
     }
 
 
-def _write_h5ad(path: Path, obs: pl.DataFrame, values: Any, atlas: Atlas) -> None:
+def _measured(truth: Truth, measure: str, normalisation: str) -> dict[str, Any]:
+    return {
+        "n_conditions": len(truth.condition_ids),
+        "explainable_share": round(truth.explainable_share, 6),
+        "measure": measure,
+        "normalisation": normalisation,
+    }
+
+
+def module_name(module: int) -> str:
+    """Return the name of a module in gene_sets.gmt."""
+    return f"SIM_MODULE_{module + 1:03d}"
+
+
+def _write_h5ad(
+    path: Path, obs: pl.DataFrame, values: Any, measured: NDArray[np.int64], atlas: Atlas
+) -> None:
     network = atlas.world.network
-    genes = pd.DataFrame(
-        {"gene_symbol": network.gene_symbols}, index=pd.Index(network.gene_ids, name="gene_id")
-    )
+    symbols = [network.gene_symbols[gene] for gene in measured]
+    ids = [network.gene_ids[gene] for gene in measured]
+    genes = pd.DataFrame({"gene_symbol": symbols}, index=pd.Index(ids, name="gene_id"))
     facts = _facts(atlas)
     facts["config"] = json.dumps(facts["config"], sort_keys=True)
     data = anndata.AnnData(X=values, obs=_pandas(obs), var=genes, uns={"pertcast_atlas": facts})
@@ -152,29 +224,4 @@ def _write_gene_sets(path: Path, atlas: Atlas) -> None:
             leads = by_module.indices[by_module.indptr[module] : by_module.indptr[module + 1]]
             symbols = sorted(network.gene_symbols[network.regulators[lead]] for lead in leads)
             members = [network.gene_symbols[gene] for gene in network.module_genes(module)]
-            writer.writerow([f"SIM_MODULE_{module + 1:03d}", f"regulated by {', '.join(symbols)}", *members])
-
-
-def _texts(names: Iterable[str]) -> np.ndarray[Any, Any]:
-    return np.asarray(list(names), dtype=np.str_)
-
-
-def _truth_arrays(atlas: Atlas) -> dict[str, Any]:
-    wells, cells, library = atlas.wells_truth, atlas.cells_truth, atlas.world.library
-    return {
-        "genes": _texts(atlas.world.network.gene_symbols),
-        "wells_condition_id": _texts(wells.condition_ids),
-        "wells_response": wells.response,
-        "wells_explainable_share": np.float64(wells.explainable_share),
-        "wells_gene_explainable_share": wells.gene_explainable_share,
-        "cells_condition_id": _texts(cells.condition_ids),
-        "cells_response": cells.response,
-        "cells_log2_change": atlas.knockout_log2_change,
-        "cells_explainable_share": np.float64(cells.explainable_share),
-        "cells_gene_explainable_share": cells.gene_explainable_share,
-        "library_condition_id": _texts(atlas.library_truth[0]),
-        "library_response": atlas.library_truth[1],
-        "library_pert_id": _texts(library.pert_ids),
-        "library_is_profiled": np.arange(len(library)) < library.n_profiled,
-        "library_has_profiled_scaffold": library.has_profiled_scaffold,
-    }
+            writer.writerow([module_name(module), f"regulated by {', '.join(symbols)}", *members])

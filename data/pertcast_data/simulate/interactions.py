@@ -1,7 +1,7 @@
 """What connects genes in the simulated genome: the layers of which networks on file show a part.
 
-Every layer but one follows the regulatory network; neighbourhood on a chromosome says nothing of responses,
-as a check that a model does not believe every network it is given.
+Regulation and co-expression follow the modules; interactions, complexes and pathways follow the interactome;
+neighbourhood on a chromosome says nothing of responses: a model should not believe every network it is given.
 """
 
 from __future__ import annotations
@@ -109,6 +109,19 @@ def complexes(network: Network, random: np.random.Generator) -> Layer:
     return _layer(pairs.row.astype(np.int64), pairs.col.astype(np.int64), pairs.data, network.n_genes)
 
 
+def pathways(network: Network, random: np.random.Generator) -> Layer:
+    """Return all pairs of genes of one pathway, weight 1 / (size - 1); nothing is drawn."""
+    pathway = network.interactome.pathway
+    first, second, weight = ([np.zeros(0, dtype=np.int64)] for _ in range(3))
+    for number in range(len(network.interactome.hubs)):
+        genes = np.flatnonzero(pathway == number)
+        left, right = np.triu_indices(len(genes), k=1)
+        first.append(genes[left])
+        second.append(genes[right])
+        weight.append(np.full(len(left), 1.0 / max(len(genes) - 1, 1)))
+    return _layer(np.concatenate(first), np.concatenate(second), np.concatenate(weight), network.n_genes)
+
+
 def neighbourhood(network: Network, random: np.random.Generator) -> Layer:
     """Place genes on chromosomes; neighbours of up to two places, weight 1 / distance."""
     placed = random.permutation(network.n_genes)[: round(PLACED_SHARE * network.n_genes)]
@@ -124,6 +137,7 @@ LAYERS: Final[Mapping[str, Callable[[Network, np.random.Generator], Layer]]] = M
         "coexpression": coexpression,
         "regulation": regulation,
         "complexes": complexes,
+        "pathways": pathways,
         "neighbourhood": neighbourhood,
     }
 )

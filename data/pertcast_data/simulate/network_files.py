@@ -64,6 +64,7 @@ LAYOUTS: Final[Mapping[str, tuple[Callable[[ListedNetwork, Network], pl.DataFram
             "coexpression": (_string_export, True),
             "regulation": (_directed, True),
             "complexes": (_plain, True),
+            "pathways": (_plain, True),
             "neighbourhood": (_plain, True),
         }
     )

@@ -49,6 +49,7 @@ ERRORS: Final[Mapping[str, Errors]] = MappingProxyType(
         "coexpression": Errors(hidden=0.3, wrong=0.3, hub_bias=0.5),
         "regulation": Errors(hidden=0.5, wrong=0.1, hub_bias=1.0),
         "complexes": Errors(hidden=0.4, wrong=0.05, hub_bias=0.5),
+        "pathways": Errors(hidden=0.6, wrong=0.1, hub_bias=0.5),
         "neighbourhood": Errors(hidden=0.1, wrong=0.0, hub_bias=0.0),
     }
 )
@@ -191,6 +192,7 @@ SCORES: Final[Mapping[str, Callable[[Floats, int, np.random.Generator], tuple[Fl
             "coexpression": _correlation_scores,
             "regulation": _signs,
             "complexes": _given_weights,
+            "pathways": _given_weights,
             "neighbourhood": _given_weights,
         }
     )
