@@ -24,7 +24,7 @@ from pertcast.evaluation.anndata_checks import (
 )
 from pertcast.evaluation.anndata_file import CellFile, group_means, open_cells
 from pertcast.evaluation.anndata_labels import Columns, gene_positions
-from pertcast.evaluation.ceiling import SplitHalves, halve
+from pertcast.evaluation.anndata_truth import context_of_condition, control_groups, measure_cells
 from pertcast.evaluation.held_out import FloatArray, HeldOut, IndexArray
 from pertcast.evaluation.score_board import CLUSTER
 from pertcast.evaluation.staged_cells import StagedCells
@@ -133,7 +133,7 @@ def open_pair(
     target = true.values.typical_total
     staged = true.stage(genes, target, progress)
     measured = _measured(true, staged, genes)
-    responses = _responses(true, staged, seed)
+    responses = measure_cells(true, staged, seed)
     order = _places(said, true)
     predicted = FileCells(
         conditions=measured.conditions,
@@ -173,23 +173,14 @@ def _places(said: CellFile, true: CellFile) -> IndexArray:
     return result
 
 
-def _context_of_condition(true: CellFile) -> IndexArray:
-    contexts = true.labels.conditions["cell_iname"].to_numpy()
-    return np.searchsorted(true.labels.contexts, contexts).astype(np.int64)
-
-
-def _control_groups(true: CellFile) -> IndexArray:
-    return np.where(true.labels.control_rows, true.labels.context_of_row, -1)
-
-
 def _measured(true: CellFile, staged: StagedCells, genes: tuple[str, ...]) -> FileCells:
     return FileCells(
         conditions=_condition_table(true),
         genes=genes,
-        control_group=_context_of_condition(true),
+        control_group=context_of_condition(true),
         staged=staged,
         rows_of_condition=tuple(_rows_by_group(true.labels.condition_of_row, true.labels.conditions.height)),
-        rows_of_control_group=tuple(_rows_by_group(_control_groups(true), len(true.labels.contexts))),
+        rows_of_control_group=tuple(_rows_by_group(control_groups(true), len(true.labels.contexts))),
     )
 
 
@@ -200,37 +191,6 @@ def _condition_table(true: CellFile) -> pl.DataFrame:
         pl.Series("n_rows", true.rows_per_condition),
         pl.col("pert_id").alias(CLUSTER),
     )
-
-
-def _responses(true: CellFile, staged: StagedCells, seed: int) -> MeasuredResponses:
-    """Measure the truth and its halves, every condition against the controls of its context."""
-    condition, group = true.labels.condition_of_row, _control_groups(true)
-    n, n_contexts, context = (
-        true.labels.conditions.height,
-        len(true.labels.contexts),
-        _context_of_condition(true),
-    )
-    control = group_means(staged, group, n_contexts)[context]
-    truth = group_means(staged, condition, n) - control
-    half, control_half = halve(condition, seed), halve(group, seed)
-    halves = [
-        group_means(staged, np.where(half == side, condition, -1), n)
-        - group_means(staged, np.where(control_half == side, group, -1), n_contexts)[context]
-        for side in (0, 1)
-    ]
-    index = _splittable(true, half, control_half)
-    return MeasuredResponses(
-        truth=truth.astype(np.float32),
-        control=control.astype(np.float32),
-        halves=SplitHalves(index, *(side[index].astype(np.float32) for side in halves)),
-    )
-
-
-def _splittable(true: CellFile, half: IndexArray, control_half: IndexArray) -> IndexArray:
-    n, n_contexts = true.labels.conditions.height, len(true.labels.contexts)
-    conditions = np.bincount(true.labels.condition_of_row[half >= 0], minlength=n) > 0
-    contexts = np.bincount(_control_groups(true)[control_half >= 0], minlength=n_contexts) > 0
-    return np.flatnonzero(conditions & contexts[_context_of_condition(true)]).astype(np.int64)
 
 
 def _held(true: CellFile, genes: tuple[str, ...], responses: MeasuredResponses) -> HeldOut:
@@ -244,7 +204,7 @@ def _held(true: CellFile, genes: tuple[str, ...], responses: MeasuredResponses) 
         control=responses.control,
         train_perturbed_mean=unknown,
         train_mean_index=np.zeros(n, dtype=np.int64),
-        pool=_context_of_condition(true),
+        pool=context_of_condition(true),
         cluster=np.unique(table[CLUSTER].to_numpy(), return_inverse=True)[1].astype(np.int64),
         own_gene=gene_positions(genes, table),
     )
