@@ -60,8 +60,10 @@ class TrainingMeans:
         same = np.array([own == members for own in self.members], dtype=bool)
         here = same & (self.context == context)
         rows = here if here.any() else same
+        if not rows.any():
+            return None
         found: FloatArray = self.response[rows].mean(axis=0)
-        return found if rows.any() else None
+        return found
 
     def additive(self, held: list[tuple[str, ...]], pool: IndexArray) -> FloatArray:
         """Return (N, G) sums over members; one never measured alone counts as the mean single."""
