@@ -87,6 +87,28 @@ def other_controls(folder: Path) -> tuple[Path, Path]:
     )
 
 
+def pairs(folder: Path) -> tuple[Path, Path]:
+    """Write (prediction, truth) of pairs "A+B": of each prediction only the two targets' own fall is right."""
+    generator = np.random.default_rng(7)
+    base = generator.gamma(3.0, 1.5, N_GENES) + 1.0
+    genes = [f"GENE{i:03d}" for i in range(N_GENES)]
+    targets = np.arange(2 * N_PERTURBATIONS).reshape(N_PERTURBATIONS, 2)
+    rows = np.arange(N_PERTURBATIONS)[:, None]
+    effects = generator.normal(0, 0.5, (N_PERTURBATIONS, N_GENES))
+    guess = generator.normal(0, 0.5, (N_PERTURBATIONS, N_GENES))
+    effects[rows, targets] = guess[rows, targets] = -4.0
+    controls = _counts(generator, base, np.zeros((1, N_GENES)), N_CONTROLS)
+    pair_names = [f"{genes[a]}+{genes[b]}" for a, b in targets]
+    names = [CONTROL] * N_CONTROLS + [name for name in pair_names for _ in range(N_CELLS)]
+    prediction, truth = (
+        np.vstack([controls, _counts(generator, base, effect, N_CELLS)]) for effect in (guess, effects)
+    )
+    return (
+        write(folder / "pairs_pred.h5ad", log1p_of_10_000(prediction), names, genes),
+        write(folder / "pairs_true.h5ad", log1p_of_10_000(truth), names, genes),
+    )
+
+
 def real(folder: Path, source: Path) -> tuple[Path, Path]:
     """Write (prediction, truth) from K562 of a real file: the cells of one condition foretell another.
 

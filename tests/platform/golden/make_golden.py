@@ -79,7 +79,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         cases = {case.__name__: case(folder) for case in (
-            parity_files.generated, parity_files.counts, parity_files.other_controls
+            parity_files.generated, parity_files.counts, parity_files.other_controls, parity_files.pairs
         )}  # fmt: skip
         if chosen.real is not None:
             cases["real"] = parity_files.real(folder, chosen.real)
