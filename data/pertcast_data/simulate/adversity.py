@@ -11,10 +11,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pertcast_data.simulate.genome import Network
+
 Floats = NDArray[np.float64]
 
-STRESS_REGULATORS: Final = 5
-STRESS_STRENGTH: Final = (0.8, 1.6)
+STRESS_SHARE: Final = 0.33
+STRESS_CHANGE: Final = 0.6
 OWN_TARGETS: Final = 2
 OWN_EFFICACY: Final = (0.5, 1.0)
 RESERVED_SHARE: Final = 0.25
@@ -27,7 +29,7 @@ class Adversity:
     Attributes
     ----------
     stress_axis
-        (R,) drive of the stress that every perturbation causes.
+        (R,) drive of the stress that every perturbation causes: 0.6 log2 units, root mean square of genes.
     is_reserved
         (R,) bool, regulators that no profiled compound acts on.
     own_targets, own_efficacy
@@ -42,13 +44,10 @@ class Adversity:
 
 
 def build_adversity(
-    n_regulators: int, n_compounds: int, n_profiled: int, random: np.random.Generator
+    network: Network, n_compounds: int, n_profiled: int, random: np.random.Generator
 ) -> Adversity:
     """Draw stress and own targets; a quarter of the regulators is reserved."""
-    each = 1 + n_regulators // 160
-    stress = np.zeros(n_regulators)
-    stressed = random.choice(n_regulators, size=min(STRESS_REGULATORS * each, n_regulators), replace=False)
-    stress[stressed] = _signs(len(stressed), random) * random.uniform(*STRESS_STRENGTH, size=len(stressed))
+    n_regulators = network.n_regulators
     order = random.permutation(n_regulators)
     n_reserved = max(round(RESERVED_SHARE * n_regulators), 1)
     reserved, familiar = order[:n_reserved], order[n_reserved:]
@@ -56,11 +55,20 @@ def build_adversity(
     is_profiled = (np.arange(n_compounds) < n_profiled)[:, None]
     targets = np.where(is_profiled, random.choice(familiar, size=shape), random.choice(reserved, size=shape))
     return Adversity(
-        stress_axis=stress,
+        stress_axis=_stress_axis(network, random),
         is_reserved=np.isin(np.arange(n_regulators), reserved),
         own_targets=targets.astype(np.int64),
         own_efficacy=_signs(shape, random) * random.uniform(*OWN_EFFICACY, size=shape),
     )
+
+
+def _stress_axis(network: Network, random: np.random.Generator) -> Floats:
+    """Let a third of the regulators carry the stress, scaled to what its answer shall be."""
+    axis = np.zeros(network.n_regulators)
+    size = max(round(STRESS_SHARE * len(axis)), 1)
+    axis[random.choice(len(axis), size=size, replace=False)] = _signs(size, random)
+    answer = network.steady_answer(axis[None, :])
+    return np.asarray(axis * STRESS_CHANGE / np.sqrt((answer**2).mean()), dtype=np.float64)
 
 
 def _signs(shape: int | tuple[int, ...], random: np.random.Generator) -> Floats:

@@ -73,6 +73,12 @@ class Network:
         """(R, G) CSR float64: signed action of each regulator on each gene, through its modules."""
         return sparse.csr_matrix(self.control @ self.membership)
 
+    def steady_answer(self, drive: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the (N, G) answer to an (N, R) drive: regulators hear each other, all passes on linearly."""
+        identity = np.eye(self.n_regulators)
+        regulators = np.linalg.solve((identity - self.crosstalk).T, drive.T).T
+        return np.asarray((regulators @ self.control) @ self.membership, dtype=np.float64)
+
     def module_genes(self, module: int) -> NDArray[np.int64]:
         """Return the members of a module, as sorted gene indices."""
         start, stop = self.membership.indptr[module : module + 2]

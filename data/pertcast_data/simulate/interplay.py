@@ -18,8 +18,10 @@ from pertcast_data.simulate.interactome import N_PROCESSES
 Floats = NDArray[np.float64]
 
 INTERPLAY_KINDS: Final = ("synergy", "suppression", "neomorphic")
-SYNERGY: Final = 1.3
-EMERGENT_STRENGTH: Final = (1.0, 1.8)
+SYNERGY: Final = 2.0
+EMERGENT_STRENGTH: Final = (1.6, 2.4)
+HIDDEN_BETWEEN: Final = (1.0, 0.8)
+HIDDEN_WITHIN: Final = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Interplay:
     synergy
         (P, P) extra share of both drives when both processes are hit.
     hidden
-        (P, P) share of the drive on the first process that hitting the second one hides.
+        (P, P) share of a drive on the first process that hitting the second one hides.
     emergent
         (P, P, R) drive on regulators of other processes that appears only when both are hit.
     member
@@ -59,9 +61,9 @@ def build_interplay(network: Network, random: np.random.Generator) -> Interplay:
     kind = np.zeros((N_PROCESSES, N_PROCESSES), dtype=np.int64)
     kind[first, second] = random.permutation(np.arange(len(first)) % len(INTERPLAY_KINDS))
     kind = np.maximum(kind, kind.T)
-    first_hides = random.random(kind.shape) < 0.5
-    hides = np.where(np.triu(np.ones_like(kind), k=1) > 0, first_hides, ~first_hides.T)
-    hidden = np.where(np.eye(N_PROCESSES) > 0, 0.5, hides.astype(np.float64))
+    order = random.permutation(N_PROCESSES)
+    hidden = np.where(order[:, None] < order[None, :], *HIDDEN_BETWEEN)
+    np.fill_diagonal(hidden, HIDDEN_WITHIN)
     masters = np.zeros((N_PROCESSES, network.n_regulators))
     for number in range(N_PROCESSES):
         masters[number, random.choice(np.flatnonzero(process == number))] = 1.0

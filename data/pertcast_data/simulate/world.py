@@ -110,9 +110,7 @@ def build_world(
         reference_time=float(np.exp(np.mean(np.log(times)))),
         off_target=stream(seed, "off targets").integers(n_genes, size=(len(GENETIC_KINDS), n_genes)),
         interplay=build_interplay(network, stream(seed, "interplay")),
-        adversity=build_adversity(
-            network.n_regulators, len(library), library.n_profiled, stream(seed, "adversity")
-        ),
+        adversity=build_adversity(network, len(library), library.n_profiled, stream(seed, "adversity")),
     )
 
 

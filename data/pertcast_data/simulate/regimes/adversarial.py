@@ -22,6 +22,7 @@ from pertcast_data.simulate.regimes.drives import (
 )
 from pertcast_data.simulate.world import Floats, World
 
+STRENGTH: Final = 2.0
 SHARE_OF_STRUCTURE: Final = 0.5
 STRESS_OF_A_KIND: Final = (1.0, 0.8, 0.9)
 
@@ -43,7 +44,7 @@ def _compound_drive(world: World, conditions: CompoundConditions) -> Floats:
     """Stress grows by half with a compound's occupancy; the rest is what its targets do."""
     action = hill_action(world, conditions)
     stress = 1.0 + 0.5 * action.mean(axis=1)
-    own = 1.5 * action * _efficacy(world, conditions.compound)
+    own = STRENGTH * action * _efficacy(world, conditions.compound)
     return own + np.outer(stress, world.adversity.stress_axis)
 
 
@@ -59,5 +60,5 @@ ADVERSARIAL = Regime(
     compound_drive=_compound_drive,
     genetic_drive=_genetic_drive,
     respond=limited_answer,
-    design=Design(plate_maps=4, treated_shift=0.3, home_batch_share=0.8),
+    design=Design(plate_maps=4, treated_shift=0.2, home_batch_share=0.8),
 )

@@ -24,14 +24,18 @@ from pertcast_data.simulate.world import Floats, World
 
 ACTIVITY_OF_A_DRIVE: Final = 2.5
 ANSWER_OF_A_MASTER: Final = 0.6
+STRENGTH: Final = 0.8
 
 
 def process_activity(world: World, drive: Floats) -> Floats:
-    """Return how strongly (N, R) drives hit each of P processes: (N, P), at least 0, each row at most 1."""
-    size = np.abs(drive)
-    total = size.sum(axis=1, keepdims=True)
-    shares = (size @ world.interplay.member) / np.maximum(total, 1e-12)
-    return np.asarray(np.tanh(ACTIVITY_OF_A_DRIVE * total) * shares, dtype=np.float64)
+    """Return how strongly (N, R) drives hit each of P processes: (N, P), at least 0, each row at most 1.
+
+    tanh(2.5 |drive|), shared out by the squared energy in each process: one process usually has nearly all.
+    """
+    by_process = drive**2 @ world.interplay.member
+    length = np.sqrt(by_process.sum(axis=1, keepdims=True))
+    shares = by_process**2 / np.maximum((by_process**2).sum(axis=1, keepdims=True), 1e-48)
+    return np.asarray(np.tanh(ACTIVITY_OF_A_DRIVE * length) * shares, dtype=np.float64)
 
 
 def interacting_drive(world: World, first: Floats, second: Floats) -> Floats:
@@ -66,7 +70,9 @@ def _compound_drive(world: World, conditions: CompoundConditions) -> Floats:
 def _genetic_drive(world: World, conditions: GeneticConditions) -> Floats:
     first, second = (
         in_the_line(
-            world, conditions, drive_of_place(world, conditions, place, loss_in_a_process, GeneticEffects())
+            world,
+            conditions,
+            STRENGTH * drive_of_place(world, conditions, place, loss_in_a_process, GeneticEffects()),
         )
         for place in (0, 1)
     )
