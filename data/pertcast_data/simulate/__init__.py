@@ -5,10 +5,11 @@ sensitivities and gene sets (docs/atlas.md).
 """
 
 from pertcast_data.simulate.atlas import Atlas, simulate_atlas
-from pertcast_data.simulate.config import NOISE_LEVELS, SIZES, AtlasConfig, sized
+from pertcast_data.simulate.config import NOISE_LEVELS, AtlasConfig
 from pertcast_data.simulate.files import AtlasFiles, write_atlas
 from pertcast_data.simulate.oracle import Oracle, load_truth
 from pertcast_data.simulate.regimes import REGIMES, Regime, get_regime
+from pertcast_data.simulate.settings import SIZES, atlas_config
 from pertcast_data.simulate.truth import Truth
 from pertcast_data.simulate.version import GENERATOR_VERSION, generator_hash
 
@@ -23,10 +24,10 @@ __all__ = [
     "Oracle",
     "Regime",
     "Truth",
+    "atlas_config",
     "generator_hash",
     "get_regime",
     "load_truth",
     "simulate_atlas",
-    "sized",
     "write_atlas",
 ]

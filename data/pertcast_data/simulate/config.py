@@ -1,7 +1,7 @@
 """The size, seed, regime and noise of a simulated atlas: one frozen configuration.
 
 Every number of the atlas follows from it, so it is saved beside the data. Defaults are the demo's size.
-Sizes and noise levels have names too (`SIZES`, `NOISE_LEVELS`).
+Noise levels have names too (`NOISE_LEVELS`).
 """
 
 from __future__ import annotations
@@ -147,50 +147,3 @@ class AtlasConfig(BaseModel):
     def n_cell_conditions(self) -> int:
         """Knock-out conditions of the single-cell screen: singles and pairs in each of its cell lines."""
         return (self.n_knockouts + self.n_pairs) * self.n_cell_contexts
-
-
-SIZES: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
-    {
-        "small": MappingProxyType(
-            {
-                "n_genes": 100,
-                "n_contexts": 2,
-                "n_compounds": 16,
-                "n_unprofiled": 20,
-                "n_plates": 3,
-                "n_knockouts": 16,
-                "n_pairs": 6,
-                "n_cells": 1200,
-                "n_signature_genes": 70,
-            }
-        ),
-        "usual": MappingProxyType({}),
-        "genome": MappingProxyType(
-            {
-                "n_genes": 26_945,
-                "n_contexts": 2,
-                "n_compounds": 24,
-                "n_unprofiled": 40,
-                "n_plates": 3,
-                "n_knockouts": 60,
-                "n_pairs": 20,
-                "n_cells": 4000,
-                "n_signature_genes": 1500,
-            }
-        ),
-    }
-)
-"""Name -> what differs from the defaults: seconds for a test, the demo, every gene of the genome."""
-
-
-def sized(size: str, **settings: Any) -> AtlasConfig:
-    """Return the configuration of a named size, changed by further settings.
-
-    Raises
-    ------
-    ConfigError
-        For an unknown size, naming the known ones, and for settings that do not fit together.
-    """
-    if size not in SIZES:
-        raise ConfigError(f"Unknown size {size!r}; known: {', '.join(SIZES)}. Or give each number by itself.")
-    return AtlasConfig.model_validate({**SIZES[size], **settings})

@@ -10,11 +10,11 @@ import typer
 from pertcast_data.errors import ConfigError
 from pertcast_data.ingest import ingest as ingest_files
 from pertcast_data.ingest.inspection import inspect_path
-from pertcast_data.simulate import REGIMES, AtlasConfig, simulate_atlas, write_atlas
 from pertcast_data.splits import PARTS, SPLIT_KINDS, make_split
 from pertcast_data.store import ExpressionStore, validate_store
 from pertcast_data.text import aligned
 
+from pertcast_jobs.cli.simulate import simulate
 from pertcast_jobs.progress import progress_bar
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
@@ -84,37 +84,7 @@ def validate(store: StoreArgument, json_: JsonFlag = False) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
-def simulate(
-    regime: Annotated[str, typer.Option(help=f"How genes respond: {', '.join(REGIMES)}.")],
-    out: Annotated[Path, typer.Option(help="Folder to write to; files of an older atlas are replaced.")],
-    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
-    genes: Annotated[int | None, typer.Option(help="Genes (default 300).")] = None,
-    compounds: Annotated[int | None, typer.Option(help="Compounds profiled in wells (default 60).")] = None,
-    contexts: Annotated[int | None, typer.Option(help="Cell lines (default 3).")] = None,
-    cells: Annotated[int | None, typer.Option(help="Single cells, about (default 5,000).")] = None,
-    noise: Annotated[float | None, typer.Option(help="Factor on all noise; 0 is none (default 1).")] = None,
-    json_: JsonFlag = False,
-) -> None:
-    """Simulate an atlas with known truth: wells, single cells, a compound library, gene sets.
-
-    Example: pertcast data simulate --regime linear --out atlas
-    """
-    sizes = {"n_genes": genes, "n_compounds": compounds, "n_contexts": contexts, "n_cells": cells}
-    given = {name: value for name, value in {**sizes, "noise": noise}.items() if value is not None}
-    config = AtlasConfig.model_validate({"regime": regime, "seed": seed, **given})
-    with progress_bar("simulate", "plates and groups of cells") as progress:
-        atlas = simulate_atlas(config, progress)
-    files = write_atlas(atlas, out)
-    names = ("wells", "cells", "library", "gene_sets", "truth", "atlas")
-    paths = {name: str(getattr(files, name)) for name in names}
-    if json_:
-        print(json.dumps({"config": config.model_dump(mode="json"), "files": paths}, indent=2))
-        return
-    facts = f"{atlas.wells.height:,} wells and {atlas.cells.height:,} cells x {config.n_genes:,} genes"
-    print(f"Simulated atlas, regime {config.regime}, seed {config.seed}: {facts}\n")
-    print("\n".join(aligned(list(paths.items()))))
-    print(f"\natlas: {files.directory}")
+app.command()(simulate)
 
 
 @app.command()
