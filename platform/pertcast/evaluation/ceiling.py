@@ -1,23 +1,35 @@
-"""What replicates reach: one half of a condition's rows as the prediction of the other half.
+"""What could be reached: replicates as predictions of each other, and the noise-free truth itself.
 
-Controls are split as well, so that the two halves share no measurement. The dynamic range fraction of
-a metric, (duplicate - mean) / (perfect - mean), says how far it can tell a good prediction from the mean.
+Split halves share no measurement, but half of few replicates is no ceiling; what the noise-free truth would
+score against the measured one is. The dynamic range fraction of a metric, (duplicate - mean) / (perfect -
+mean), says how far it can tell a good prediction from the mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 import numpy as np
 
+from pertcast.evaluation.denoise import denoised_responses, reliability
 from pertcast.evaluation.held_out import FloatArray, HeldOut, IndexArray
-from pertcast.evaluation.metrics import get_metric, metrics_of_level
-from pertcast.evaluation.score_board import score_conditions
+from pertcast.evaluation.metrics import Metric, get_metric, metrics_of_level
+from pertcast.evaluation.replicate_noise import ReplicateNoise
+from pertcast.evaluation.score_board import Contender, score_conditions
+
+CEILING_OF_SKILL: Final = "perfect"
+"""The contender that stands at skill 1."""
 
 RELIABLE_FRACTION: Final = 0.1
 """Metrics with a smaller dynamic range fraction are greyed out: they cannot rank models on this data."""
+
+_SCORED_DRAWS: Final = 4000
+_NO_NOISE: Final = (
+    "Fewer than 8 held-out rows repeat another of their condition: the noise of the measured responses is "
+    "unknown, and so is what a perfect model would score."
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,55 @@ def halve(labels: IndexArray, seed: int = 0) -> IndexArray:
     return result
 
 
+class Replicated(Protocol):
+    """Whatever holds what replicates say about held-out conditions."""
+
+    @property
+    def halves(self) -> SplitHalves:
+        """Responses from two halves of the rows."""
+        ...
+
+    @property
+    def noise(self) -> ReplicateNoise | None:
+        """Noise of the mean responses; None without replicates."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """Scores of the ceilings on N held-out conditions.
+
+    Attributes
+    ----------
+    contenders
+        Those that there are, in the order of tables: none without replicates.
+    scores
+        Contender -> metric -> (N,), NaN where a condition has none.
+    mean_on_halves
+        Metric -> (N,) scores of the training mean against the half that split halves are scored on.
+    remark
+        Why a ceiling is missing, or "".
+    """
+
+    contenders: tuple[Contender, ...] = ()
+    scores: Mapping[str, Mapping[str, FloatArray]] = field(default_factory=dict)
+    mean_on_halves: Mapping[str, FloatArray] | None = None
+    remark: str = ""
+
+
+SPLIT_HALF: Final = Contender("split_half", "Split halves", "ceiling")
+INTERPOLATED: Final = Contender("interpolated_duplicate", "Interpolated duplicate", "ceiling")
+REPEAT: Final = Contender("bootstrap", "Experiment repeated", "ceiling")
+PERFECT: Final = Contender("perfect", "Noise-free truth", "ceiling")
+
+
+def _spread(scores: Mapping[str, FloatArray], index: IndexArray, n_conditions: int) -> dict[str, FloatArray]:
+    whole = {name: np.full(n_conditions, np.nan) for name in scores}
+    for name, values in scores.items():
+        whole[name][index] = values
+    return whole
+
+
 def score_ceiling(halves: SplitHalves, held: HeldOut) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
     """Score the first half, and the training mean, against the second half.
 
@@ -77,14 +138,119 @@ def score_ceiling(halves: SplitHalves, held: HeldOut) -> tuple[dict[str, FloatAr
     part = held.take(halves.index, truth=halves.second)
     duplicate = score_conditions(halves.first, part, "split half")
     mean = score_conditions(part.train_means(slice(None)), part, "training mean")
+    n = held.n_conditions
+    return _spread(duplicate, halves.index, n), _spread(mean, halves.index, n)
 
-    def spread(scores: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-        whole = {name: np.full(held.n_conditions, np.nan) for name in scores}
-        for name, values in scores.items():
-            whole[name][halves.index] = values
-        return whole
 
-    return spread(duplicate), spread(mean)
+def score_interpolated(halves: SplitHalves, held: HeldOut, noise: ReplicateNoise) -> dict[str, FloatArray]:
+    """Score the first half, shrunk towards the training mean where it is unreliable, against the second.
+
+    Mejia et al. 2025 mix a technical duplicate with the mean, since a duplicate of few cells is noisier
+    than a good forecast. Here the weight of a condition and gene is the share of signal in its half
+    response, an empirical-Bayes estimate (`reliability`).
+    """
+    part = held.take(halves.index, truth=halves.second)
+    weight = reliability(held.take(halves.index), noise.take(halves.index))
+    centre = part.train_means(slice(None))
+    mixed = (centre + weight * (halves.first - centre)).astype(np.float32)
+    return _spread(score_conditions(mixed, part, "interpolated duplicate"), halves.index, held.n_conditions)
+
+
+def score_perfect(
+    held: HeldOut, noise: ReplicateNoise, seed: int = 0, metrics: Sequence[Metric] | None = None
+) -> dict[str, FloatArray]:
+    """Estimate what the noise-free truth would score against the measured one: metric -> (N,).
+
+    Stand-ins of the noise-free responses (`denoised_responses`) are measured anew, by adding draws of
+    noise, and scored as predictions of these measurements; scores are averaged over draws. The measured
+    truth itself cannot be the stand-in: it holds its own noise, which would count as signal.
+    """
+    centre = denoised_responses(held, noise, seed)
+    generator = np.random.default_rng((seed, 1))
+    everything = np.arange(held.n_conditions)
+
+    def measured_anew() -> HeldOut:
+        return held.take(everything, truth=centre + noise.draw(generator))
+
+    return _mean_scores(
+        [score_conditions(centre, measured_anew(), PERFECT.name, metrics) for _ in range(_n_draws(held))]
+    )
+
+
+def score_repeat(
+    held: HeldOut, noise: ReplicateNoise, seed: int = 0, metrics: Sequence[Metric] | None = None
+) -> dict[str, FloatArray]:
+    """Score the experiment repeated with as many rows, a bootstrap of the measured means: metric -> (N,).
+
+    The measured truth plus a draw of its noise predicts the measured truth. Optimistic for weak effects: the
+    noise of the truth itself counts as signal.
+    """
+    generator = np.random.default_rng((seed, 2))
+    return _mean_scores(
+        [
+            score_conditions(held.truth + noise.draw(generator), held, REPEAT.name, metrics)
+            for _ in range(_n_draws(held))
+        ]
+    )
+
+
+def _n_draws(held: HeldOut) -> int:
+    """More draws where few conditions are averaged over."""
+    return int(np.clip(_SCORED_DRAWS // held.n_conditions, 2, 16))
+
+
+def _mean_scores(draws: Sequence[Mapping[str, FloatArray]]) -> dict[str, FloatArray]:
+    """Return means over draws, NaN where a score is undefined in all of them."""
+    means = {}
+    for name in draws[0]:
+        values = np.stack([draw[name] for draw in draws])
+        defined = ~np.isnan(values)
+        total = np.where(defined, values, 0.0).sum(axis=0)
+        count = defined.sum(axis=0)
+        means[name] = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return means
+
+
+def score_ceilings(measured: Replicated, held: HeldOut, seed: int = 0) -> Ceilings:
+    """Score every ceiling that the replicates allow.
+
+    Parameters
+    ----------
+    measured
+        Split halves and noise of the N conditions of `held`.
+    held
+        The measured truth.
+    seed
+        Of the simulated noise.
+    """
+    halves, noise = measured.halves, measured.noise
+    scores: dict[str, dict[str, FloatArray]] = {}
+    contenders: list[Contender] = []
+    mean_on_halves = None
+    if len(halves.index):
+        scores[SPLIT_HALF.name], mean_on_halves = score_ceiling(halves, held)
+        contenders.append(SPLIT_HALF)
+        if noise is not None:
+            scores[INTERPOLATED.name] = score_interpolated(halves, held, noise)
+            contenders.append(INTERPOLATED)
+    if noise is None:
+        return Ceilings(tuple(contenders), scores, mean_on_halves, _NO_NOISE)
+    scores[REPEAT.name] = score_repeat(held, noise, seed)
+    scores[PERFECT.name] = score_perfect(held, noise, seed)
+    return Ceilings((*contenders, REPEAT, PERFECT), scores, mean_on_halves)
+
+
+def spearman_brown(halves_correlation: float) -> float:
+    """Return the correlation of the noise-free with the measured mean, from that of two halves.
+
+    sqrt(2 r / (1 + r)): the reliability of the whole from that of its halves (Spearman 1910, Brown 1910), and
+    its root, since the noise-free side carries no noise. NaN for a negative r.
+    """
+    return (
+        float(np.sqrt(2 * halves_correlation / (1 + halves_correlation)))
+        if halves_correlation >= 0
+        else np.nan
+    )
 
 
 def dynamic_range(duplicate: Mapping[str, FloatArray], mean: Mapping[str, FloatArray]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from pertcast_data.store.readers import RowReader
 
 from pertcast.evaluation.ceiling import SplitHalves, halve
 from pertcast.evaluation.held_out import FloatArray, IndexArray
+from pertcast.evaluation.replicate_noise import ReplicateNoise, estimate_noise
 from pertcast.evaluation.units import Units, add_by_label
 
 READ_ROWS: Final = 1024
@@ -32,11 +33,14 @@ class MeasuredResponses:
         (N, G) float32 mean of the matched controls over each condition's rows.
     halves
         Responses of two disjoint halves of rows and controls, for the conditions that have them.
+    noise
+        Noise of `truth`; None where too few rows repeat another of their condition.
     """
 
     truth: FloatArray
     control: FloatArray
     halves: SplitHalves
+    noise: ReplicateNoise | None
 
 
 def read_blocks(n_rows: int, step: int = READ_ROWS) -> Iterator[slice]:
@@ -118,8 +122,10 @@ def measure_responses(
     half_counts = np.bincount(label[label >= 0], minlength=2 * n)
     index = np.flatnonzero((half_counts.reshape(2, n) > 0).all(axis=0)).astype(np.int64)
     first, second = (halves / np.maximum(half_counts, 1)[:, None]).astype(np.float32).reshape(2, n, n_genes)
+    truth /= counts
     return MeasuredResponses(
-        truth=(truth / counts).astype(np.float32),
+        truth=truth.astype(np.float32),
         control=(controls / counts).astype(np.float32),
         halves=SplitHalves(index, first[index], second[index]),
+        noise=estimate_noise(units, reader, truth, pairing, control_means),
     )
