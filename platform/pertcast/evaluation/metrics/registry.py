@@ -9,6 +9,7 @@ from typing import Final
 from pertcast_data.errors import ConfigError, nearest_known
 
 from pertcast.evaluation.metrics.metric import Level, Metric
+from pertcast.evaluation.metrics.ranks import RANK_METRICS
 from pertcast.evaluation.metrics.responders import RESPONDER_METRICS
 from pertcast.evaluation.metrics.responses import RESPONSE_METRICS
 from pertcast.evaluation.metrics.retrieval import RETRIEVAL_METRICS
@@ -19,6 +20,7 @@ _ALL: Final = (
     *RESPONSE_METRICS,
     *WEIGHTED_METRICS,
     *RETRIEVAL_METRICS,
+    *RANK_METRICS,
     *RESPONDER_METRICS,
     *WELL_METRICS,
 )
