@@ -1,62 +1,178 @@
-"""`pertcast evaluate`: the trust table of one or several runs."""
+"""`pertcast evaluate`: the trust table of runs, of a bundle on another store, or of two files."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pertcast.evaluation.bootstrap import N_DRAWS
+from pertcast.evaluation.comparison import Comparison
+from pertcast.evaluation.trust_json import SCHEMA_VERSION, comparison_json
 
-from pertcast_jobs.evaluate import Evaluation, can_be_pooled, evaluate_run, pool_folds, side_by_side
+from pertcast_jobs.evaluate import Evaluation, evaluate_runs, expand, pool_and_compare, side_by_side
 from pertcast_jobs.progress import progress_bar
 
 app = typer.Typer(rich_markup_mode=None)
 
+_FORMS = (
+    "Write one of: pertcast evaluate RUN... | pertcast evaluate --bundle BUNDLE --store STORE | "
+    "pertcast evaluate --pred P.h5ad --truth T.h5ad"
+)
 
-def _print_json(evaluations: list[Evaluation]) -> None:
+
+def _print_json(evaluations: list[Evaluation], comparisons: list[Comparison]) -> None:
     contents = [{"run": e.name, **json.loads(e.trust.to_json())} for e in evaluations]
-    shown = contents[0] if len(contents) == 1 else contents
+    shown: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "evaluations": contents,
+        "comparisons": [comparison_json(comparison) for comparison in comparisons],
+    }
+    shown = contents[0] if len(contents) == 1 else shown
     print(json.dumps(shown, sort_keys=True, indent=1, ensure_ascii=False))
 
 
-def _print_lines(evaluations: list[Evaluation]) -> None:
+def _print_lines(evaluations: list[Evaluation], comparisons: list[Comparison]) -> None:
     for evaluation in evaluations:
         if len(evaluations) > 1:
             print(f"== {evaluation.name}")
         print("\n".join(evaluation.trust.lines()), end="\n\n")
     if len(evaluations) > 1:
         print("\n".join(side_by_side(evaluations)), end="\n\n")
+    for comparison in comparisons:
+        print(comparison.text)
     for evaluation in evaluations:
         print(f"report: {evaluation.report_path}")
 
 
+def _usage(problem: str) -> typer.BadParameter:
+    return typer.BadParameter(f"{problem} {_FORMS}", param_hint="RUN, --bundle or --pred")
+
+
+def _check_forms(given: dict[str, bool]) -> None:
+    """Raise unless exactly one of the three forms is asked for, and in full.
+
+    Parameters
+    ----------
+    given
+        "RUN", "--bundle", "--store", "--pred", "--truth", "--train" -> whether it was given.
+    """
+    forms = [form for form in ("RUN", "--bundle", "--pred") if given[form]]
+    if not forms:
+        lone = [name for name in ("--store", "--truth", "--train") if given[name]]
+        raise _usage(f"{lone[0]} alone is not enough." if lone else "Nothing to evaluate was named.")
+    if len(forms) > 1:
+        raise _usage(f"{' and '.join(forms)} cannot be given together.")
+    belongs = {"--bundle": ("--store",), "--pred": ("--truth", "--train"), "RUN": ()}[forms[0]]
+    strangers = [n for n in ("--store", "--truth", "--train") if given[n] and n not in belongs]
+    if strangers:
+        raise _usage(f"{strangers[0]} does not belong to {forms[0]}.")
+    if belongs and not given[belongs[0]]:
+        raise _usage(f"{forms[0]} needs {belongs[0]}.")
+
+
+def _evaluate_runs(
+    runs: list[Path], out: Path | None, draws: int, seed: int, oracle: Path | None, parallel: int
+) -> tuple[list[Evaluation], list[Comparison]]:
+    paths = expand(runs)
+    title = f"evaluate {paths[0].name}" if len(paths) == 1 else f"evaluate {len(paths)} runs"
+    with progress_bar(title, "steps") as progress:
+        found = evaluate_runs(
+            paths, n_draws=draws, seed=seed, oracle=oracle, parallel=parallel, progress=progress
+        )
+    pooled, comparisons = pool_and_compare(found, out, n_draws=draws, seed=seed)
+    return [*found, *pooled], comparisons
+
+
+def _on_external_store(bundle: Path, store: Path, out: Path | None, draws: int, seed: int) -> Evaluation:
+    from pertcast_jobs.evaluate.external import evaluate_external
+
+    with progress_bar(f"evaluate {bundle.name} on {store.name}", "steps") as progress:
+        return evaluate_external(bundle, store, out=out, n_draws=draws, seed=seed, progress=progress)
+
+
+def _of_files(
+    pred: Path,
+    truth: Path,
+    train: Path | None,
+    columns: dict[str, str],
+    out: Path | None,
+    draws: int,
+    seed: int,
+) -> Evaluation:
+    from pertcast_jobs.evaluate.files import Columns, evaluate_files
+
+    with progress_bar(f"evaluate {pred.name}", "rows") as progress:
+        return evaluate_files(
+            pred, truth, out=out, columns=Columns(**columns), train=train, n_draws=draws, seed=seed,
+            progress=progress,
+        )  # fmt: skip
+
+
 @app.command()
 def evaluate(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.", metavar="RUN...")],
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of finished runs, or of several trainings.", metavar="[RUN]..."),
+    ] = None,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle or run, to be judged on --store.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Another lab's or assay's store, for --bundle.")] = None,
+    pred: Annotated[
+        Path | None, typer.Option(help="Another tool's predictions as h5ad, judged on --truth.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Measured cells or profiles as h5ad, for --pred.")
+    ] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="Training cells as h5ad: gives --pred baselines to beat.")
+    ] = None,
+    pert_col: Annotated[
+        str | None, typer.Option(help="Column of the perturbation in --truth and --pred.")
+    ] = None,
+    control: Annotated[
+        str | None, typer.Option(help="Name of the controls in that column; non-targeting by default.")
+    ] = None,
+    context_col: Annotated[
+        str | None, typer.Option(help="Column of the cell line or type in --truth and --pred.")
+    ] = None,
+    oracle: Annotated[
+        Path | None,
+        typer.Option(help="truth.npz of a simulated atlas: its noise-free responses join the table."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     draws: Annotated[int, typer.Option(min=100, help="Resamplings for the intervals.")] = N_DRAWS,
     seed: Annotated[int, typer.Option(help="Seed of resampling, halves and shuffled features.")] = 0,
+    parallel: Annotated[
+        int, typer.Option(min=1, help="Runs evaluated at a time; beside each other on Ray from 2 on.")
+    ] = 1,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the pooled report of several folds; RUN/evaluation/pooled by default."),
+        typer.Option(
+            help="Folder of the report: of pooled runs (RUN/evaluation/pooled by default), of an external "
+            "store, or of two files."
+        ),
     ] = None,
 ) -> None:
     """Print the trust report: each model beside every baseline on what its fold held out.
 
-    Several folds of one model and split are pooled as well; different models stand side by side.
+    Runs that differ in fold and seed alone are pooled as well; different models stand side by side and are
+    compared. --bundle and --store judge a model on another store; --pred and --truth judge any tool's h5ad.
 
     Example: pertcast evaluate runs/first
     """
-    evaluations = []
-    for run in runs:
-        with progress_bar(f"evaluate {run.name}", "steps") as progress:
-            evaluations.append(evaluate_run(run, n_draws=draws, seed=seed, progress=progress))
-    if can_be_pooled(evaluations):
-        folder = out or evaluations[0].folder / "pooled"
-        evaluations.append(pool_folds(evaluations, folder, seed=seed, n_draws=draws))
+    named = {"RUN": runs, "--bundle": bundle, "--store": store, "--pred": pred, "--truth": truth}
+    _check_forms({name: bool(value) for name, value in {**named, "--train": train}.items()})
+    comparisons: list[Comparison] = []
+    if runs:
+        evaluations, comparisons = _evaluate_runs(runs, out, draws, seed, oracle, parallel)
+    elif bundle and store:
+        evaluations = [_on_external_store(bundle, store, out, draws, seed)]
+    elif pred and truth:
+        columns = {"perturbation": pert_col, "control": control, "context": context_col}
+        chosen = {name: value for name, value in columns.items() if value is not None}
+        evaluations = [_of_files(pred, truth, train, chosen, out, draws, seed)]
     if json_:
-        _print_json(evaluations)
+        _print_json(evaluations, comparisons)
     else:
-        _print_lines(evaluations)
+        _print_lines(evaluations, comparisons)

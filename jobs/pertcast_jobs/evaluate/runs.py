@@ -21,6 +21,7 @@ from pertcast.evaluation.contenders import (
     without_information,
 )
 from pertcast.evaluation.evidence import KEPT_BASELINES, Evidence
+from pertcast.evaluation.held_out import FloatArray
 from pertcast.evaluation.held_out_counts import count_held_out
 from pertcast.evaluation.held_out_part import HeldOutPart, held_out_part
 from pertcast.evaluation.parts import TrustParts
@@ -36,6 +37,7 @@ from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.splits import Split
 from pertcast_data.store import ExpressionStore, RowReader
 
+from pertcast_jobs.evaluate.oracle import CONTENDER, oracle_responses
 from pertcast_jobs.evaluate.saving import Evaluation, save_predictions, save_trust
 from pertcast_jobs.run_config import RunConfig
 from pertcast_jobs.run_folder import RunFolder
@@ -148,25 +150,34 @@ def _forecasts(entrants: list[Entrant], part: HeldOutPart, progress: ProgressCal
     return found
 
 
-def _board(entrants: list[Entrant], part: HeldOutPart, forecasts: dict[str, Forecast]) -> ScoreBoard:
+def _board(
+    entrants: list[Entrant], part: HeldOutPart, forecasts: dict[str, Forecast], oracle: FloatArray | None
+) -> ScoreBoard:
     means = {contender: found.mean for contender, found in forecasts.items()}
-    board = make_board(part.held, means, [entrant.contender for entrant in entrants], part.halves)
+    contenders = [entrant.contender for entrant in entrants]
+    if oracle is not None:
+        means[CONTENDER.name] = oracle
+        contenders.append(CONTENDER)
+    board = make_board(part.held, means, contenders, part.halves)
     if not len(part.inputs.wells):
         return board
     wells = {contender: found.well_scores for contender, found in forecasts.items()}
     return board.with_wells(part.well_cluster, wells)
 
 
-def _judge(run: OpenRun, n_draws: int, seed: int, progress: ProgressCallback) -> tuple[TrustTable, Evidence]:
+def _judge(
+    run: OpenRun, n_draws: int, seed: int, oracle: Path | None, progress: ProgressCallback
+) -> tuple[TrustTable, Evidence]:
     sums = _sums(run, seed, progress)
     encoder = run.predictor.encoder
     rows = run.split.rows(run.store, run.fold, "test")
     part = held_out_part(run.store, run.reader, rows, encoder, sums.statistics(encoder.space), seed)
     entrants = _entrants(run, part, sums, seed)
     forecasts = _forecasts(entrants, part, progress)
+    known = oracle_responses(oracle, part.held, run.store.normalisation) if oracle else None
     evidence = Evidence(part.held, part.halves, {name: found.mean for name, found in forecasts.items()})
     trust = trust_table(
-        _board(entrants, part, forecasts),
+        _board(entrants, part, forecasts, known),
         _facts(run, part),
         n_draws=n_draws,
         seed=seed,
@@ -177,7 +188,12 @@ def _judge(run: OpenRun, n_draws: int, seed: int, progress: ProgressCallback) ->
 
 
 def evaluate_run(
-    path: Path | str, *, n_draws: int = N_DRAWS, seed: int = 0, progress: ProgressCallback = no_progress
+    path: Path | str,
+    *,
+    n_draws: int = N_DRAWS,
+    seed: int = 0,
+    oracle: Path | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> Evaluation:
     """Evaluate a run on the conditions that its fold held out.
 
@@ -190,6 +206,9 @@ def evaluate_run(
         Folder of a finished run.
     n_draws, seed
         Of the bootstrap; the seed also deals the split halves and shuffles features.
+    oracle
+        truth.npz of the simulated atlas that the store was ingested from: its noise-free responses join the
+        table as a ceiling.
     progress
         Told of training rows summed, then of contenders done.
 
@@ -201,7 +220,7 @@ def evaluate_run(
         Store or split are not those of the training.
     """
     run = open_run(Path(path))
-    trust, evidence = _judge(run, n_draws, seed, progress)
+    trust, evidence = _judge(run, n_draws, seed, oracle, progress)
     folder = run.folder.evaluation_path
     save_trust(trust, folder, f"pertcast evaluate {run.folder.path.name}")
     save_predictions(folder, evidence.held, evidence.predictions, trust)

@@ -19,6 +19,8 @@ Role = Literal["model", "baseline", "control", "ceiling"]
 
 CLUSTER: Final = "cluster"
 EFFECT_SIZE: Final = "effect_size"
+ORACLE: Final = "oracle"
+"""The contender that is the noise-free truth itself, where it is known (a simulated atlas)."""
 
 
 @dataclass(frozen=True, slots=True)

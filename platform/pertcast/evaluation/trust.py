@@ -12,11 +12,12 @@ import numpy as np
 from pertcast_data.errors import ConfigError
 
 from pertcast.evaluation.bootstrap import N_DRAWS, Estimate, estimates
-from pertcast.evaluation.ceiling import RELIABLE_FRACTION, SplitHalves, dynamic_range, score_ceiling
+from pertcast.evaluation.ceiling import RELIABLE_FRACTION, Ceilings, SplitHalves, dynamic_range, score_ceiling
 from pertcast.evaluation.evidence import Evidence
 from pertcast.evaluation.held_out import FloatArray, HeldOut, IndexArray
-from pertcast.evaluation.limits import not_shown, notes
+from pertcast.evaluation.limits import not_shown
 from pertcast.evaluation.metrics import PRIMARY_METRIC, get_metric, metrics_of_level
+from pertcast.evaluation.notes import notes
 from pertcast.evaluation.parts import SeedSpread, TrustParts
 from pertcast.evaluation.score_board import (
     Contender,
@@ -159,6 +160,7 @@ def trust_table(
     fractions = dynamic_range(ceiling, board.mean_on_halves) if ceiling and board.mean_on_halves else {}
     found = strata(board, primary, verdict.against, n_draws, seed) if verdict.against else ()
     wells = _well_summaries(board, n_draws, seed)
+    everything = _parts(board, primary, verdict.against, parts or TrustParts(), evidence)
     unreliable = [name for name, fraction in fractions.items() if fraction < RELIABLE_FRACTION]
     return TrustTable(
         facts=facts,
@@ -171,11 +173,11 @@ def trust_table(
         dynamic_range=fractions,
         verdict=verdict,
         strata=found,
-        notes=notes(board, primary, gains, unreliable, facts),
-        not_shown=not_shown(board, facts, found, bool(wells)),
+        notes=notes(board, primary, gains, verdict.against, unreliable, facts),
+        not_shown=not_shown(board, facts, found, everything),
         n_draws=n_draws,
         seed=seed,
-        parts=_parts(board, primary, verdict.against, parts or TrustParts(), evidence),
+        parts=everything,
     )
 
 
@@ -184,14 +186,33 @@ def make_board(
     predictions: Mapping[str, FloatArray],
     contenders: Sequence[Contender],
     halves: SplitHalves | None = None,
+    ceilings: Ceilings | None = None,
 ) -> ScoreBoard:
-    """Score predictions (N, G) by contender, and the ceiling where halves are given."""
+    """Score predictions (N, G) by contender, and set the ceilings beside them.
+
+    Parameters
+    ----------
+    held
+        The truth.
+    predictions
+        Contender -> (N, G).
+    contenders
+        The model first.
+    halves
+        Split halves of the truth: the only ceiling where `ceilings` are not given.
+    ceilings
+        From `score_ceilings`.
+    """
     scores = {c.name: score_conditions(predictions[c.name], held, c.name) for c in contenders}
     mean_on_halves = None
     everyone = tuple(contenders)
-    if halves is not None and len(halves.index):
+    if ceilings is not None:
+        scores |= {name: dict(found) for name, found in ceilings.scores.items()}
+        everyone += ceilings.contenders
+        mean_on_halves = ceilings.mean_on_halves
+    elif halves is not None and len(halves.index):
         scores[CEILING], mean_on_halves = score_ceiling(halves, held)
-        everyone += (Contender(CEILING, "Split-half ceiling", "ceiling"),)
+        everyone += (Contender(CEILING, "Split halves", "ceiling"),)
     return ScoreBoard(
         condition_facts(held),
         everyone,

@@ -1,7 +1,9 @@
-"""The trust table on a terminal: verdict, provenance, one aligned table, notes."""
+"""The trust table on a terminal: verdict, provenance, one aligned table, what stands beside it, limits."""
 
 from __future__ import annotations
 
+import math
+import textwrap
 from typing import Final
 
 from pertcast.evaluation.ceiling import RELIABLE_FRACTION
@@ -10,17 +12,18 @@ from pertcast.evaluation.text import decimal, text_table, with_interval
 from pertcast.evaluation.trust_result import TrustResult
 
 SHOWN: Final = (
-    "pearson_delta",
-    "pearson_delta_top20",
     "pearson_delta_pert",
-    "r2",
-    "mse",
     "centroid_accuracy",
-    "discrimination_l1",
+    "mse",
+    "pearson_delta_top20",
     "discrimination_cosine",
+    "discrimination_l1",
+    "r2",
 )
-"""Metrics with a column on the terminal; JSON and HTML hold all."""
+"""Metrics with a column on the terminal, as many as fit; JSON and HTML hold all."""
 
+WIDTH: Final = 110
+_TITLE_WIDTH: Final = 40
 _MARKS: Final = {"model": "> ", "baseline": "  ", "control": "- ", "ceiling": "^ "}
 
 
@@ -43,30 +46,97 @@ def provenance(trust: TrustResult) -> str:
     return " · ".join(str(part) for part in parts if part)
 
 
-def _table(trust: TrustResult) -> list[str]:
-    scored = {metric.name for metric in trust.board.metrics}
-    names = [trust.primary, *(name for name in SHOWN if name != trust.primary and name in scored)]
-    header = [""]
-    for name in names:
-        weak = trust.dynamic_range.get(name, 1.0) < RELIABLE_FRACTION
-        header.append(get_metric(name).title + (" ~" if weak else ""))
-    rows = []
+def _clipped(title: str) -> str:
+    return title if len(title) <= _TITLE_WIDTH else f"{title[: _TITLE_WIDTH - 1]}…"
+
+
+def _column(trust: TrustResult, name: str) -> list[str]:
+    """Return a metric's column, its header first; the primary metric's with intervals."""
+    weak = trust.dynamic_range.get(name, 1.0) < RELIABLE_FRACTION
+    cells = []
     for contender in trust.order:
-        summary = trust.summary[contender.name]
-        first = summary[trust.primary]
-        cells = [
-            _MARKS[contender.role] + trust.shown_title(contender),
-            with_interval(first.mean, first.low, first.high),
-        ]
-        rows.append([*cells, *(decimal(summary[name].mean) for name in names[1:])])
+        found = trust.summary[contender.name][name]
+        with_bounds = with_interval(found.mean, found.low, found.high)
+        cells.append(with_bounds if name == trust.primary else decimal(found.mean))
+    return [get_metric(name).title + (" ~" if weak else ""), *cells]
+
+
+def _skill_column(trust: TrustResult) -> list[str]:
+    """Return the model's skill beside the two contenders that stand at 0 and at 1; [] where undefined."""
+    skill = trust.parts.skill.get(trust.primary)
+    if skill is None or math.isnan(skill.value):
+        return []
+    stand = {skill.baseline: "0", skill.ceiling: "1", trust.board.model.name: decimal(skill.value, 2)}
+    return ["skill", *(stand.get(contender.name, "") for contender in trust.order)]
+
+
+def _table(trust: TrustResult) -> list[str]:
+    titles = ["", *(_MARKS[c.role] + _clipped(trust.shown_title(c)) for c in trust.order)]
+    columns = [titles, _column(trust, trust.primary)]
+    if skill := _skill_column(trust):
+        columns.append(skill)
+    scored = {metric.name for metric in trust.board.metrics}
+    for name in SHOWN:
+        if name == trust.primary or name not in scored:
+            continue
+        column = _column(trust, name)
+        if 2 + sum(2 + max(map(len, each)) for each in (*columns, column)) - 2 <= WIDTH:
+            columns.append(column)
+    header, *rows = (list(row) for row in zip(*columns, strict=True))
     return text_table(header, rows)
+
+
+def _held_out_line(trust: TrustResult) -> list[str]:
+    counts = trust.parts.held_out
+    if counts is None:
+        return []
+    parts = [
+        f"{part} {found['conditions']:,} conditions of {found['perturbations']:,} perturbations in "
+        f"{found['contexts']:,} contexts ({found['profiles']:,} profiles)"
+        for part, found in counts.parts.items()
+    ]
+    new = ", ".join(f"{number:,} with new {word}" for word, number in counts.new_in_test.items() if number)
+    return [f"  held out: {parts[-1]}{'; ' + new if new else ''}"]
+
+
+def _coverage_line(trust: TrustResult) -> list[str]:
+    calibration = trust.parts.calibration
+    if calibration is None:
+        return []
+    words = []
+    for level in calibration.coverage:
+        stated = [
+            f"{estimate.mean:.0%} {name}"
+            for name, estimate in (("as stated", level.gaussian), ("calibrated", level.conformal))
+            if not math.isnan(estimate.mean)
+        ]
+        words.append(f"{level.nominal:.0%} intervals hold {' / '.join(stated)}")
+    promise = "" if calibration.exchangeable else " (not promised: see the report)"
+    return [f"  coverage: {'; '.join(words)}{promise}"] if words else []
+
+
+def _seed_line(trust: TrustResult) -> list[str]:
+    spread = trust.parts.seeds
+    if spread is None or trust.board.model.name not in spread.means:
+        return []
+    means = spread.means[trust.board.model.name]
+    named = ", ".join(decimal(float(mean)) for mean in means)
+    return [f"  seeds: {trust.primary} of {len(means)} trainings {named} (sd {means.std(ddof=1):.3f})"]
+
+
+def _not_shown_lines(trust: TrustResult) -> list[str]:
+    wrapped = [
+        textwrap.wrap(sentence, WIDTH, initial_indent="  - ", subsequent_indent="    ")
+        for sentence in trust.not_shown
+    ]
+    return ["What this does not show", *(line for lines in wrapped for line in lines)] if wrapped else []
 
 
 def _well_table(trust: TrustResult) -> list[str]:
     metrics = metrics_of_level("well")
     rows = [
         [
-            _MARKS[contender.role] + contender.title,
+            _MARKS[contender.role] + _clipped(contender.title),
             *(decimal(trust.well_summary[contender.name][metric.name].mean, 4) for metric in metrics),
         ]
         for contender in trust.order
@@ -75,23 +145,29 @@ def _well_table(trust: TrustResult) -> list[str]:
     return text_table(["absolute profiles, well by well", *(metric.title for metric in metrics)], rows)
 
 
+def _legend(trust: TrustResult) -> str:
+    weak = any(fraction < RELIABLE_FRACTION for fraction in trust.dynamic_range.values())
+    resampled = "perturbations and seeds" if trust.board.n_seeds > 1 else "perturbations"
+    return (
+        f"  > model, - negative control, ^ ceiling{', ~ too little range' if weak else ''}; mean over "
+        f"conditions [95 %, bootstrap over {resampled}]"
+    )
+
+
 def to_lines(trust: TrustResult) -> list[str]:
     """Return the lines; see `TrustTable.lines`."""
-    marks = "> model, - negative control, ^ ceiling"
-    weak = (
-        ", ~ too little dynamic range"
-        if any(f < RELIABLE_FRACTION for f in trust.dynamic_range.values())
-        else ""
-    )
     lines = [
         f"Verdict: {trust.facts.title} is {trust.verdict.text}",
         provenance(trust),
         "",
         *_table(trust),
-        f"  {marks}{weak}; mean over conditions [95 % interval, bootstrap over perturbations]",
+        _legend(trust),
     ]
     if trust.well_summary:
         lines += ["", *_well_table(trust)]
+    beside = [*_held_out_line(trust), *_coverage_line(trust), *_seed_line(trust)]
+    if beside:
+        lines += ["", *beside]
     if trust.notes:
         lines += ["", *(f"  {note}" for note in trust.notes)]
-    return lines
+    return [*lines, "", *_not_shown_lines(trust)] if trust.not_shown else lines
