@@ -19,11 +19,10 @@ from pertcast_data.store import ExpressionStore, RowReader
 from pertcast_data.vocabulary import PAIR_SEPARATOR
 
 from pertcast.encoding import ConditionEncoder
-from pertcast.evaluation.ceiling import SplitHalves
 from pertcast.evaluation.contenders import HeldOutInputs
 from pertcast.evaluation.held_out import HeldOut, IndexArray
 from pertcast.evaluation.score_board import CLUSTER
-from pertcast.evaluation.store_truth import measure_responses
+from pertcast.evaluation.store_truth import MeasuredResponses, measure_responses
 from pertcast.evaluation.units import Units, lay_out_units
 from pertcast.models.baselines.statistics import ConditionStatistics
 from pertcast.naming import condition_name
@@ -51,8 +50,8 @@ class HeldOutPart:
     ----------
     held
         The truth.
-    halves
-        Its halves, for the ceiling.
+    measured
+        The truth with its halves and its noise, for the ceilings.
     inputs
         What contenders are given.
     left_out
@@ -62,7 +61,7 @@ class HeldOutPart:
     """
 
     held: HeldOut
-    halves: SplitHalves
+    measured: MeasuredResponses
     inputs: HeldOutInputs
     left_out: tuple[str, ...]
     remarks: tuple[str, ...]
@@ -98,15 +97,17 @@ def _how_many(count: int) -> str:
     return "None" if count == 0 else f"Only {count}"
 
 
-def _first_units(units: Units) -> IndexArray:
+def first_units(units: Units) -> IndexArray:
+    """Return (N,) the first unit of each condition."""
     return np.unique(units.condition, return_index=True)[1].astype(np.int64)
 
 
-def _condition_table(units: Units, encoder: ConditionEncoder) -> pl.DataFrame:
+def held_out_table(units: Units, encoder: ConditionEncoder) -> pl.DataFrame:
+    """Return what is known of the N conditions: identity, perturbation, replicates, applicability."""
     conditions = units.conditions
     clusters = [PAIR_SEPARATOR.join(members) for members in perturbation_members(conditions)]
     rows = np.bincount(units.condition, units.n_rows, units.n_conditions).astype(np.int64)
-    applicability = encoder.applicability(units.table[_first_units(units)])
+    applicability = encoder.applicability(units.table[first_units(units)])
     known = [name for name in applicability.columns if name not in (*_CARRIED, "n_rows", CLUSTER)]
     return conditions.select(_CARRIED).with_columns(
         pl.Series("n_rows", rows), pl.Series(CLUSTER, clusters), *applicability.select(known)
@@ -162,11 +163,11 @@ def held_out_part(
     control_means = pairing.means(reader) if pairing else None
     measured = measure_responses(units, reader, store.n_genes, pairing, control_means, seed)
     encoded = encoder.encode(units.table)
-    first = torch.from_numpy(_first_units(units))
+    first = torch.from_numpy(first_units(units))
     n_contexts = len(encoder.space.contexts)
     means = statistics.context_means(encoder.training_conditions.context, n_contexts)
     context = encoded.context[first].numpy()
-    table = _condition_table(units, encoder)
+    table = held_out_table(units, encoder)
     wells, thinned = _wells(store, len(units.rows))
     held = HeldOut(
         conditions=table,
@@ -180,4 +181,4 @@ def held_out_part(
         own_gene=encoded.own_gene[first].numpy(),
     )
     inputs = HeldOutInputs(units, encoded, control_means, wells, reader)
-    return HeldOutPart(held, measured.halves, inputs, left_out, thinned)
+    return HeldOutPart(held, measured, inputs, left_out, thinned)
