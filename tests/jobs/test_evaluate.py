@@ -112,8 +112,8 @@ def test_folds_are_pooled_and_every_held_out_condition_counts_once(
 ) -> None:
     assert pertcast(["evaluate", *map(str, runs), "--draws", "200", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert [content["run"] for content in shown] == [*(run.name for run in runs), "pooled"]
-    pooled = shown[-1]
+    assert [content["run"] for content in shown["evaluations"]] == [*(run.name for run in runs), "pooled"]
+    pooled = shown["evaluations"][-1]
     held_out = [name for fold in FOLDS for name in Split.load(small_screen.split).folds[fold].test]
     assert sorted(row["condition_id"] for row in pooled["conditions"]) == sorted(held_out)
     assert pooled["facts"]["folds"] == list(FOLDS)

@@ -13,6 +13,7 @@ from typing import Final
 
 from pertcast.encoding import make_training_data
 from pertcast.evaluation.bootstrap import N_DRAWS
+from pertcast.evaluation.ceiling import Ceilings, score_ceilings
 from pertcast.evaluation.contenders import (
     Forecast,
     SharedSums,
@@ -94,7 +95,7 @@ def _config_hash(config: RunConfig) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
-def _facts(run: OpenRun, part: HeldOutPart) -> TrustFacts:
+def _facts(run: OpenRun, part: HeldOutPart, ceilings: Ceilings) -> TrustFacts:
     bundle = run.predictor.bundle
     entry = MODELS[bundle.model_name]
     return TrustFacts(
@@ -112,7 +113,7 @@ def _facts(run: OpenRun, part: HeldOutPart) -> TrustFacts:
         n_training_conditions=run.predictor.space.n_conditions,
         n_held_out_rows=len(part.inputs.units.rows),
         left_out=part.left_out,
-        remarks=part.remarks,
+        remarks=(*part.remarks, *([ceilings.remark] if ceilings.remark else [])),
         seeds=(run.config.train.seed,),
         config_hash=_config_hash(run.config),
     )
@@ -151,14 +152,18 @@ def _forecasts(entrants: list[Entrant], part: HeldOutPart, progress: ProgressCal
 
 
 def _board(
-    entrants: list[Entrant], part: HeldOutPart, forecasts: dict[str, Forecast], oracle: FloatArray | None
+    entrants: list[Entrant],
+    part: HeldOutPart,
+    forecasts: dict[str, Forecast],
+    ceilings: Ceilings,
+    oracle: FloatArray | None,
 ) -> ScoreBoard:
     means = {contender: found.mean for contender, found in forecasts.items()}
     contenders = [entrant.contender for entrant in entrants]
     if oracle is not None:
         means[CONTENDER.name] = oracle
         contenders.append(CONTENDER)
-    board = make_board(part.held, means, contenders, part.halves)
+    board = make_board(part.held, means, contenders, ceilings=ceilings)
     if not len(part.inputs.wells):
         return board
     wells = {contender: found.well_scores for contender, found in forecasts.items()}
@@ -175,10 +180,13 @@ def _judge(
     entrants = _entrants(run, part, sums, seed)
     forecasts = _forecasts(entrants, part, progress)
     known = oracle_responses(oracle, part.held, run.store.normalisation) if oracle else None
-    evidence = Evidence(part.held, part.halves, {name: found.mean for name, found in forecasts.items()})
+    ceilings = score_ceilings(part.measured, part.held, seed)
+    evidence = Evidence(
+        part.held, part.measured.halves, {name: found.mean for name, found in forecasts.items()}
+    )
     trust = trust_table(
-        _board(entrants, part, forecasts, known),
-        _facts(run, part),
+        _board(entrants, part, forecasts, ceilings, known),
+        _facts(run, part, ceilings),
         n_draws=n_draws,
         seed=seed,
         parts=TrustParts(held_out=count_held_out(run.split, run.store, run.fold)),
