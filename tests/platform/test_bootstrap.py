@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pertcast.evaluation.bootstrap import bootstrap_means, cluster_draws, estimates
+from pertcast.evaluation.bootstrap import (
+    bootstrap_means,
+    bootstrap_means_over_seeds,
+    cluster_draws,
+    estimates,
+    estimates_over_seeds,
+)
 
 
 def test_the_same_seed_draws_the_same_and_another_seed_does_not() -> None:
@@ -73,3 +79,43 @@ def test_undefined_values_are_counted_and_nothing_defined_is_undefined() -> None
     assert (first.mean, first.n_defined, first.n_undefined) == (2.0, 2, 1)
     assert np.isnan([second.mean, second.low, second.high, second.p_value]).all()
     assert second.n_undefined == 3
+
+
+def test_one_training_seed_gives_the_plain_estimate() -> None:
+    values = np.random.default_rng(0).normal(size=(20, 3))
+    values[3, 1] = np.nan
+    cluster = np.arange(20) // 2
+    assert estimates_over_seeds(values[None], cluster, 200, 4) == estimates(values, cluster, 200, 4)
+
+
+def test_means_over_seeds_equal_a_plain_resampling_of_both() -> None:
+    generator = np.random.default_rng(1)
+    values = generator.normal(size=(3, 12, 2))
+    values[generator.random(values.shape) < 0.2] = np.nan
+    cluster = np.arange(12) // 3
+    means = bootstrap_means_over_seeds(values, cluster, 20, 7)
+    trainings = np.random.default_rng((7, 1)).multinomial(3, np.full(3, 1 / 3), size=20)
+    for draw, (seeds, counts) in enumerate(zip(trainings, cluster_draws(4, 20, 7), strict=True)):
+        rows = np.concatenate([np.repeat(np.flatnonzero(cluster == k), n) for k, n in enumerate(counts)])
+        drawn = np.concatenate([values[s][rows] for s in np.repeat(np.arange(3), seeds)])
+        assert means[draw] == pytest.approx(np.nanmean(drawn, axis=0))
+
+
+def test_intervals_over_five_seeds_cover_where_trainings_and_conditions_both_scatter() -> None:
+    generator = np.random.default_rng(2)
+    shape = (5, 50, 200)
+    values = (
+        generator.normal(0, 0.3, (5, 1, 200))
+        + generator.normal(0, 1, (1, 50, 200))
+        + generator.normal(0, 0.5, shape)
+    )
+    both = [e.low <= 0 <= e.high for e in estimates_over_seeds(values, np.arange(50), 500)]
+    one_way = [e.low <= 0 <= e.high for e in estimates(values.mean(axis=0), np.arange(50), 500)]
+    assert 0.88 <= np.mean(both) <= 0.995
+    assert np.mean(both) > np.mean(one_way)
+
+
+def test_a_condition_counts_once_however_many_seeds_define_it() -> None:
+    values = np.array([[1.0, np.nan, np.nan], [3.0, 5.0, np.nan]])[:, :, None]
+    (found,) = estimates_over_seeds(values, np.arange(3), 100)
+    assert (found.mean, found.n_defined, found.n_undefined) == (3.0, 2, 1)

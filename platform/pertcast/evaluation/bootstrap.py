@@ -6,7 +6,7 @@ times and contexts of one compound are no independent evidence). Every mean is c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -51,6 +51,15 @@ def cluster_draws(n_clusters: int, n_draws: int = N_DRAWS, seed: int = 0) -> NDA
     return generator.multinomial(n_clusters, shares, size=n_draws).astype(np.int32)
 
 
+def _cluster_sums(values: FloatArray, index: IndexArray, n_clusters: int) -> tuple[FloatArray, FloatArray]:
+    """Return (L, K) sums of the defined values of each cluster, and how many there are."""
+    defined = ~np.isnan(values)
+    sums, counts = (np.zeros((n_clusters, values.shape[1])) for _ in range(2))
+    np.add.at(sums, index, np.where(defined, values, 0.0))
+    np.add.at(counts, index, defined)
+    return sums, counts
+
+
 def bootstrap_means(
     values: FloatArray, cluster: IndexArray, n_draws: int = N_DRAWS, seed: int = 0
 ) -> FloatArray:
@@ -71,12 +80,37 @@ def bootstrap_means(
         NaN where a draw holds no defined value of a column.
     """
     labels, index = np.unique(cluster, return_inverse=True)
-    defined = ~np.isnan(values)
-    sums, counts = (np.zeros((len(labels), values.shape[1])) for _ in range(2))
-    np.add.at(sums, index, np.where(defined, values, 0.0))
-    np.add.at(counts, index, defined)
+    sums, counts = _cluster_sums(values, index, len(labels))
     draws = cluster_draws(len(labels), n_draws, seed).astype(np.float64)
     totals, weights = draws @ sums, draws @ counts
+    means = np.full(totals.shape, np.nan)
+    np.divide(totals, weights, out=means, where=weights > 0)
+    return means
+
+
+def bootstrap_means_over_seeds(
+    values: FloatArray, cluster: IndexArray, n_draws: int = N_DRAWS, seed: int = 0
+) -> FloatArray:
+    """Return (n_draws, K) means of `values` (S, N, K), training seeds and clusters both resampled.
+
+    The two are drawn independently of each other (the "pigeonhole" bootstrap, Owen 2007), which counts what
+    scatters by both at once too often: on the wide side. The spread of a handful of seeds is itself known
+    poorly, and with one seed, where this is `bootstrap_means`, not at all.
+    """
+    n_seeds = len(values)
+    if n_seeds == 1:
+        return bootstrap_means(values[0], cluster, n_draws, seed)
+    labels, index = np.unique(cluster, return_inverse=True)
+    clusters = cluster_draws(len(labels), n_draws, seed).astype(np.float64)
+    trainings = np.random.default_rng((seed, 1)).multinomial(
+        n_seeds, np.full(n_seeds, 1 / n_seeds), size=n_draws
+    )
+    totals, weights = (np.zeros((n_draws, values.shape[2])) for _ in range(2))
+    for training, scores in enumerate(values):
+        sums, counts = _cluster_sums(scores, index, len(labels))
+        drawn = trainings[:, training, None] * clusters
+        totals += drawn @ sums
+        weights += drawn @ counts
     means = np.full(totals.shape, np.nan)
     np.divide(totals, weights, out=means, where=weights > 0)
     return means
@@ -91,16 +125,46 @@ def estimates(
     (never 0); draws exactly at 0 count for both sides.
     """
     means = bootstrap_means(values, cluster, n_draws, seed)
+    return [_estimate(column, draws) for column, draws in zip(values.T, means.T, strict=True)]
+
+
+def estimates_over_seeds(
+    values: FloatArray, cluster: IndexArray, n_draws: int = N_DRAWS, seed: int = 0
+) -> list[Estimate]:
+    """Return the estimate of each of K columns of `values` (S, N, K) of S trainings on the same N conditions.
+
+    Means are over seeds and conditions; intervals and p values allow for the choice of both. A condition
+    counts as defined if it is for one of the seeds.
+    """
+    means = bootstrap_means_over_seeds(values, cluster, n_draws, seed)
     result = []
-    for column, draws in zip(values.T, means.T, strict=True):
-        defined = column[~np.isnan(column)]
-        draws = draws[~np.isnan(draws)]
-        counts = (len(defined), len(column) - len(defined))
-        if not len(defined):
-            result.append(Estimate(np.nan, np.nan, np.nan, *counts, np.nan))
-            continue
-        low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        side = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-        p_value = min(1.0, 2 * (side + 1) / (len(draws) + 1))
-        result.append(Estimate(float(defined.mean()), float(low), float(high), *counts, p_value))
+    for column, draws in zip(np.moveaxis(values, 2, 0), means.T, strict=True):
+        defined = ~np.isnan(column)
+        by_condition = np.full(column.shape[1], np.nan)
+        total = np.where(defined, column, 0.0).sum(axis=0)
+        np.divide(total, defined.sum(axis=0), out=by_condition, where=defined.any(axis=0))
+        found = _estimate(by_condition, draws)
+        mean = float(column[defined].mean()) if defined.any() else float("nan")
+        result.append(replace(found, mean=mean))
     return result
+
+
+def interval(draws: FloatArray) -> tuple[float, float]:
+    """Return the bounds of the 95 % percentile interval of draws; NaN without any."""
+    known = draws[~np.isnan(draws)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def _estimate(values: FloatArray, draws: FloatArray) -> Estimate:
+    defined = values[~np.isnan(values)]
+    draws = draws[~np.isnan(draws)]
+    counts = (len(defined), len(values) - len(defined))
+    if not len(defined):
+        return Estimate(np.nan, np.nan, np.nan, *counts, np.nan)
+    low, high = interval(draws)
+    side = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
+    p_value = min(1.0, 2 * (side + 1) / (len(draws) + 1))
+    return Estimate(float(defined.mean()), low, high, *counts, p_value)

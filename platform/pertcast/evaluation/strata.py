@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pertcast.evaluation.bootstrap import Estimate, estimates
-from pertcast.evaluation.score_board import EFFECT_SIZE, ScoreBoard
+from pertcast.evaluation.score_board import CLUSTER, EFFECT_SIZE, ScoreBoard
 
 _MOST_CONTEXTS: Final = 8
 _FEWEST_CONDITIONS: Final = 4
@@ -65,9 +65,17 @@ def _memberships(conditions: pl.DataFrame) -> Iterator[tuple[str, str, NDArray[n
         yield from _halves(conditions["nn_train_dist"], "similarity to training", *names)
     if "n_rows" in columns:
         yield from _halves(conditions["n_rows"], "replicates", "fewer replicates", "more replicates")
+    if "cell_iname" in columns:
+        names = ("measured in fewer cell lines", "measured in more cell lines")
+        yield from _halves(_n_contexts(conditions), "cell lines", *names)
     if "cell_iname" in columns and 1 < conditions["cell_iname"].n_unique() <= _MOST_CONTEXTS:
         for context in sorted(conditions["cell_iname"].unique().to_list()):
             yield "context", context, (conditions["cell_iname"] == context).to_numpy()
+
+
+def _n_contexts(conditions: pl.DataFrame) -> pl.Series:
+    """Return (N,) in how many cell lines the perturbation of each condition is held out."""
+    return conditions.select(pl.col("cell_iname").n_unique().over(CLUSTER)).to_series()
 
 
 def strata(board: ScoreBoard, metric: str, baseline: str, n_draws: int, seed: int) -> tuple[Stratum, ...]:
