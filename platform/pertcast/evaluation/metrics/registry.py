@@ -8,6 +8,7 @@ from typing import Final
 
 from pertcast_data.errors import ConfigError, nearest_known
 
+from pertcast.evaluation.metrics.cells import CELL_METRICS
 from pertcast.evaluation.metrics.metric import Level, Metric
 from pertcast.evaluation.metrics.ranks import RANK_METRICS
 from pertcast.evaluation.metrics.responders import RESPONDER_METRICS
@@ -23,6 +24,7 @@ _ALL: Final = (
     *RANK_METRICS,
     *RESPONDER_METRICS,
     *WELL_METRICS,
+    *CELL_METRICS,
 )
 
 METRICS: Final[Mapping[str, Metric]] = MappingProxyType({metric.name: metric for metric in _ALL})

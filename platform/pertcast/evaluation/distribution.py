@@ -1,0 +1,191 @@
+"""Distances between two populations of cells: energy distance, kernel discrepancy, optimal transport.
+
+All start from squared Euclidean distances of cells over genes. Sums run over all pairs, a cell with itself
+included (V statistics), except where said otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from pertcast.evaluation.held_out import FloatArray, IndexArray
+
+SAME_CELL: Final = 4e-6
+"""Squared distances below this share of the cells' squared lengths are rounding of float32, and are 0."""
+
+BANDWIDTHS: Final = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Widths of the Gaussian kernels, as multiples of a median squared distance."""
+
+SINKHORN_SMOOTHING: Final = 0.5
+"""Entropic regularisation of optimal transport, as a multiple of a median squared distance.
+
+Over thousands of genes all cells are about equally far from one another: with much less smoothing every
+cell of a population is matched with itself alone, and two samples of one population would look far apart.
+"""
+
+_ABSORB_EVERY: Final = 10
+_MOST_ITERATIONS: Final = 500
+_MARGINAL_ERROR: Final = 1e-7
+
+
+@dataclass(frozen=True)
+class Points:
+    """Cells that distances are taken of.
+
+    Attributes
+    ----------
+    cells
+        (n, G) float32, relative to a centre that all populations share.
+    lengths
+        (n,) float64 sums of squares.
+    """
+
+    cells: FloatArray
+    lengths: FloatArray
+
+    @classmethod
+    def of(cls, cells: FloatArray) -> Points:
+        """Return the points of (n, G) cells."""
+        return cls(cells, np.einsum("ij,ij->i", cells, cells, dtype=np.float64))
+
+
+def squared_distances(first: Points, second: Points) -> FloatArray:
+    """Return (n, m) float64 squared Euclidean distances; products are taken in the cells' own precision."""
+    sums: FloatArray = first.lengths[:, None] + second.lengths[None, :]
+    squared: FloatArray = sums - 2.0 * (first.cells @ second.cells.T).astype(np.float64)
+    squared[squared <= SAME_CELL * sums] = 0.0
+    return squared
+
+
+def energy_distance(between: FloatArray, within_first: FloatArray, within_second: FloatArray) -> float:
+    """Return 2 mean |x - y| - mean |x - x'| - mean |y - y'| from squared distances (Székely and Rizzo 2013).
+
+    The definition of cell-eval 0.8.2.
+    """
+    mean = [float(np.sqrt(squared).mean()) for squared in (between, within_first, within_second)]
+    return 2.0 * mean[0] - mean[1] - mean[2]
+
+
+def energy_distance_of_squares(first: FloatArray, second: FloatArray) -> float:
+    """Return 2 mean |x - y|^2 - mean |x - x'|^2 - mean |y - y'|^2, each cell with itself left out.
+
+    The definition of scPerturb (Peidli et al. 2024), there taken on principal components. It is twice the
+    squared distance of the two means, less their sampling noise, so it may be negative. NaN for one cell.
+    """
+    if min(len(first), len(second)) < 2:
+        return float("nan")
+    means = [cells.mean(axis=0, dtype=np.float64) for cells in (first, second)]
+    noise = [cells.var(axis=0, dtype=np.float64).sum() / (len(cells) - 1) for cells in (first, second)]
+    return float(2.0 * np.square(means[0] - means[1]).sum() - 2.0 * sum(noise))
+
+
+def kernel_discrepancy(
+    between: FloatArray, within_first: FloatArray, within_second: FloatArray, scale: float
+) -> float:
+    """Return the squared maximum mean discrepancy, mean over Gaussian kernels exp(-d^2 / (2 b scale)).
+
+    Gretton et al. (2012); b runs over `BANDWIDTHS`. NaN where `scale` is 0.
+    """
+    if not scale > 0:
+        return float("nan")
+    total = 0.0
+    for width in BANDWIDTHS:
+        factor = -0.5 / (width * scale)
+        kernels = [np.exp(factor * squared).mean() for squared in (within_first, within_second, between)]
+        total += kernels[0] + kernels[1] - 2.0 * kernels[2]
+    return max(0.0, float(total / len(BANDWIDTHS)))
+
+
+def _hard_potentials(cost: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return potentials f_i + g_j <= cost_ij with an equality in every row and column."""
+    f = cost.min(axis=1)
+    return f, (cost - f[:, None]).min(axis=0)
+
+
+def transport_cost(cost: FloatArray, smoothing: float) -> float:
+    """Return the entropic optimal transport cost of two uniform populations by Sinkhorn's iteration.
+
+    cost (n, m): min over couplings P of <P, cost> + smoothing KL(P, uniform), as <f, 1/n> + <g, 1/m> of its
+    dual. Scalings are absorbed into the potentials every few steps, so that nothing overflows (Schmitzer
+    2019).
+    """
+    n, m = cost.shape
+    f, g = _hard_potentials(cost)
+    for _ in range(_MOST_ITERATIONS // _ABSORB_EVERY):
+        kernel = np.exp((f[:, None] + g[None, :] - cost) / smoothing)
+        v = np.ones(m)
+        for _ in range(_ABSORB_EVERY):
+            u = m / (kernel @ v)
+            v = n / (u @ kernel)
+        error = np.abs(u * (kernel @ v) / m - 1.0).mean()
+        f, g = f + smoothing * np.log(u), g + smoothing * np.log(v)
+        if error < _MARGINAL_ERROR:
+            break
+    return float(f.mean() + g.mean())
+
+
+def sinkhorn_divergence(
+    between: FloatArray, within_first: FloatArray, within_second: FloatArray, smoothing: float
+) -> float:
+    """Return OT(x, y) - OT(x, x) / 2 - OT(y, y) / 2 on squared distances (Feydy et al. 2019).
+
+    NaN where `smoothing` is 0.
+    """
+    if not smoothing > 0:
+        return float("nan")
+    costs = [transport_cost(squared, smoothing) for squared in (between, within_first, within_second)]
+    return max(0.0, costs[0] - 0.5 * (costs[1] + costs[2]))
+
+
+def _standardised(cells: FloatArray, genes: IndexArray) -> FloatArray:
+    chosen = cells[:, genes]
+    centred: FloatArray = chosen - chosen.mean(axis=0, dtype=np.float64).astype(cells.dtype)
+    centred /= np.sqrt(np.square(centred).mean(axis=0, dtype=np.float64)).astype(cells.dtype)
+    return centred
+
+
+def correlation_similarity(first: FloatArray, second: FloatArray) -> float:
+    """Return the Pearson correlation, over pairs of genes, of the two populations' gene-gene correlations.
+
+    Over all genes that vary in both; NaN for fewer than three. No gene-by-gene matrix is made: with
+    standardised cells Z (n, G) and W (m, G), the sum over pairs of products of correlations is
+    |Z W'|^2 / (n m).
+    """
+    varying = [cells.max(axis=0) > cells.min(axis=0) for cells in (first, second)]
+    genes = np.flatnonzero(varying[0] & varying[1]).astype(np.int64)
+    g = len(genes)
+    if g < 3:
+        return float("nan")
+    z = [_standardised(cells, genes) for cells in (first, second)]
+    pairs = g * (g - 1.0)
+
+    def product(i: int, j: int) -> float:
+        gram = z[i] @ z[j].T
+        whole = float(np.square(gram, dtype=np.float64).sum()) / (len(z[i]) * len(z[j]))
+        return (whole - g) / pairs
+
+    mean = [(float(np.square(w.sum(axis=1, dtype=np.float64)).sum()) / len(w) - g) / pairs for w in z]
+    covariance = product(0, 1) - mean[0] * mean[1]
+    variance = (product(0, 0) - mean[0] ** 2) * (product(1, 1) - mean[1] ** 2)
+    return float(np.clip(covariance / np.sqrt(variance), -1.0, 1.0)) if variance > 0 else float("nan")
+
+
+def variance_agreement(true: FloatArray, predicted: FloatArray) -> float:
+    """Return the median over genes of min(v, w) / max(v, w), v and w variances over true and predicted cells.
+
+    Over genes that vary among true cells; NaN without any.
+    """
+    v, w = (cells.var(axis=0, dtype=np.float64) for cells in (true, predicted))
+    varying = true.max(axis=0) > true.min(axis=0)
+    if not varying.any():
+        return float("nan")
+    return float(np.median(np.minimum(v, w)[varying] / np.maximum(v, w)[varying]))
+
+
+def dropout_difference(true: FloatArray, predicted: FloatArray) -> float:
+    """Return the mean over genes of the absolute difference of the shares of cells that have exactly zero."""
+    shares = [np.count_nonzero(cells == 0, axis=0) / len(cells) for cells in (true, predicted)]
+    return float(np.abs(shares[0] - shares[1]).mean())
