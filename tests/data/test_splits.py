@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pertcast_data.errors import ConfigError, FormatError, LeakageError, SchemaError
+from pertcast_data.preprocessing import PreprocessingStep
 from pertcast_data.splits import PARTS, SPLIT_KINDS, Fold, Split, get_split_kind, make_split
+from pertcast_data.splits.identity import Identity
+from pertcast_data.splits.kinds import Grouping
 from pertcast_data.vocabulary import condition_id, split_perturbation
 
 
@@ -25,6 +28,8 @@ class FakeStore:
     obs: pl.DataFrame
     condition_of_row: np.ndarray[Any, np.dtype[np.int32]]
     data_hash: str = "data-1"
+    var: pl.DataFrame = field(default_factory=lambda: pl.DataFrame({"gene_symbol": ["G0"]}))
+    preprocessing: tuple[PreprocessingStep, ...] = ()
 
 
 def store_of(conditions: list[dict[str, Any]], replicates: int = 3) -> FakeStore:
@@ -92,13 +97,26 @@ def knockouts(
 
 GENES = [f"G{number}" for number in range(12)]
 PAIRS = [f"G{number}+G{number + 1}" for number in range(0, 12, 2)]
-MIXED = compounds(16, ("A375", "HT29", "MCF7", "PC3")) + knockouts(GENES, PAIRS, ("A375", "HT29"))
+MIXED = [
+    row
+    if row.get("is_control")
+    else row | {"pert_dose": (1.0, 3.0, 10.0, 30.0)[n % 4], "pert_time": (3.0, 6.0, 24.0, 48.0)[n // 8 % 4]}
+    for n, row in enumerate(compounds(16, ("A375", "HT29", "MCF7", "PC3")))
+] + knockouts(GENES, PAIRS, ("A375", "HT29"))
+BLOCKS = Path(__file__).with_name("gene_blocks.csv")
 PARTITIONING = sorted(set(SPLIT_KINDS) - {"all"})
 
 
 def mixed_split(kind: str, seed: int = 0, n_folds: int = 3) -> tuple[FakeStore, Split]:
     store = store_of([row | {"plate": row["pert_id"]} for row in MIXED])
-    return store, make_split(store, kind, n_folds, seed, "plate" if kind == "group" else None)
+    column = "plate" if kind == "group" else None
+    blocks = BLOCKS if kind == "blocked" else None
+    return store, make_split(store, kind, n_folds, seed, column, blocks=blocks)
+
+
+def members_of(split: Split, store: FakeStore) -> list[tuple[str, ...]]:
+    grouping = Grouping(store, Identity.of(store), split.group_column, split.blocks)
+    return SPLIT_KINDS[split.kind].members(grouping)
 
 
 def treated_ids(store: FakeStore) -> list[str]:
@@ -122,7 +140,7 @@ def test_every_treated_condition_is_in_exactly_one_part_of_each_fold(
 def test_the_tests_of_the_folds_partition_the_groups(kind: str, seed: int, n_folds: int) -> None:
     store, split = mixed_split(kind, seed, n_folds)
     treated = store.conditions.filter(~pl.col("is_control"))
-    members = SPLIT_KINDS[kind].members(treated, store, split.group_column)
+    members = members_of(split, store)
     groups_of = dict(zip(treated["condition_id"], members, strict=True))
     times_tested = {name: sum(name in fold.test for fold in split.folds) for name in groups_of}
     alone = {groups[0]: times_tested[name] for name, groups in groups_of.items() if len(groups) == 1}
@@ -139,7 +157,7 @@ def test_the_tests_of_the_folds_partition_the_groups(kind: str, seed: int, n_fol
 def test_parts_are_disjoint_by_group(kind: str, seed: int) -> None:
     store, split = mixed_split(kind, seed)
     treated = store.conditions.filter(~pl.col("is_control"))
-    members = SPLIT_KINDS[kind].members(treated, store, split.group_column)
+    members = members_of(split, store)
     groups_of = dict(zip(treated["condition_id"], members, strict=True))
     for fold in split.folds:
         sets = [{group for name in getattr(fold, part) for group in groups_of[name]} for part in PARTS]
@@ -310,7 +328,7 @@ def test_the_check_refuses_a_held_out_group_in_training(kind: str) -> None:
     store, split = mixed_split(kind)
     fold = split.folds[0]
     treated = store.conditions.filter(~pl.col("is_control"))
-    members = SPLIT_KINDS[kind].members(treated, store, split.group_column)
+    members = members_of(split, store)
     groups_of = dict(zip(treated["condition_id"], members, strict=True))
     counts = [group for name in fold.test for group in groups_of[name]]
     moved = next(name for name in fold.test if counts.count(groups_of[name][0]) > 1)

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from pertcast_data.errors import ConfigError, nearest_known
+from pertcast_data.preprocessing import PreprocessingStep
 from pertcast_data.vocabulary import OBS_COLUMNS, Measure, Normalisation
 
 Scalar = str | int | float | bool | None
@@ -90,6 +91,8 @@ class IngestMapping(_Frozen):
         What the values are; checked against them.
     exclude
         Column -> values: rows that are left out.
+    preprocessing
+        What was done to the values before, and on which rows it was fitted (docs/splits.md).
     """
 
     sig_id: ColumnRule | None = None
@@ -111,6 +114,7 @@ class IngestMapping(_Frozen):
     measure: Measure | None = None
     normalisation: Normalisation | None = None
     exclude: dict[str, tuple[Scalar, ...]] = {}
+    preprocessing: tuple[PreprocessingStep, ...] = ()
 
     def rule(self, canonical: str) -> ColumnRule | None:
         """Return the rule of a canonical column, None where the file leaves it open."""
@@ -155,7 +159,11 @@ def _explain_one(detail: Any) -> str:
 
 
 def _known_keys(parents: Iterable[str]) -> list[str]:
-    models: dict[str, type[BaseModel]] = {"controls": ControlRule, "genes": GeneRule}
+    models: dict[str, type[BaseModel]] = {
+        "controls": ControlRule,
+        "genes": GeneRule,
+        "preprocessing": PreprocessingStep,
+    }
     parent = next(iter(parents), None)
     model: type[BaseModel] = IngestMapping if parent is None else models.get(parent, ColumnRule)
     return list(model.model_fields)

@@ -79,13 +79,15 @@ def ingest(
         mapping = IngestMapping() if mapping is None else load_mapping(Path(mapping))
     plan = plan_ingest(paths, mapping, None if obs_table is None else Path(obs_table), key)
     if not dry_run:
-        _write(plan, out, seed, progress)
+        _write(plan, mapping, out, seed, progress)
     report = _report(plan, None if dry_run else out, time.monotonic() - started)
     log.info("ingested", extra={"rows": report.n_rows, "genes": report.n_genes, "store": str(out)})
     return report
 
 
-def _write(plan: IngestPlan, out: Path, seed: int, progress: ProgressCallback) -> None:
+def _write(
+    plan: IngestPlan, mapping: IngestMapping, out: Path, seed: int, progress: ProgressCallback
+) -> None:
     watches = [ValueWatch(part.path) for part in plan.parts]
     create_store(
         out,
@@ -97,6 +99,7 @@ def _write(plan: IngestPlan, out: Path, seed: int, progress: ProgressCallback) -
         layout=plan.layout,
         seed=seed,
         sources=tuple(part.path.name for part in plan.parts),
+        preprocessing=mapping.preprocessing,
         progress=progress,
         memory_budget_bytes=MEMORY_BUDGET_BYTES,
     )

@@ -9,45 +9,44 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Final
 
-import numpy as np
 import polars as pl
 
 from pertcast_data.errors import ConfigError, SchemaError, nearest_known
-from pertcast_data.splits.identity import (
-    COMPOUND_TYPE,
-    compound_names,
-    condition_names,
-    perturbation_members,
-)
+from pertcast_data.splits.blocks import Blocks
+from pertcast_data.splits.clusters import Clusters
+from pertcast_data.splits.dealing import Deal, deal_by_size, deal_evenly
+from pertcast_data.splits.identity import COMPOUND_TYPE, ConditionStore, Identity
+from pertcast_data.splits.structures import scaffold_of
 from pertcast_data.vocabulary import PAIR_SEPARATOR
 
 Members = list[tuple[str, ...]]
 
 
-class ConditionStore(Protocol):
-    """What a split needs of a store; `pertcast_data.store.ExpressionStore` is one."""
+@dataclass(frozen=True)
+class Grouping:
+    """What rules look at.
+
+    Attributes
+    ----------
+    store, identity
+        The store, and who is who in it.
+    column
+        The column of the profiles' table to split by, for kind "group".
+    blocks
+        (gene, block) pairs, for kind "blocked".
+    """
+
+    store: ConditionStore
+    identity: Identity
+    column: str | None = None
+    blocks: Blocks = ()
 
     @property
-    def conditions(self) -> pl.DataFrame:
-        """One row a condition."""
-        ...
-
-    @property
-    def obs(self) -> pl.DataFrame:
-        """One row a profile, with condition_id."""
-        ...
-
-    @property
-    def condition_of_row(self) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """(n_rows,) condition_index of each profile."""
-        ...
-
-    @property
-    def data_hash(self) -> str:
-        """Hash of the stored data."""
-        ...
+    def treated(self) -> pl.DataFrame:
+        """The N treated conditions, in store order."""
+        return self.identity.treated
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,58 +58,88 @@ class SplitKind:
     name, summary
         For the registry and for people.
     members
-        (treated conditions, store, group column or None) -> the groups of each condition.
+        Grouping -> the groups of each of the N treated conditions.
+    deal
+        Deals groups to folds.
     holds_out_test
         False where every condition but a validation share is trained on.
     """
 
     name: str
     summary: str
-    members: Callable[[pl.DataFrame, ConditionStore, str | None], Members]
+    members: Callable[[Grouping], Members]
+    deal: Deal = deal_evenly
     holds_out_test: bool = True
 
 
-def _by_compound(treated: pl.DataFrame, store: ConditionStore, column: str | None) -> Members:
-    names = compound_names(treated)
-    is_compound = treated["pert_type"] == COMPOUND_TYPE
-    return [(name,) if compound else () for name, compound in zip(names, is_compound, strict=True)]
+def _by_compound(grouping: Grouping) -> Members:
+    identity = grouping.identity
+    pairs = zip(identity.members, identity.compounds, strict=True)
+    return [names if compound is not None else () for names, compound in pairs]
 
 
-def _by_perturbation(treated: pl.DataFrame, store: ConditionStore, column: str | None) -> Members:
-    return perturbation_members(treated)
+def _by_scaffold(grouping: Grouping) -> Members:
+    clusters = Clusters()
+    members = _by_compound(grouping)
+    for names, compound in zip(members, grouping.identity.compounds, strict=True):
+        if compound is not None and len(names) == 1 and compound.smiles:
+            scaffold = scaffold_of(compound.smiles)
+            clusters.join(names[0], f"~{scaffold}" if scaffold else names[0])
+    return [tuple(sorted({clusters.root(name) for name in names})) for names in members]
 
 
-def _by_context(treated: pl.DataFrame, store: ConditionStore, column: str | None) -> Members:
-    return [(cell,) for cell in treated["cell_iname"]]
+def _by_perturbation(grouping: Grouping) -> Members:
+    return grouping.identity.members
 
 
-def _by_pair(treated: pl.DataFrame, store: ConditionStore, column: str | None) -> Members:
-    members = perturbation_members(treated)
-    return [(PAIR_SEPARATOR.join(names),) if len(names) > 1 else () for names in members]
+def _by_context(grouping: Grouping) -> Members:
+    return [(cell,) for cell in grouping.identity.contexts]
 
 
-def _by_condition(treated: pl.DataFrame, store: ConditionStore, column: str | None) -> Members:
-    return [(name,) for name in condition_names(treated)]
+def _by_pair(grouping: Grouping) -> Members:
+    return [(PAIR_SEPARATOR.join(names),) if len(names) > 1 else () for names in grouping.identity.members]
 
 
-def _by_column(treated: pl.DataFrame, store: ConditionStore, column: str | None) -> Members:
+def _by_dose(grouping: Grouping) -> Members:
+    return [(dose,) if dose else () for dose in grouping.identity.doses]
+
+
+def _by_time(grouping: Grouping) -> Members:
+    return [(time,) if time else () for time in grouping.identity.times]
+
+
+def _by_condition(grouping: Grouping) -> Members:
+    return [(name,) for name in grouping.identity.names]
+
+
+def _by_block(grouping: Grouping) -> Members:
+    if not grouping.blocks:
+        raise ConfigError("A blocked split needs a file of blocks: give --blocks FILE.")
+    block_of = dict(grouping.blocks)
+    pairs = zip(grouping.identity.members, grouping.treated["pert_type"], strict=True)
+    return [
+        () if kind == COMPOUND_TYPE else tuple(sorted({block_of.get(gene, gene) for gene in genes}))
+        for genes, kind in pairs
+    ]
+
+
+def _by_column(grouping: Grouping) -> Members:
+    column, obs = grouping.column, grouping.store.obs
     if column is None:
         raise ConfigError("A split by group needs a column of the profiles' table: give group_column.")
-    if column not in store.obs.columns:
-        hint = ", ".join(nearest_known(column, store.obs.columns) or store.obs.columns)
+    if column not in obs.columns:
+        hint = ", ".join(nearest_known(column, obs.columns) or obs.columns)
         raise SchemaError(f"The store has no column {column!r} to split by; known: {hint}.")
-    values = store.obs.group_by("condition_id").agg(pl.col(column).unique().cast(pl.String).alias("groups"))
+    values = obs.group_by("condition_id").agg(pl.col(column).unique().cast(pl.String).sort().alias("groups"))
     groups_of = dict(values.iter_rows())
-    members: Members = []
-    for name in treated["condition_id"]:
+    for name in grouping.treated["condition_id"]:
         groups = groups_of[name]
         if len(groups) != 1 or groups[0] is None:
             raise SchemaError(
                 f"Column {column!r} has {'no value' if None in groups else f'{len(groups)} values'} for "
                 f"condition {name!r}; replicates of a condition must share one group. Choose another column."
             )
-        members.append((groups[0],))
-    return members
+    return [(groups_of[name][0],) for name in grouping.treated["condition_id"]]
 
 
 SPLIT_KINDS: Final[Mapping[str, SplitKind]] = MappingProxyType(
@@ -119,12 +148,28 @@ SPLIT_KINDS: Final[Mapping[str, SplitKind]] = MappingProxyType(
         for kind in (
             SplitKind("unseen_compound", "compounds by structure (InChIKey-14, else pert_id)", _by_compound),
             SplitKind(
+                "unseen_scaffold",
+                "compounds by Bemis-Murcko scaffold; acyclic compounds one by one",
+                _by_scaffold,
+                deal_by_size,
+            ),
+            SplitKind(
                 "unseen_perturbation",
                 "perturbed genes and compounds; a pair is held out with either of its members",
                 _by_perturbation,
             ),
+            SplitKind(
+                "blocked",
+                "blocks of genes that a file connects (network, complexes, paralogues)",
+                _by_block,
+                deal_by_size,
+            ),
             SplitKind("unseen_context", "cell lines", _by_context),
             SplitKind("unseen_pair", "combinations; singles are always trained on", _by_pair),
+            SplitKind(
+                "unseen_dose", "doses in uM; conditions without a dose are always trained on", _by_dose
+            ),
+            SplitKind("unseen_time", "times in hours", _by_time),
             SplitKind("random", "conditions at random, for reference only", _by_condition),
             SplitKind("group", "values of a column of the profiles' table", _by_column),
             SplitKind(

@@ -8,28 +8,47 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal, Self
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from pertcast_data.errors import ConfigError, FormatError, LeakageError
-from pertcast_data.splits.audit import audit_fold
-from pertcast_data.splits.kinds import ConditionStore
+from pertcast_data.splits.audit import AuditReport, audit
+from pertcast_data.splits.blocks import Blocks
+from pertcast_data.splits.identity import ConditionStore
+from pertcast_data.splits.provenance import Provenance
+from pertcast_data.splits.seen import SeenMembers
 
 Part = Literal["train", "validation", "test"]
 PARTS: Final[tuple[Part, ...]] = ("train", "validation", "test")
 
+Controls = Literal["shared", "separate"]
+CONTROL_COLUMNS: Final = ("group", "unseen_context")
+"""Kinds whose groups controls belong to as well."""
+
+_ADDED: Final = MappingProxyType({"blocks": [], "aliases": [], "controls": "shared"})
+"""Fields that older manifests do not have: left out where they say nothing, so that old hashes stay true."""
+
 
 class Fold(BaseModel):
-    """Condition ids of the three parts, in the store's order; controls are in none."""
+    """Condition ids of the three parts, in the store's order; controls are in none.
+
+    Attributes
+    ----------
+    seen
+        For each tested combination, how many of its members training shows alone.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+    seen: SeenMembers = ()
 
 
 class Split(BaseModel):
@@ -47,6 +66,12 @@ class Split(BaseModel):
         Condition ids of each fold's parts.
     group_column
         The column split by, for kind "group".
+    blocks
+        (gene, block) pairs, for kind "blocked".
+    aliases
+        (alias, name) pairs that the user declared.
+    controls
+        Whether controls of tested groups are trained with ("shared") or not ("separate").
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,17 +81,27 @@ class Split(BaseModel):
     data_hash: str
     folds: tuple[Fold, ...]
     group_column: str | None = None
+    blocks: Blocks = ()
+    aliases: tuple[tuple[str, str], ...] = ()
+    controls: Controls = "shared"
 
     @property
     def hash(self) -> str:
         """SHA-256 (hex) of the manifest's content."""
-        return hashlib.sha256(_canonical(self.model_dump(mode="json")).encode()).hexdigest()
+        return hashlib.sha256(_canonical(self._content()).encode()).hexdigest()
+
+    def _content(self) -> dict[str, Any]:
+        content = self.model_dump(mode="json")
+        content["folds"] = [
+            {key: value for key, value in fold.items() if key != "seen" or value} for fold in content["folds"]
+        ]
+        return {key: value for key, value in content.items() if key not in _ADDED or value != _ADDED[key]}
 
     def save(self, path: Path | str) -> None:
         """Write the manifest as JSON, by a temporary sibling that is renamed."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        content = {"hash": self.hash} | self.model_dump(mode="json")
+        content = {"hash": self.hash} | self._content()
         temporary = target.with_name(f".{target.name}.tmp")
         try:
             temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -113,22 +148,61 @@ class Split(BaseModel):
         indices = conditions["condition_index"].to_numpy()[np.asarray(chosen, dtype=bool)]
         return np.flatnonzero(np.isin(store.condition_of_row, indices)).astype(np.int64)
 
-    def check(self, store: ConditionStore, fold: int) -> None:
+    def seen(self, fold: int) -> dict[str, int]:
+        """Return, for each tested combination of a fold, how many of its members training shows alone."""
+        return dict(self.fold(fold).seen)
+
+    @property
+    def control_column(self) -> str:
+        """Column of the profiles' table that says which group a control belongs to."""
+        return self.group_column or "cell_iname"
+
+    def training_controls(self, store: ConditionStore, fold: int) -> NDArray[np.int64] | None:
+        """Return the control rows that may be trained with, ascending int64; None where all may.
+
+        With separate controls those of tested groups, and those of no group, are left out.
+        """
+        self._require_store(store)
+        if self.controls == "shared":
+            return None
+        is_control = store.conditions["is_control"].to_numpy()[store.condition_of_row]
+        values = store.obs[self.control_column].cast(pl.String)
+        tested = values.gather(self.rows(store, fold, "test")).unique()
+        free = (~values.is_in(tested.implode())).fill_null(False).to_numpy()
+        return np.flatnonzero(is_control & free).astype(np.int64)
+
+    def audit(self, store: ConditionStore, fold: int, provenance: Provenance | None = None) -> AuditReport:
+        """Audit one fold without reading profiles; see `pertcast_data.splits.audit`."""
+        return audit(self, store, fold, provenance)
+
+    def check(self, store: ConditionStore, fold: int, provenance: Provenance | None = None) -> AuditReport:
         """Audit one fold against the store that is about to be trained on or judged.
+
+        Checks of profiles (copies across the border) are left to `data split` and `data audit`.
+
+        Parameters
+        ----------
+        store, fold
+            The store, and the number of the fold.
+        provenance
+            What a model says it was fitted on; None before there is one.
+
+        Returns
+        -------
+        AuditReport
+            Without errors; its warnings belong into reports.
 
         Raises
         ------
         LeakageError
             If the store is not the one the split was made for, a part is empty, parts overlap or miss a
-            treated condition, or a held-out group (a compound under a second id, a pair in swapped order, a
-            held-out gene inside a pair) reaches training.
+            treated condition, or anything held out reaches training: `pertcast_data.splits.audit.CHECKS`.
         ConfigError
             If there is no such fold.
         """
-        self._require_store(store)
-        chosen = self.fold(fold)
-        parts = {str(part): getattr(chosen, part) for part in PARTS}
-        audit_fold(self.kind, self.group_column, store, parts, where=f"fold {fold} of the {self.kind} split")
+        report = self.audit(store, fold, provenance)
+        report.require_clean()
+        return report
 
     def _require_store(self, store: ConditionStore) -> None:
         if store.data_hash != self.data_hash:

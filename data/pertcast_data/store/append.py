@@ -88,6 +88,7 @@ def append_rows(
             normalisation=store.normalisation,
             seed=store.info.seed,
             sources=(*store.info.sources, *sources),
+            preprocessing=store.info.preprocessing,
         )
         finish_store(staged, facts, records, _joined(store.obs, observations[order]), store.var)
     return ExpressionStore.open(target)

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import polars as pl
 
+from pertcast_data.preprocessing import PreprocessingStep
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.store.collect import BucketSpec, collect_rows, inverse_permutation
 from pertcast_data.store.conditions import observation_table, storage_order
@@ -41,6 +42,7 @@ def create_store(
     codec: Codec | None = None,
     seed: int = 0,
     sources: Sequence[str] = (),
+    preprocessing: Sequence[PreprocessingStep] = (),
     progress: ProgressCallback = no_progress,
     memory_budget_bytes: int = 1 << 28,
     chunk_rows: int = CHUNK_ROWS,
@@ -71,6 +73,8 @@ def create_store(
         Of the shuffle.
     sources
         Names of the source files, for the record.
+    preprocessing
+        What was done to the values before, for the leakage auditor.
     memory_budget_bytes
         Rows beyond this many bytes wait in temporary files beside `path`.
     chunk_rows, shard_rows
@@ -106,13 +110,26 @@ def create_store(
             (chunk_rows, shard_rows),
         )
         records = write_matrix(staged, plan, rows.in_order(), written_rows(progress, rows.n_rows))
-        facts = store_facts(plan, measure=measure, normalisation=normalisation, seed=seed, sources=sources)
+        facts = store_facts(
+            plan,
+            measure=measure,
+            normalisation=normalisation,
+            seed=seed,
+            sources=sources,
+            preprocessing=preprocessing,
+        )
         finish_store(staged, facts, records, observations[order], genes)
     return ExpressionStore.open(target)
 
 
 def store_facts(
-    plan: MatrixPlan, *, measure: Measure, normalisation: Normalisation, seed: int, sources: Sequence[str]
+    plan: MatrixPlan,
+    *,
+    measure: Measure,
+    normalisation: Normalisation,
+    seed: int,
+    sources: Sequence[str],
+    preprocessing: Sequence[PreprocessingStep] = (),
 ) -> StoreInfo:
     """Return the facts of a store about to be finished; its hash is not known yet."""
     return StoreInfo(
@@ -128,6 +145,7 @@ def store_facts(
         data_hash="",
         seed=seed,
         sources=tuple(sources),
+        preprocessing=tuple(preprocessing),
     )
 
 

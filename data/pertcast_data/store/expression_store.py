@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from pertcast_data.errors import CorruptStore, FormatError
+from pertcast_data.preprocessing import PreprocessingStep, side_preprocessing
 from pertcast_data.store.conditions import condition_table
 from pertcast_data.store.disk_readers import open_on_disk
 from pertcast_data.store.frames import read_frame
@@ -110,6 +111,11 @@ class ExpressionStore:
     def data_hash(self) -> str:
         """Hash of values, observations and genes."""
         return self.info.data_hash
+
+    @cached_property
+    def preprocessing(self) -> tuple[PreprocessingStep, ...]:
+        """What was done to the values before: declared at the ingest, or in a file beside the store."""
+        return (*self.info.preprocessing, *side_preprocessing(self.path))
 
     @cached_property
     def genes(self) -> tuple[str, ...]:

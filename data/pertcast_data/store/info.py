@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pertcast_data.preprocessing import PreprocessingStep
 from pertcast_data.vocabulary import Measure, Normalisation
 
 Layout = Literal["csr", "dense"]
@@ -43,6 +44,8 @@ class StoreInfo(BaseModel):
         Seed of the shuffle within each condition.
     sources
         Names of the files the rows came from.
+    preprocessing
+        What was done to the values before, as declared.
     schema_version
         Version of this layout.
     """
@@ -61,4 +64,5 @@ class StoreInfo(BaseModel):
     data_hash: str
     seed: int
     sources: tuple[str, ...] = ()
+    preprocessing: tuple[PreprocessingStep, ...] = ()
     schema_version: int = SCHEMA_VERSION
