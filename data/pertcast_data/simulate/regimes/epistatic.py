@@ -23,6 +23,7 @@ from pertcast_data.simulate.regimes.drives import (
 from pertcast_data.simulate.world import Floats, World
 
 ACTIVITY_OF_A_DRIVE: Final = 2.5
+SHARPNESS: Final = 4
 ANSWER_OF_A_MASTER: Final = 0.6
 STRENGTH: Final = 0.8
 
@@ -30,11 +31,12 @@ STRENGTH: Final = 0.8
 def process_activity(world: World, drive: Floats) -> Floats:
     """Return how strongly (N, R) drives hit each of P processes: (N, P), at least 0, each row at most 1.
 
-    tanh(2.5 |drive|), shared out by the squared energy in each process: one process usually has nearly all.
+    tanh(2.5 |drive|), shared out by the energy in each process to the fourth: one usually has nearly all.
     """
     by_process = drive**2 @ world.interplay.member
     length = np.sqrt(by_process.sum(axis=1, keepdims=True))
-    shares = by_process**2 / np.maximum((by_process**2).sum(axis=1, keepdims=True), 1e-48)
+    weight = (by_process / np.maximum(by_process.max(axis=1, keepdims=True), 1e-24)) ** SHARPNESS
+    shares = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-24)
     return np.asarray(np.tanh(ACTIVITY_OF_A_DRIVE * length) * shares, dtype=np.float64)
 
 

@@ -20,9 +20,9 @@ from pertcast_data.simulate.world import Floats, World
 
 RESTART: Final = 0.25
 ROUNDS: Final = 20
-STRENGTH: Final = 1.5
+STRENGTH: Final = 0.8
 SHARE_OF_MODULES: Final = 0.25
-PROMINENCE: Final = (0.6, 1.5)
+PROMINENCE: Final = (0.6, 1.4)
 CLOSELY_COUPLED: Final = GeneticEffects(coupling=(1.0, 0.95, 0.9))
 
 
