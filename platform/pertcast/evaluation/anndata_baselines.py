@@ -5,7 +5,8 @@ The rules are those of `pertcast.models.baselines` that need no features, solved
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,8 @@ from pertcast_data.vocabulary import split_perturbation
 from pertcast.evaluation.anndata_checks import named, require_controls
 from pertcast.evaluation.anndata_file import CellFile, group_means, open_cells
 from pertcast.evaluation.anndata_pair import AnndataPair
-from pertcast.evaluation.held_out import FloatArray, IndexArray
+from pertcast.evaluation.ceiling import Ceilings, score_ceilings
+from pertcast.evaluation.held_out import FloatArray, HeldOut, IndexArray
 from pertcast.evaluation.score_board import Contender
 
 NO_CHANGE: Final = Contender("no_change", "No change", "baseline")
@@ -25,6 +27,9 @@ TRAIN_MEAN: Final = Contender("train_mean", "Mean training response", "baseline"
 CONTEXT_MEAN: Final = Contender("context_mean", "Mean response of the context", "baseline")
 ADDITIVE: Final = Contender("additive", "Sum of the measured singles", "baseline")
 TRANSFERRED: Final = Contender("transferred_mean", "Same perturbation in other contexts", "baseline")
+
+NEED_TRAINING: Final = ("pearson_delta_pert", "weighted_r2_delta")
+"""Metrics that are measured against the mean training response."""
 
 
 @dataclass(frozen=True)
@@ -147,3 +152,33 @@ def baseline_predictions(pair: AnndataPair, training: TrainingMeans | None) -> d
         if any(len(own) > 1 for own in members):
             found[ADDITIVE] = training.additive(members, held.pool)
     return {contender: response.astype(np.float32) for contender, response in found.items()}
+
+
+def with_training(held: HeldOut, training: TrainingMeans) -> HeldOut:
+    """Return the held-out conditions with the mean training response of their contexts."""
+    means = training.context_means().astype(np.float32)
+    return replace(held, train_perturbed_mean=means, train_mean_index=held.pool)
+
+
+def score_pair_ceilings(pair: AnndataPair, training: TrainingMeans | None, seed: int = 0) -> Ceilings:
+    """Score what the truth's own cells reach.
+
+    Without training data "no change" stands where a training mean is asked for (the centre that estimates
+    are shrunk to, and the bottom of the dynamic range), and what is measured against that mean is undefined.
+    """
+    if training is not None:
+        return score_ceilings(pair.responses, with_training(pair.held, training), seed)
+    nothing = np.zeros((1, pair.held.n_genes), dtype=np.float32)
+    found = score_ceilings(pair.responses, replace(pair.held, train_perturbed_mean=nothing), seed)
+    return replace(
+        found,
+        scores={contender: _without_training(metrics) for contender, metrics in found.scores.items()},
+        mean_on_halves=found.mean_on_halves and _without_training(found.mean_on_halves),
+    )
+
+
+def _without_training(scores: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    return {
+        name: np.full_like(values, np.nan) if name in NEED_TRAINING else values
+        for name, values in scores.items()
+    }
