@@ -15,6 +15,12 @@ from pertcast.evaluation.score_board import CLUSTER, EFFECT_SIZE, ScoreBoard
 
 _MOST_CONTEXTS: Final = 8
 _FEWEST_CONDITIONS: Final = 4
+_SEEN: Final = (
+    ("seen_condition", "condition", "not trained on", "trained on as such"),
+    ("seen_pert", "perturbation", "new perturbation", "perturbation seen in training"),
+    ("seen_cell", "cell line", "new cell line", "cell line seen in training"),
+)
+"""Column that says what training held, group, and the two names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,7 @@ def _memberships(conditions: pl.DataFrame) -> Iterator[tuple[str, str, NDArray[n
     if "nn_train_dist" in columns:
         names = ("near training", "far from training")
         yield from _halves(conditions["nn_train_dist"], "similarity to training", *names)
+    yield from _seen(conditions)
     if "n_rows" in columns:
         yield from _halves(conditions["n_rows"], "replicates", "fewer replicates", "more replicates")
     if "cell_iname" in columns:
@@ -71,6 +78,15 @@ def _memberships(conditions: pl.DataFrame) -> Iterator[tuple[str, str, NDArray[n
     if "cell_iname" in columns and 1 < conditions["cell_iname"].n_unique() <= _MOST_CONTEXTS:
         for context in sorted(conditions["cell_iname"].unique().to_list()):
             yield "context", context, (conditions["cell_iname"] == context).to_numpy()
+
+
+def _seen(conditions: pl.DataFrame) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+    for column, group, unseen_name, seen_name in _SEEN:
+        if column not in conditions.columns or conditions[column].n_unique() < 2:
+            continue
+        seen = conditions[column].cast(pl.Boolean).fill_null(False).to_numpy()
+        yield group, seen_name, seen
+        yield group, unseen_name, ~seen
 
 
 def _n_contexts(conditions: pl.DataFrame) -> pl.Series:
