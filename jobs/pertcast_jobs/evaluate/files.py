@@ -6,6 +6,7 @@ Beside the prediction stand "no change" and, where the training cells are given,
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,12 +17,13 @@ from pertcast.evaluation.anndata_baselines import (
     train_on,
     with_training,
 )
+from pertcast.evaluation.anndata_cells import across_remark, score_pair_cells, tests_of_cells
 from pertcast.evaluation.anndata_labels import Columns
 from pertcast.evaluation.anndata_pair import AnndataPair, open_pair
 from pertcast.evaluation.bootstrap import N_DRAWS
 from pertcast.evaluation.evidence import Evidence
 from pertcast.evaluation.score_board import Contender
-from pertcast.evaluation.trust import TrustFacts, make_board, trust_table
+from pertcast.evaluation.trust import TrustFacts, TrustTable, make_board, trust_table
 from pertcast_data.progress import ProgressCallback, no_progress
 
 from pertcast_jobs.evaluate.saving import Evaluation, save_predictions, save_trust
@@ -78,20 +80,37 @@ def evaluate_files(
     """
     pair = open_pair(pred, truth, columns, seed=seed, progress=progress)
     training = None if train is None else train_on(train, pair, progress)
-    held = pair.held if training is None else with_training(pair.held, training)
-    rules = baseline_predictions(pair, training)
-    model = Contender("prediction", pred.stem, "model")
-    means = {model.name: pair.prediction, **{rule.name: response for rule, response in rules.items()}}
-    ceilings = score_pair_ceilings(pair, training, seed)
-    board = make_board(held, means, [model, *rules], ceilings=ceilings)
-    facts = _facts(pred, truth, pair, training, ceilings.remark)
-    evidence = Evidence(held, pair.responses.halves, means)
-    trust = trust_table(board, facts, n_draws=n_draws, seed=seed, evidence=evidence)
+    trust, evidence = _judge(pair, training, _facts(pred, truth, pair, training), n_draws, seed, progress)
     folder = out or pred.with_suffix(".trust")
     command = f"pertcast evaluate --pred {pred.name} --truth {truth.name}"
     save_trust(trust, folder, command if train is None else f"{command} --train {train.name}")
-    save_predictions(folder, held, means, trust)
+    save_predictions(folder, evidence.held, evidence.predictions, trust)
     return Evaluation(pred.stem, folder, trust)
+
+
+def _judge(
+    pair: AnndataPair,
+    training: TrainingMeans | None,
+    facts: TrustFacts,
+    n_draws: int,
+    seed: int,
+    progress: ProgressCallback,
+) -> tuple[TrustTable, Evidence]:
+    pair = replace(pair, held=replace(pair.held, tests=tests_of_cells(pair, progress)))
+    held = pair.held if training is None else with_training(pair.held, training)
+    rules = baseline_predictions(pair, training)
+    model = Contender(facts.model, facts.title, "model")
+    means = {model.name: pair.prediction, **{rule.name: response for rule, response in rules.items()}}
+    ceilings = score_pair_ceilings(pair, training, seed)
+    board = make_board(held, means, [model, *rules], ceilings=ceilings)
+    remarks = (*facts.remarks, ceilings.remark)
+    cells = score_pair_cells(pair, rules, model=model.name, seed=seed, progress=progress)
+    if cells is not None:
+        board = board.with_scores(cells.scores)
+        remarks += (*cells.remarks, across_remark(cells, [model, *rules]))
+    facts = facts.model_copy(update={"remarks": tuple(remark for remark in remarks if remark)})
+    evidence = Evidence(held, pair.responses.halves, means)
+    return trust_table(board, facts, n_draws=n_draws, seed=seed, evidence=evidence), evidence
 
 
 def _sha256(path: Path) -> str:
@@ -99,9 +118,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _facts(
-    pred: Path, truth: Path, pair: AnndataPair, training: TrainingMeans | None, remark: str
-) -> TrustFacts:
+def _facts(pred: Path, truth: Path, pair: AnndataPair, training: TrainingMeans | None) -> TrustFacts:
     said = _UNTRAINED if training is None else _TRAINED
     return TrustFacts(
         model="prediction",
@@ -113,5 +130,5 @@ def _facts(
         n_genes=pair.held.n_genes,
         n_training_conditions=0 if training is None else len(training.members),
         n_held_out_rows=pair.n_rows,
-        remarks=(*pair.remarks, said, *([remark] if remark else [])),
+        remarks=(*pair.remarks, said),
     )

@@ -19,13 +19,13 @@ def measure_cells(true: CellFile, staged: StagedCells, seed: int) -> MeasuredRes
     n, n_contexts = true.labels.conditions.height, len(true.labels.contexts)
     context = context_of_condition(true)
     controls, means = group_means(staged, group, n_contexts), group_means(staged, condition, n)
-    half, control_half = halve(condition, seed), halve(group, seed)
+    half = half_of_row(true, seed)
     halves = [
         group_means(staged, np.where(half == side, condition, -1), n)
-        - group_means(staged, np.where(control_half == side, group, -1), n_contexts)[context]
+        - group_means(staged, np.where(half == side, group, -1), n_contexts)[context]
         for side in (0, 1)
     ]
-    index = _splittable(true, half, control_half)
+    index = _splittable(true, half)
     return MeasuredResponses(
         truth=(means - controls[context]).astype(np.float32),
         control=controls[context].astype(np.float32),
@@ -66,11 +66,19 @@ def _residuals(staged: StagedCells, group_of_row: IndexArray, means: FloatArray)
     return result
 
 
-def _splittable(true: CellFile, half: IndexArray, control_half: IndexArray) -> IndexArray:
-    n, n_contexts = true.labels.conditions.height, len(true.labels.contexts)
-    conditions = np.bincount(true.labels.condition_of_row[half >= 0], minlength=n) > 0
-    contexts = np.bincount(control_groups(true)[control_half >= 0], minlength=n_contexts) > 0
-    return np.flatnonzero(conditions & contexts[context_of_condition(true)]).astype(np.int64)
+def half_of_row(true: CellFile, seed: int) -> IndexArray:
+    """Return (M,) halves 0 and 1 of the cells of every condition and of every context's controls; -1 else."""
+    treated, controls = halve(true.labels.condition_of_row, seed), halve(control_groups(true), seed)
+    return np.where(true.labels.control_rows, controls, treated)
+
+
+def _splittable(true: CellFile, half: IndexArray) -> IndexArray:
+    """Return the conditions that have two halves, and so have the controls of their context."""
+    condition = np.where(half < 0, -1, true.labels.condition_of_row)
+    group = np.where(half < 0, -1, control_groups(true))
+    has_halves = np.bincount(condition[condition >= 0], minlength=true.labels.conditions.height) > 0
+    controls = np.bincount(group[group >= 0], minlength=len(true.labels.contexts)) > 0
+    return np.flatnonzero(has_halves & controls[context_of_condition(true)]).astype(np.int64)
 
 
 def context_of_condition(true: CellFile) -> IndexArray:

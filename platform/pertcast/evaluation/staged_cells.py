@@ -194,12 +194,18 @@ def stage(
 
 
 def _log_scale(batch: ProfileBatch, surveyed: ValueSurvey, rows: slice, target_total: float) -> ProfileBatch:
+    """Return log1p of x / (total / target), float32 throughout.
+
+    Rank tests see which cells are tied, and rounding decides that: this is the order of operations of the
+    normalisation that most log1p files were written with (scanpy), and of cell-eval.
+    """
+    single = batch.astype(np.float32)
     if surveyed.scale == "log1p":
-        return batch.astype(np.float32)
-    totals = surveyed.totals[rows]
-    factors = np.where(totals > 0, target_total / np.where(totals > 0, totals, 1.0), 1.0)
-    if sparse.issparse(batch):
-        scaled = sparse.diags_array(factors) @ batch.astype(np.float64)
-        return sparse.csr_matrix(scaled).log1p().astype(np.float32)
-    dense: ProfileBatch = np.log1p(batch.astype(np.float64) * factors[:, None]).astype(np.float32)
+        return single
+    totals = surveyed.totals[rows].astype(np.float32)
+    divisors = np.where(totals > 0, totals / np.float32(target_total), np.float32(1.0))
+    if sparse.issparse(single):
+        single.data = np.log1p(single.data / np.repeat(divisors, np.diff(single.indptr)))
+        return single
+    dense: ProfileBatch = np.log1p(single / divisors[:, None])
     return dense
