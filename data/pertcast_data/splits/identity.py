@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from pertcast_data.errors import UnitError
 from pertcast_data.preprocessing import PreprocessingStep
@@ -230,6 +231,12 @@ class Identity:
 
     def _column(self, name: str) -> list[Any]:
         return self.treated[name].to_list() if name in self.treated.columns else [None] * self.treated.height
+
+
+def control_rows(store: ConditionStore) -> NDArray[np.int64]:
+    """Return the control profiles of a known context, ascending int64: those that can be matched."""
+    usable = store.conditions["is_control"] & store.conditions["cell_iname"].is_not_null()
+    return np.flatnonzero(usable.to_numpy()[store.condition_of_row]).astype(np.int64)
 
 
 def perturbation_members(conditions: pl.DataFrame) -> list[tuple[str, ...]]:

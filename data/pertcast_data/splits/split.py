@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from pertcast_data.errors import ConfigError, FormatError, LeakageError
 from pertcast_data.splits.audit import AuditReport, audit
 from pertcast_data.splits.blocks import Blocks
-from pertcast_data.splits.identity import ConditionStore
+from pertcast_data.splits.identity import ConditionStore, control_rows
 from pertcast_data.splits.provenance import Provenance
 from pertcast_data.splits.seen import SeenMembers
 
@@ -165,11 +165,12 @@ class Split(BaseModel):
         self._require_store(store)
         if self.controls == "shared":
             return None
-        is_control = store.conditions["is_control"].to_numpy()[store.condition_of_row]
+        controls = control_rows(store)
         values = store.obs[self.control_column].cast(pl.String)
         tested = values.gather(self.rows(store, fold, "test")).unique()
         free = (~values.is_in(tested.implode())).fill_null(False).to_numpy()
-        return np.flatnonzero(is_control & free).astype(np.int64)
+        allowed: NDArray[np.int64] = controls[free[controls]]
+        return allowed
 
     def audit(self, store: ConditionStore, fold: int, provenance: Provenance | None = None) -> AuditReport:
         """Audit one fold without reading profiles; see `pertcast_data.splits.audit`."""

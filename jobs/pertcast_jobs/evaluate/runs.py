@@ -35,7 +35,7 @@ from pertcast.predictor import Predictor
 from pertcast.training.bundle import add_metrics, find_bundle
 from pertcast_data.errors import LeakageError
 from pertcast_data.progress import ProgressCallback, no_progress
-from pertcast_data.splits import Split
+from pertcast_data.splits import Provenance, Split
 from pertcast_data.store import ExpressionStore, RowReader
 
 from pertcast_jobs.evaluate.oracle import CONTENDER, oracle_responses
@@ -48,7 +48,7 @@ BASELINE_BATCH: Final = 1024
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A finished run with the data it was trained on."""
+    """A finished run with the data it was trained on; `warnings` are those of the leakage auditor."""
 
     folder: RunFolder
     config: RunConfig
@@ -57,6 +57,7 @@ class OpenRun:
     split: Split
     fold: int
     predictor: Predictor
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,9 @@ def open_run(path: Path) -> OpenRun:
             f"{split.hash[:12]}): what is held out here may have been trained on. Restore the files, or "
             "train anew."
         )
-    split.check(store, fold)
-    return OpenRun(folder, config, store, store.reader(), split, fold, predictor)
+    trained = predictor.encoder.training_index
+    audit = split.check(store, fold, Provenance.from_facts(str(path), facts.fitted_on, trained))
+    return OpenRun(folder, config, store, store.reader(), split, fold, predictor, audit.warnings)
 
 
 def _config_hash(config: RunConfig) -> str:
@@ -113,7 +115,7 @@ def _facts(run: OpenRun, part: HeldOutPart, ceilings: Ceilings) -> TrustFacts:
         n_training_conditions=run.predictor.space.n_conditions,
         n_held_out_rows=len(part.inputs.units.rows),
         left_out=part.left_out,
-        remarks=(*part.remarks, *([ceilings.remark] if ceilings.remark else [])),
+        remarks=(*part.remarks, *run.warnings, *([ceilings.remark] if ceilings.remark else [])),
         seeds=(run.config.train.seed,),
         config_hash=_config_hash(run.config),
     )

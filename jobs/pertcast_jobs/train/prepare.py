@@ -5,6 +5,7 @@ The encoder and everything else that is fitted sees the training rows of the fol
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from pertcast.models.registry import get_model
 from pertcast.training.bundle import BundleFacts
 from pertcast.training.data import TrainingData
 from pertcast_data.loading import pair_controls
-from pertcast_data.splits import Split
+from pertcast_data.splits import FittedOn, Split
 from pertcast_data.store import ExpressionStore
 
 from pertcast_jobs.run_config import RunConfig
@@ -28,6 +29,8 @@ from pertcast_jobs.run_folder import (
     git_revision,
     now,
 )
+
+log = logging.getLogger(__name__)
 
 State = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]
 
@@ -52,6 +55,8 @@ class PreparedRun:
         Treated rows of each part of the fold: train, validation, test.
     n_conditions
         Conditions of each part.
+    fitted_on
+        Everything that is fitted, and the rows it is fitted on.
     """
 
     config: RunConfig
@@ -64,6 +69,7 @@ class PreparedRun:
     split_kind: str
     n_rows: Mapping[str, int]
     n_conditions: Mapping[str, int]
+    fitted_on: tuple[FittedOn, ...]
 
     def manifest(self) -> RunManifest:
         """Return the facts of a run that begins now."""
@@ -96,22 +102,24 @@ class PreparedRun:
             seed=self.config.train.seed,
             metrics={f"validation_{name}": value for name, value in validation.items()},
             training={"config": self.config.model_dump(mode="json"), "result": dict(result)},
+            fitted_on=tuple(each.model_dump(mode="json") for each in self.fitted_on),
         )
 
 
 def open_checked(config: RunConfig) -> tuple[ExpressionStore, Split]:
-    """Open store and split, and check the fold.
+    """Open store and split, and audit the fold; warnings of the auditor are logged.
 
     Raises
     ------
     ConfigError
         Data missing, or a fold that the split does not have.
     LeakageError
-        The split was made for another store, or its parts overlap.
+        The split was made for another store, or the auditor found a leak.
     """
     store_path, split_path = config.data.require()
     store, split = ExpressionStore.open(store_path), Split.load(split_path)
-    split.check(store, config.data.fold)
+    for warning in split.check(store, config.data.fold).warnings:
+        log.warning(warning)
     return store, split
 
 
@@ -130,12 +138,15 @@ def prepare(config: RunConfig) -> PreparedRun:
     fold = config.data.fold
     rows = {part: split.rows(store, fold, part) for part in ("train", "validation", "test")}
     reader = store.reader("disk")
-    pairing = pair_controls(store) if store.measure == "expression" else None
+    controls = split.training_controls(store, fold)
+    pairing = pair_controls(store, controls) if store.measure == "expression" else None
     parts = split.folds[fold]
+    encoder = ConditionEncoder.fit(store, rows["train"], config.encoder, reader)
+    basal = BasalProfiles.fit(store, pairing, reader)
     return PreparedRun(
         config=config,
-        encoder=ConditionEncoder.fit(store, rows["train"], config.encoder, reader),
-        basal_state=BasalProfiles.fit(store, pairing, reader).state(),
+        encoder=encoder,
+        basal_state=basal.state(),
         data_hash=store.data_hash,
         measure=store.measure,
         normalisation=store.normalisation,
@@ -143,6 +154,12 @@ def prepare(config: RunConfig) -> PreparedRun:
         split_kind=split.kind,
         n_rows={part: len(found) for part, found in rows.items()},
         n_conditions={part: len(getattr(parts, part)) for part in rows},
+        fitted_on=(
+            *encoder.fitted_on,
+            *basal.fitted_on,
+            FittedOn.of("model weights", "weights", "train", rows["train"]),
+            FittedOn.of("choice of the kept weights", "early_stopping", "validation", rows["validation"]),
+        ),
     )
 
 

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pertcast_data.errors import UnknownContext
 from pertcast_data.loading import ControlPairing
+from pertcast_data.splits import FittedOn
 from pertcast_data.store import ExpressionStore
 from pertcast_data.store.readers import RowReader
 
@@ -31,6 +32,8 @@ class BasalProfiles:
         (M, G) float32.
     is_zero
         Whether the store holds responses, so that every basal profile is zero.
+    fitted_on
+        Which controls were averaged; empty for profiles that were restored, or are zero.
     """
 
     def __init__(
@@ -38,10 +41,12 @@ class BasalProfiles:
         keys: Sequence[tuple[str, float | None]],
         profiles: NDArray[np.float32],
         is_zero: bool = False,
+        fitted_on: tuple[FittedOn, ...] = (),
     ) -> None:
         self.keys = tuple(keys)
         self.profiles = profiles
         self.is_zero = is_zero
+        self.fitted_on = fitted_on
         self._row = {key: row for row, key in enumerate(self.keys)}
 
     @property
@@ -87,7 +92,8 @@ class BasalProfiles:
                 _add(sums, count, index, profiles)
         order = sorted(row_of, key=lambda key: (key[0], key[1] is not None, key[1] or 0.0))
         chosen = [row_of[key] for key in order]
-        return cls(order, (sums[chosen] / count[chosen, None]).astype(np.float32))
+        fitted_on = (FittedOn.of("basal profiles", "basal", "controls", rows),)
+        return cls(order, (sums[chosen] / count[chosen, None]).astype(np.float32), fitted_on=fitted_on)
 
     def lookup(self, table: pl.DataFrame) -> NDArray[np.float32]:
         """Return (N, G) float32: the profile at the row's time, else the mean over times.

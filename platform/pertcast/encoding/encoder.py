@@ -12,6 +12,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from pertcast_data.errors import ConfigError
+from pertcast_data.splits import FittedOn
 from pertcast_data.store import ExpressionStore
 from pertcast_data.store.readers import RowReader
 from pertcast_data.vocabulary import PERTURBATION_KINDS
@@ -42,6 +43,8 @@ from pertcast.encoding.problems import Fault, RowProblem, report
 from pertcast.encoding.spec import EncoderSpec
 from pertcast.models.batch import ConditionBatch, ModelSpace
 
+_FITTED = ("perturbations and their features", "gene loadings", "limits of applicability")
+
 
 class ConditionEncoder:
     """Encodes conditions as the training conditions were encoded; made by `fit` or `from_state`.
@@ -58,6 +61,8 @@ class ConditionEncoder:
         condition_id -> 0..C-1.
     perturbations
         The training perturbations and their feature space.
+    fitted_on
+        What was fitted on which rows; empty for an encoder that was restored.
     """
 
     def __init__(
@@ -68,12 +73,14 @@ class ConditionEncoder:
         training_conditions: ConditionBatch,
         condition_ids: Sequence[str],
         applicability: Applicability,
+        fitted_on: tuple[FittedOn, ...] = (),
     ) -> None:
         self.spec = spec
         self.space = space
         self.perturbations = perturbations
         self.training_conditions = training_conditions
         self.training_index = {name: index for index, name in enumerate(condition_ids)}
+        self.fitted_on = fitted_on
         self._domain = applicability
         self._tensors = ConditionTensors(space)
 
@@ -121,7 +128,8 @@ class ConditionEncoder:
         features = perturbations.features(_training_singles(perturbations))
         domain = Applicability.fit(perturbations, features)
         ids = store.conditions["condition_id"].gather(training).to_list()
-        encoder = cls(spec, space, perturbations, no_conditions(space, features), ids, domain)
+        fitted_on = tuple(FittedOn.of(name, "features", "train", rows) for name in _FITTED)
+        encoder = cls(spec, space, perturbations, no_conditions(space, features), ids, domain, fitted_on)
         encoder.training_conditions = encoder._encode_training(store.conditions[training])
         return encoder
 

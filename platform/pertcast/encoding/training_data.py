@@ -69,7 +69,7 @@ def make_training_data(
     pairing: ControlPairing | None = None
     means: NDArray[np.float32] | None = None
     if store.measure == "expression":
-        pairing = pair_controls(store)
+        pairing = pair_controls(store, split.training_controls(store, fold))
         pairing.require(used)
         means = pairing.means(reader)
     held_out = row_table(store, encoder, validation)

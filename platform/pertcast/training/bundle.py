@@ -60,6 +60,9 @@ class BundleFacts(BaseModel):
         Held-out metrics by name; None where a metric is not defined. `add_metrics` fills them in later.
     training
         The training's configuration and outcome, as plain JSON.
+    fitted_on
+        For each fitted transform its name, the part of the fold and the number and hash of the rows it was
+        fitted on (`pertcast_data.splits.FittedOn`, as plain JSON): evaluations recompute them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,6 +77,7 @@ class BundleFacts(BaseModel):
     seed: int = 0
     metrics: dict[str, float | None] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
+    fitted_on: tuple[dict[str, Any], ...] = ()
 
     @field_validator("metrics")
     @classmethod

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pertcast_data.preprocessing import PreprocessingStep
 from pertcast_data.splits.audit.report import Finding, few
 from pertcast_data.splits.audit.subject import Subject
+from pertcast_data.splits.identity import control_rows
 from pertcast_data.splits.provenance import FittedOn, Role, row_hash
 
 
@@ -83,13 +84,8 @@ def _allowed_rows(subject: Subject, fitted: FittedOn) -> NDArray[np.int64] | Non
         return split.rows(store, subject.fold, "train" if fitted.part == "train" else "validation")
     if fitted.part == "controls":
         allowed = split.training_controls(store, subject.fold)
-        return _control_rows(subject) if allowed is None else allowed
+        return control_rows(store) if allowed is None else allowed
     return None
-
-
-def _control_rows(subject: Subject) -> NDArray[np.int64]:
-    is_control = subject.store.conditions["is_control"].to_numpy()
-    return np.flatnonzero(is_control[subject.store.condition_of_row]).astype(np.int64)
 
 
 def _recognised(subject: Subject, fitted: FittedOn) -> str:

@@ -17,7 +17,7 @@ from pertcast_data.splits.identity import ConditionStore
 
 READ_ROWS: Final = 2_048
 _FEW_DISTINCT: Final = 12
-_FEW_VALUES: Final = 50
+_FEW_VALUES: Final = 30
 
 
 class ProfileStore(ConditionStore, Protocol):
@@ -39,7 +39,7 @@ class Residuals:
     digest
         (N,) uint64 hash of the stored values.
     tells
-        (N,) whether a profile holds enough to be told from others: 50 values, or 12 distinct ones.
+        (N,) whether a profile holds enough to be told from others: 30 values, or 12 distinct ones.
     """
 
     rows: NDArray[np.int64]

@@ -95,10 +95,13 @@ def find_twins(
         correlation = _exact_correlation(residuals, kept, candidates)
         candidates = candidates[correlation > likeness.limit]
     near = residuals.rows[kept[candidates]]
-    note = (
-        "" if n_queries == n_rows else f"{n_queries:,} of {n_rows:,} profiles were compared with the others"
-    )
+    note = "" if n_queries == n_rows else _told_of_few(n_queries, n_rows, n_telling=len(telling))
     return Twins(residuals.rows[telling[exact]], near, likeness, n_rows, n_queries, note)
+
+
+def _told_of_few(n_queries: int, n_rows: int, *, n_telling: int) -> str:
+    why = "hold enough values to be told apart" if n_queries == n_telling else "were compared (a sample)"
+    return f"only {n_queries:,} of {n_rows:,} profiles {why}"
 
 
 def _nothing(n_rows: int, note: str) -> Twins:
