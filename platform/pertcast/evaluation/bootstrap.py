@@ -158,13 +158,18 @@ def interval(draws: FloatArray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _estimate(values: FloatArray, draws: FloatArray) -> Estimate:
-    defined = values[~np.isnan(values)]
+def estimate_of(value: float, draws: FloatArray, n_defined: int, n_undefined: int = 0) -> Estimate:
+    """Return a value with the interval and p value of its resampled draws; NaN where the value is."""
     draws = draws[~np.isnan(draws)]
-    counts = (len(defined), len(values) - len(defined))
-    if not len(defined):
-        return Estimate(np.nan, np.nan, np.nan, *counts, np.nan)
+    if np.isnan(value) or not len(draws):
+        return Estimate(value, np.nan, np.nan, n_defined, n_undefined, np.nan)
     low, high = interval(draws)
     side = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
     p_value = min(1.0, 2 * (side + 1) / (len(draws) + 1))
-    return Estimate(float(defined.mean()), low, high, *counts, p_value)
+    return Estimate(value, low, high, n_defined, n_undefined, p_value)
+
+
+def _estimate(values: FloatArray, draws: FloatArray) -> Estimate:
+    defined = values[~np.isnan(values)]
+    mean = float(defined.mean()) if len(defined) else float("nan")
+    return estimate_of(mean, draws, len(defined), len(values) - len(defined))
