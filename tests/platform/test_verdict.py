@@ -69,3 +69,9 @@ def test_a_model_without_an_advantage_is_called_better_in_at_most_5_percent_of_t
         outcomes.append(say({f"b{i}": e for i, e in enumerate(found)}).outcome)
     assert outcomes.count("better") <= 10
     assert outcomes.count("worse") <= 10
+
+
+def test_a_single_baseline_is_not_called_every_baseline() -> None:
+    verdict = say({"ridge": estimate(0.03, 0.01, 0.012)})
+    assert verdict.outcome == "better"
+    assert verdict.text.startswith("better than Ridge, the only baseline (p = 0.012")

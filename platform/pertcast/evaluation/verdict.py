@@ -91,10 +91,11 @@ def decide(
         return Verdict("not distinguishable", strongest, text, nearest.p_value)
     if all(d.low > 0 and d.p_value < ALPHA for d in known.values()):
         p_value = max(d.p_value for d in known.values())
-        gap = f"{_gap(metric, nearest)} over the strongest, {title}"
-        return Verdict(
-            "better", strongest, f"better than every baseline ({p_words(p_value)}; {gap})", p_value
-        )
+        found = f"{p_words(p_value)}; {_gap(metric, nearest)}"
+        text = f"better than every baseline ({found} over the strongest, {title})"
+        if len(known) == 1:
+            text = f"better than {title}, the only baseline ({found})"
+        return Verdict("better", strongest, text, p_value)
     corrected = min(1.0, nearest.p_value * len(known))
     gap = _gap(metric, nearest)
     if nearest.high < 0 and corrected < ALPHA:
