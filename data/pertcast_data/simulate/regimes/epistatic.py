@@ -25,7 +25,7 @@ from pertcast_data.simulate.world import Floats, World
 ACTIVITY_OF_A_DRIVE: Final = 2.5
 SHARPNESS: Final = 4
 ANSWER_OF_A_MASTER: Final = 0.6
-STRENGTH: Final = 0.8
+STRENGTH: Final = 0.6
 
 
 def process_activity(world: World, drive: Floats) -> Floats:
