@@ -68,17 +68,22 @@ class SortedPopulation:
         return starts
 
     @cached_property
+    def _lasts(self) -> Counts:
+        """Where the runs of equal keys have their last key."""
+        differs = self._keys[1:] != self._keys[:-1]
+        return np.flatnonzero(np.r_[differs, np.ones(min(1, len(self._keys)), dtype=bool)]).astype(np.int64)
+
+    @cached_property
     def _run_ends(self) -> Counts:
         """(K,) for each key, where its run of equal keys ends."""
-        lasts = np.flatnonzero(np.r_[self._keys[1:] != self._keys[:-1], True])
+        lasts = self._lasts
         ends: Counts = np.repeat(lasts + 1, np.diff(np.r_[-1, lasts])).astype(np.int64)
         return ends
 
     @cached_property
     def _ties(self) -> FloatArray:
         """(G,) sum of t^3 - t over the runs of t equal values, zeros left out."""
-        lasts = np.flatnonzero(np.r_[self._keys[1:] != self._keys[:-1], True])
-        return self._by_gene(lasts, _cubed(np.diff(np.r_[-1, lasts])))
+        return self._by_gene(self._lasts, _cubed(np.diff(np.r_[-1, self._lasts])))
 
     def _by_gene(self, places: Counts, values: FloatArray) -> FloatArray:
         genes = (self._keys[places] >> _GENE_SHIFT).astype(np.int64)
@@ -89,9 +94,8 @@ class SortedPopulation:
 
         Method "asymptotic", two-sided, with continuity correction; NaN where a group is empty.
         """
-        lasts = np.flatnonzero(np.r_[self._keys[1:] != self._keys[:-1], True])
-        times = np.diff(np.r_[-1, lasts])
-        distinct = self._keys[lasts]
+        times = np.diff(np.r_[-1, self._lasts])
+        distinct = self._keys[self._lasts]
         below = np.searchsorted(controls._keys, distinct)
         equal = _run_lengths(controls, distinct, below)
         genes = (distinct >> _GENE_SHIFT).astype(np.int64)
