@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from pertcast.evaluation.bootstrap import N_DRAWS
+from pertcast.evaluation.cell_board import MOST_CELL_CONDITIONS
 from pertcast.evaluation.comparison import Comparison
 from pertcast.evaluation.trust_json import SCHEMA_VERSION, comparison_json
 
@@ -73,14 +74,21 @@ def _check_forms(given: dict[str, bool]) -> None:
 
 
 def _evaluate_runs(
-    runs: list[Path], out: Path | None, draws: int, seed: int, oracle: Path | None, parallel: int
+    runs: list[Path],
+    out: Path | None,
+    draws: int,
+    seed: int,
+    oracle: Path | None,
+    cells: int,
+    parallel: int,
 ) -> tuple[list[Evaluation], list[Comparison]]:
     paths = expand(runs)
     title = f"evaluate {paths[0].name}" if len(paths) == 1 else f"evaluate {len(paths)} runs"
     with progress_bar(title, "steps") as progress:
         found = evaluate_runs(
-            paths, n_draws=draws, seed=seed, oracle=oracle, parallel=parallel, progress=progress
-        )
+            paths, n_draws=draws, seed=seed, oracle=oracle, most_cell_conditions=cells, parallel=parallel,
+            progress=progress,
+        )  # fmt: skip
     pooled, comparisons = pool_and_compare(found, out, n_draws=draws, seed=seed)
     return [*found, *pooled], comparisons
 
@@ -140,6 +148,9 @@ def evaluate(
         Path | None,
         typer.Option(help="truth.npz of a simulated atlas: its noise-free responses join the table."),
     ] = None,
+    cells: Annotated[
+        int, typer.Option(min=0, help="Conditions whose single cells are scored as populations; 0: none.")
+    ] = MOST_CELL_CONDITIONS,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     draws: Annotated[int, typer.Option(min=100, help="Resamplings for the intervals.")] = N_DRAWS,
     seed: Annotated[int, typer.Option(help="Seed of resampling, halves and shuffled features.")] = 0,
@@ -165,7 +176,7 @@ def evaluate(
     _check_forms({name: bool(value) for name, value in {**named, "--train": train}.items()})
     comparisons: list[Comparison] = []
     if runs:
-        evaluations, comparisons = _evaluate_runs(runs, out, draws, seed, oracle, parallel)
+        evaluations, comparisons = _evaluate_runs(runs, out, draws, seed, oracle, cells, parallel)
     elif bundle and store:
         evaluations = [_on_external_store(bundle, store, out, draws, seed)]
     elif pred and truth:

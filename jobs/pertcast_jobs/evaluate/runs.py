@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,22 +15,15 @@ from typing import Final
 from pertcast.encoding import make_training_data
 from pertcast.evaluation.bootstrap import N_DRAWS
 from pertcast.evaluation.ceiling import Ceilings, score_ceilings
-from pertcast.evaluation.contenders import (
-    Forecast,
-    SharedSums,
-    fit_baselines,
-    forecast,
-    without_information,
-)
+from pertcast.evaluation.cell_board import MOST_CELL_CONDITIONS
+from pertcast.evaluation.contenders import Forecast, SharedSums
 from pertcast.evaluation.evidence import KEPT_BASELINES, Evidence
 from pertcast.evaluation.held_out import FloatArray
 from pertcast.evaluation.held_out_counts import count_held_out
-from pertcast.evaluation.held_out_part import HeldOutPart, held_out_part
+from pertcast.evaluation.held_out_part import HeldOutPart, held_out_part, measured_cells, with_tests
 from pertcast.evaluation.parts import TrustParts
-from pertcast.evaluation.score_board import Contender, ScoreBoard
+from pertcast.evaluation.score_board import ScoreBoard
 from pertcast.evaluation.trust import TrustFacts, TrustTable, make_board, trust_table
-from pertcast.models.batch import ConditionBatch
-from pertcast.models.contract import ResponseModel
 from pertcast.models.registry import MODELS
 from pertcast.predictor import Predictor
 from pertcast.training.bundle import add_metrics, find_bundle
@@ -38,6 +32,7 @@ from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.splits import Provenance, Split
 from pertcast_data.store import ExpressionStore, RowReader
 
+from pertcast_jobs.evaluate.entrants import Entrant, forecast_all, gather_entrants, score_populations
 from pertcast_jobs.evaluate.oracle import CONTENDER, oracle_responses
 from pertcast_jobs.evaluate.saving import Evaluation, save_predictions, save_trust
 from pertcast_jobs.run_config import RunConfig
@@ -61,12 +56,13 @@ class OpenRun:
 
 
 @dataclass(frozen=True)
-class Entrant:
-    """One row of the table before it is scored: who, fitted, and what it is shown of the conditions."""
+class Asked:
+    """How a run is to be evaluated; see `evaluate_run`."""
 
-    contender: Contender
-    model: ResponseModel
-    conditions: ConditionBatch
+    n_draws: int
+    seed: int
+    oracle: Path | None
+    most_cell_conditions: int
 
 
 def open_run(path: Path) -> OpenRun:
@@ -97,7 +93,7 @@ def _config_hash(config: RunConfig) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
-def _facts(run: OpenRun, part: HeldOutPart, ceilings: Ceilings) -> TrustFacts:
+def _facts(run: OpenRun, part: HeldOutPart, remarks: Sequence[str]) -> TrustFacts:
     bundle = run.predictor.bundle
     entry = MODELS[bundle.model_name]
     return TrustFacts(
@@ -115,7 +111,7 @@ def _facts(run: OpenRun, part: HeldOutPart, ceilings: Ceilings) -> TrustFacts:
         n_training_conditions=run.predictor.space.n_conditions,
         n_held_out_rows=len(part.inputs.units.rows),
         left_out=part.left_out,
-        remarks=(*part.remarks, *run.warnings, *([ceilings.remark] if ceilings.remark else [])),
+        remarks=tuple(remarks),
         seeds=(run.config.train.seed,),
         config_hash=_config_hash(run.config),
     )
@@ -127,30 +123,6 @@ def _sums(run: OpenRun, seed: int, progress: ProgressCallback) -> SharedSums:
         world_size=1, reader=run.reader,
     )  # fmt: skip
     return SharedSums(data.statistics, progress)
-
-
-def _entrants(run: OpenRun, part: HeldOutPart, sums: SharedSums, seed: int) -> list[Entrant]:
-    """Return the model, every baseline, and the model with its features taken away."""
-    predictor, conditions = run.predictor, part.inputs.conditions
-    encoder, name = predictor.encoder, predictor.bundle.model_name
-    model = Entrant(Contender(name, MODELS[name].title, "model"), predictor.model, conditions)
-    baselines = [
-        Entrant(fitted.contender, fitted.model, conditions)
-        for fitted in fit_baselines(encoder.space, encoder.training_conditions, sums, leave_out=name)
-    ]
-    controls = [
-        Entrant(control, predictor.model, blind)
-        for control, blind in without_information(conditions, seed).items()
-    ]
-    return [model, *baselines, *controls]
-
-
-def _forecasts(entrants: list[Entrant], part: HeldOutPart, progress: ProgressCallback) -> dict[str, Forecast]:
-    found = {}
-    for done, entrant in enumerate(entrants, start=1):
-        found[entrant.contender.name] = forecast(entrant.model, entrant.conditions, part.inputs)
-        progress(done, len(entrants), entrant.contender.title)
-    return found
 
 
 def _board(
@@ -172,24 +144,31 @@ def _board(
     return board.with_wells(part.well_cluster, wells)
 
 
-def _judge(
-    run: OpenRun, n_draws: int, seed: int, oracle: Path | None, progress: ProgressCallback
-) -> tuple[TrustTable, Evidence]:
+def _judge(run: OpenRun, asked: Asked, progress: ProgressCallback) -> tuple[TrustTable, Evidence]:
+    seed, encoder = asked.seed, run.predictor.encoder
     sums = _sums(run, seed, progress)
-    encoder = run.predictor.encoder
     rows = run.split.rows(run.store, run.fold, "test")
     part = held_out_part(run.store, run.reader, rows, encoder, sums.statistics(encoder.space), seed)
-    entrants = _entrants(run, part, sums, seed)
-    forecasts = _forecasts(entrants, part, progress)
-    known = oracle_responses(oracle, part.held, run.store.normalisation) if oracle else None
+    cells = measured_cells(part, run.store, run.reader, seed) if asked.most_cell_conditions else None
+    part, tests = with_tests(part, run.reader, cells, progress)
+    entrants = gather_entrants(run.predictor, part, sums, seed)
+    forecasts = forecast_all(entrants, part, progress)
     ceilings = score_ceilings(part.measured, part.held, seed)
-    evidence = Evidence(
-        part.held, part.measured.halves, {name: found.mean for name, found in forecasts.items()}
-    )
+    known = oracle_responses(asked.oracle, part.held, run.store.normalisation) if asked.oracle else None
+    board = _board(entrants, part, forecasts, ceilings, known)
+    remarks = [*part.remarks, *run.warnings, *([ceilings.remark] if ceilings.remark else [])]
+    if cells is not None and tests is not None:
+        board, said = score_populations(
+            board, entrants, forecasts, part, cells, tests, most_conditions=asked.most_cell_conditions,
+            seed=seed, progress=progress,
+        )  # fmt: skip
+        remarks += said
+    means = {name: found.mean for name, found in forecasts.items()}
+    evidence = Evidence(part.held, part.measured.halves, means)
     trust = trust_table(
-        _board(entrants, part, forecasts, ceilings, known),
-        _facts(run, part, ceilings),
-        n_draws=n_draws,
+        board,
+        _facts(run, part, remarks),
+        n_draws=asked.n_draws,
         seed=seed,
         parts=TrustParts(held_out=count_held_out(run.split, run.store, run.fold)),
         evidence=evidence,
@@ -203,6 +182,7 @@ def evaluate_run(
     n_draws: int = N_DRAWS,
     seed: int = 0,
     oracle: Path | None = None,
+    most_cell_conditions: int = MOST_CELL_CONDITIONS,
     progress: ProgressCallback = no_progress,
 ) -> Evaluation:
     """Evaluate a run on the conditions that its fold held out.
@@ -219,8 +199,10 @@ def evaluate_run(
     oracle
         truth.npz of the simulated atlas that the store was ingested from: its noise-free responses join the
         table as a ceiling.
+    most_cell_conditions
+        For stores of single cells: conditions whose cells are scored as populations; 0 for none.
     progress
-        Told of training rows summed, then of contenders done.
+        Told of training rows summed, then of contenders done, then of populations scored.
 
     Raises
     ------
@@ -230,7 +212,7 @@ def evaluate_run(
         Store or split are not those of the training.
     """
     run = open_run(Path(path))
-    trust, evidence = _judge(run, n_draws, seed, oracle, progress)
+    trust, evidence = _judge(run, Asked(n_draws, seed, oracle, most_cell_conditions), progress)
     folder = run.folder.evaluation_path
     save_trust(trust, folder, f"pertcast evaluate {run.folder.path.name}")
     save_predictions(folder, evidence.held, evidence.predictions, trust)

@@ -5,12 +5,14 @@ Where they are evaluated changes no number: every task computes with as many thr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from pertcast.evaluation.bootstrap import N_DRAWS
+from pertcast.evaluation.cell_board import MOST_CELL_CONDITIONS
 from pertcast.evaluation.comparison import Comparison
 from pertcast_data.progress import ProgressCallback, no_progress
 
@@ -82,6 +84,7 @@ def evaluate_runs(
     n_draws: int = N_DRAWS,
     seed: int = 0,
     oracle: Path | None = None,
+    most_cell_conditions: int = MOST_CELL_CONDITIONS,
     parallel: int = 1,
     progress: ProgressCallback = no_progress,
 ) -> list[Evaluation]:
@@ -91,7 +94,7 @@ def evaluate_runs(
     ----------
     paths
         Folders of finished runs.
-    n_draws, seed, oracle
+    n_draws, seed, oracle, most_cell_conditions
         As in `evaluate_run`.
     parallel
         Runs at a time; beside each other on Ray where it is more than 1.
@@ -103,15 +106,15 @@ def evaluate_runs(
     ConfigError, LeakageError
         Of the first run that cannot be evaluated.
     """
+    evaluate = partial(
+        evaluate_run, n_draws=n_draws, seed=seed, oracle=oracle, most_cell_conditions=most_cell_conditions
+    )
     if parallel == 1 or len(paths) == 1:
-        found = [
-            evaluate_run(path, n_draws=n_draws, seed=seed, oracle=oracle, progress=_named(progress, path))
-            for path in paths
-        ]
+        found = [evaluate(path, progress=_named(progress, path)) for path in paths]
         return told_apart(found)
     done: dict[int, Evaluation] = {}
     with ray_session(num_cpus=min(parallel, len(paths)), dashboard=False):
-        for place, evaluation in _beside_each_other(paths, n_draws, seed, oracle):
+        for place, evaluation in _beside_each_other(paths, evaluate):
             done[place] = evaluation
             progress(len(done), len(paths), evaluation.name)
     return told_apart([done[place] for place in range(len(paths))])
@@ -125,18 +128,18 @@ def _named(progress: ProgressCallback, path: Path) -> ProgressCallback:
 
 
 def _beside_each_other(
-    paths: Sequence[Path], n_draws: int, seed: int, oracle: Path | None
+    paths: Sequence[Path], evaluate: Callable[[Path], Evaluation]
 ) -> Iterator[tuple[int, Evaluation]]:
     # Ray takes seconds to import, and reads its environment as it is imported.
     import ray
     from ray.exceptions import RayTaskError
 
+    def run(path: Path) -> Evaluation:
+        return evaluate(path)
+
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    task = ray.remote(evaluate_run).options(num_cpus=1, max_retries=0, runtime_env={"env_vars": threads})
-    waiting = {
-        task.remote(path.absolute(), n_draws=n_draws, seed=seed, oracle=oracle): place
-        for place, path in enumerate(paths)
-    }
+    task = ray.remote(run).options(num_cpus=1, max_retries=0, runtime_env={"env_vars": threads})
+    waiting = {task.remote(path.absolute()): place for place, path in enumerate(paths)}
     try:
         while waiting:
             ended, _ = ray.wait(list(waiting))

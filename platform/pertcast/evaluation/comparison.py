@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from pertcast_data.errors import SchemaError
 
-from pertcast.evaluation.bootstrap import N_DRAWS, Estimate, estimates
+from pertcast.evaluation.bootstrap import N_DRAWS, Estimate, estimates_over_seeds
 from pertcast.evaluation.held_out import FloatArray
 from pertcast.evaluation.metrics import PRIMARY_METRIC, get_metric
 from pertcast.evaluation.score_board import CLUSTER, ScoreBoard
@@ -111,7 +111,7 @@ def compare_boards(
     chosen = first.conditions.filter(pl.col("condition_id").is_in(shared))
     labels = np.unique(chosen[CLUSTER].to_numpy(), return_inverse=True)[1].astype(np.int64)
     gained = _paired(_scores(first, metric, shared), _scores(second, metric, shared), metric)
-    (difference,) = estimates(gained.mean(axis=0)[:, None], labels, n_draws, seed)
+    (difference,) = estimates_over_seeds(gained[:, :, None], labels, n_draws, seed)
     return Comparison(
         *names, metric, difference, len(shared), int(labels.max()) + 1, n_comparisons=n_comparisons
     )

@@ -24,6 +24,7 @@ from pertcast.evaluation.units import Units
 from pertcast.models.baselines.statistics import ConditionMeansStage, ConditionStatistics
 from pertcast.models.batch import ConditionBatch, ModelSpace, Prediction
 from pertcast.models.contract import ModelEntry, ResponseModel, StatisticsStage
+from pertcast.models.noise import KeyedNoise
 from pertcast.models.registry import baselines_for
 from pertcast.training.data import BatchSource
 from pertcast.training.statistics import collect_sums
@@ -219,3 +220,51 @@ def forecast(model: ResponseModel, conditions: ConditionBatch, inputs: HeldOutIn
     )
     sd = np.sqrt(squares).astype(np.float32) if has_sd else None
     return Forecast(sums.astype(np.float32), well_scores, sd)
+
+
+@torch.no_grad()
+def sample_cells(
+    model: ResponseModel,
+    conditions: ConditionBatch,
+    inputs: HeldOutInputs,
+    condition: int,
+    n_cells: int,
+    seed: int = 0,
+) -> FloatArray:
+    """Return about `n_cells` sampled profiles (k, G) of a held-out condition, absolute, no value below 0.
+
+    Parameters
+    ----------
+    model
+        One whose samples are profiles (`samples_profiles`).
+    conditions
+        The U units as the model shall see them.
+    inputs
+        Units and controls.
+    condition
+        0..N-1. Each of its units gives as many samples as its share of the rows, at least one.
+    n_cells
+        How many are wanted.
+    seed
+        Of the samples, keyed by condition.
+
+    Raises
+    ------
+    ConfigError
+        The model gives no samples.
+    """
+    units = np.flatnonzero(inputs.units.condition == condition)
+    rows = inputs.units.n_rows[units]
+    wanted = np.maximum(1, np.round(n_cells * rows / rows.sum())).astype(np.int64)
+    parts = []
+    for unit, count in zip(units, wanted, strict=True):
+        place = slice(int(unit), int(unit) + 1)
+        controls = inputs.units.controls(inputs.control_means, place, model.space.n_genes)
+        basal = torch.from_numpy(np.ascontiguousarray(controls, dtype=np.float32))
+        asked = conditions.take(torch.tensor([int(unit)]))
+        found = model.predict(asked, basal, n_samples=int(count), noise=KeyedNoise(seed)).samples
+        if found is None:
+            raise ConfigError(f"{type(model).__name__} says that it samples profiles, and gave no samples.")
+        parts.append(controls + found[0].numpy())
+    cells: FloatArray = np.maximum(np.concatenate(parts), 0.0).astype(np.float32)
+    return cells

@@ -6,22 +6,25 @@ said so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import polars as pl
 import torch
 from pertcast_data.errors import SchemaError
-from pertcast_data.loading import pair_controls
+from pertcast_data.loading import ControlPairing, pair_controls
+from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.splits.identity import perturbation_members
 from pertcast_data.store import ExpressionStore, RowReader
 from pertcast_data.vocabulary import PAIR_SEPARATOR
 
 from pertcast.encoding import ConditionEncoder
 from pertcast.evaluation.contenders import HeldOutInputs
-from pertcast.evaluation.held_out import HeldOut, IndexArray
+from pertcast.evaluation.differential import cell_tests, pseudobulk_tests, replicate_tests
+from pertcast.evaluation.held_out import GeneTests, HeldOut, IndexArray
 from pertcast.evaluation.score_board import CLUSTER
+from pertcast.evaluation.store_cells import StoreCells
 from pertcast.evaluation.store_truth import MeasuredResponses, measure_responses
 from pertcast.evaluation.units import Units, lay_out_units
 from pertcast.models.baselines.statistics import ConditionStatistics
@@ -58,6 +61,8 @@ class HeldOutPart:
         Names of the held-out conditions that no features can be made for.
     remarks
         Sentences about what was thinned out.
+    pairing
+        The controls of each row of the store; None for measure "response".
     """
 
     held: HeldOut
@@ -65,6 +70,7 @@ class HeldOutPart:
     inputs: HeldOutInputs
     left_out: tuple[str, ...]
     remarks: tuple[str, ...]
+    pairing: ControlPairing | None = None
 
     @property
     def well_cluster(self) -> tuple[str, ...]:
@@ -181,4 +187,39 @@ def held_out_part(
         own_gene=encoded.own_gene[first].numpy(),
     )
     inputs = HeldOutInputs(units, encoded, control_means, wells, reader)
-    return HeldOutPart(held, measured, inputs, left_out, thinned)
+    return HeldOutPart(held, measured, inputs, left_out, thinned, pairing)
+
+
+def measured_cells(
+    part: HeldOutPart, store: ExpressionStore, reader: RowReader, seed: int = 0
+) -> StoreCells | None:
+    """Return the cells of a part; None where the store holds wells, signatures or responses."""
+    if store.info.layout == "dense" or part.pairing is None:
+        return None
+    return StoreCells(store, reader, part.inputs.units, part.pairing, seed=seed)
+
+
+def with_tests(
+    part: HeldOutPart,
+    reader: RowReader,
+    cells: StoreCells | None,
+    progress: ProgressCallback = no_progress,
+) -> tuple[HeldOutPart, GeneTests | None]:
+    """Test which genes truly respond, and keep the tests with the truth.
+
+    Replicate profiles are tested against their controls. Cells are tested over batches where conditions have
+    several (cells of one culture are no replicates), else one by one.
+
+    Returns
+    -------
+    tuple
+        The part, and the tests of single cells that populations are scored with; None without cells.
+    """
+    units, means, n_genes = part.inputs.units, part.inputs.control_means, part.held.n_genes
+    if cells is None:
+        tests = replicate_tests(units, reader, part.pairing, means, n_genes)
+        return replace(part, held=replace(part.held, tests=tests)), None
+    by_cell = cell_tests(cells, progress)
+    by_batch = pseudobulk_tests(units, reader, means, n_genes)
+    held = replace(part.held, tests=by_batch if by_batch is not None else by_cell)
+    return replace(part, held=held), by_cell

@@ -78,6 +78,7 @@ def pool_boards(boards: Sequence[ScoreBoard]) -> ScoreBoard:
         mean_on_halves=_stack([{"mean": half} for half in halves])["mean"] if all_have_halves else None,
         seeds=boards[0].seeds,
         seed_scores=_stack_seeds(boards, scores),
+        cell_facts=_stack([board.cell_facts for board in boards]),
         amplitude=amplitude,
     )
 
@@ -148,5 +149,6 @@ def average_seeds(boards: Sequence[ScoreBoard], seeds: Sequence[int]) -> ScoreBo
         mean_on_halves=first.mean_on_halves,
         seeds=tuple(seeds),
         seed_scores={who: scores for who, scores in everyone.items() if _depends_on_seed(scores)},
+        cell_facts=_averaged(_by_seed([board.cell_facts for board in boards])),
         amplitude={who: _mean_over_seeds(values) for who, values in amplitude.items()},
     )

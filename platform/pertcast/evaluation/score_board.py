@@ -66,6 +66,8 @@ class ScoreBoard:
         Training seeds that the scores are means over; empty for a single training.
     seed_scores
         Contender -> metric -> (S, N) values by seed, for the contenders that depend on the seed.
+    cell_facts
+        Contender -> column of `cell_scores.FACTS` -> (N,): what metrics over conditions are made from.
     amplitude
         Contender -> (N,) length of the predicted response over that of the measured one.
     """
@@ -78,6 +80,7 @@ class ScoreBoard:
     mean_on_halves: Mapping[str, FloatArray] | None = None
     seeds: tuple[int, ...] = ()
     seed_scores: Mapping[str, Mapping[str, FloatArray]] = field(default_factory=dict)
+    cell_facts: Mapping[str, Mapping[str, FloatArray]] = field(default_factory=dict)
     amplitude: Mapping[str, FloatArray] = field(default_factory=dict)
 
     @property

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pertcast_data.errors import ConfigError
 
-from pertcast.evaluation.bootstrap import N_DRAWS, Estimate, estimates
+from pertcast.evaluation.bootstrap import N_DRAWS, Estimate, estimates, estimates_over_seeds
 from pertcast.evaluation.ceiling import RELIABLE_FRACTION, Ceilings, SplitHalves, dynamic_range, score_ceiling
 from pertcast.evaluation.evidence import Evidence
-from pertcast.evaluation.held_out import FloatArray, HeldOut, IndexArray
+from pertcast.evaluation.held_out import FloatArray, HeldOut
 from pertcast.evaluation.limits import not_shown
 from pertcast.evaluation.metrics import PRIMARY_METRIC, get_metric, metrics_of_level
 from pertcast.evaluation.notes import notes
@@ -52,15 +52,10 @@ class TrustTable(TrustResult):
         return to_json(self)
 
 
-def _estimates(values: FloatArray, cluster: IndexArray, n_draws: int, seed: int) -> list[Estimate]:
-    """Estimate the K columns of (S, N, K) values over conditions, and over training seeds."""
-    return estimates(values.mean(axis=0), cluster, n_draws, seed)
-
-
 def _summaries(board: ScoreBoard, n_draws: int, seed: int) -> dict[str, dict[str, Estimate]]:
     everyone, names = [c.name for c in board.contenders], [metric.name for metric in board.metrics]
     columns = np.stack([board.by_seed(who, name) for who in everyone for name in names], axis=2)
-    found = iter(_estimates(columns, board.cluster, n_draws, seed))
+    found = iter(estimates_over_seeds(columns, board.cluster, n_draws, seed))
     return {who: {name: next(found) for name in names} for who in everyone}
 
 
@@ -81,7 +76,7 @@ def _gains(board: ScoreBoard, n_draws: int, seed: int) -> dict[str, dict[str, Es
     result = {}
     for metric in board.metrics:
         columns = np.stack([board.gain_by_seed(metric.name, other) for other in others], axis=2)
-        found = _estimates(columns, board.cluster, n_draws, seed)
+        found = estimates_over_seeds(columns, board.cluster, n_draws, seed)
         result[metric.name] = dict(zip(others, found, strict=True))
     return result
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -112,7 +112,15 @@ class ResponseModel(nn.Module, ABC):
         Facts of the training store.
     conditions
         The C training conditions, in the order of `Batch.condition_index` (without groups: -1).
+
+    Attributes
+    ----------
+    samples_profiles
+        Whether samples follow a learned distribution of single profiles, and not independent normal noise
+        around the mean: evaluation then takes them for cells.
     """
+
+    samples_profiles: ClassVar[bool] = False
 
     def __init__(self, config: ModelConfig, space: ModelSpace, conditions: ConditionBatch) -> None:
         super().__init__()
