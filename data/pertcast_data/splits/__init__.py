@@ -6,13 +6,14 @@ from pertcast_data.splits.identity import ConditionStore
 from pertcast_data.splits.kinds import SPLIT_KINDS, SplitKind, get_split_kind
 from pertcast_data.splits.making import make_split
 from pertcast_data.splits.provenance import FittedOn, Provenance, row_hash
-from pertcast_data.splits.split import PARTS, Fold, Part, Split
+from pertcast_data.splits.split import PARTS, Controls, Fold, Part, Split
 
 __all__ = [
     "PARTS",
     "SPLIT_KINDS",
     "AuditReport",
     "ConditionStore",
+    "Controls",
     "Finding",
     "FittedOn",
     "Fold",

@@ -1,4 +1,4 @@
-"""`pertcast data`: bring files in, look at them, check stores, simulate an atlas, split."""
+"""`pertcast data`: bring files in, look at them, check stores, simulate an atlas, split, audit."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pertcast_data.errors import ConfigError
 from pertcast_data.ingest import ingest as ingest_files
 from pertcast_data.ingest.inspection import inspect_path
-from pertcast_data.splits import PARTS, SPLIT_KINDS, make_split
-from pertcast_data.store import ExpressionStore, validate_store
+from pertcast_data.store import validate_store
 from pertcast_data.text import aligned
 
 from pertcast_jobs.cli.simulate import simulate
+from pertcast_jobs.cli.splits import audit, split
 from pertcast_jobs.progress import progress_bar
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
@@ -85,33 +84,5 @@ def validate(store: StoreArgument, json_: JsonFlag = False) -> None:
 
 
 app.command()(simulate)
-
-
-@app.command()
-def split(
-    store: StoreArgument,
-    kind: Annotated[str, typer.Option(help=f"What is held out: {', '.join(SPLIT_KINDS)}.")],
-    out: Annotated[Path, typer.Option(help="The split's JSON file.")],
-    folds: Annotated[int, typer.Option(help="Number of folds.")] = 4,
-    seed: Annotated[int, typer.Option(help="Deals the groups to folds.")] = 0,
-    group_column: Annotated[str | None, typer.Option(help="Column to split by, for --kind group.")] = None,
-    json_: JsonFlag = False,
-) -> None:
-    """Deal a store's conditions to training, validation and test, and save that as a manifest.
-
-    Example: pertcast data split stores/screen --kind unseen_compound --out split.json
-    """
-    if not out.parent.is_dir():
-        raise ConfigError(f"{out.parent}: no such folder. Make it, or choose another --out.")
-    made = make_split(ExpressionStore.open(store), kind, folds, seed, group_column)
-    made.save(out)
-    counts = [{part: len(getattr(fold, part)) for part in PARTS} for fold in made.folds]
-    if json_:
-        facts = {"split": str(out), "kind": made.kind, "seed": seed, "hash": made.hash, "folds": counts}
-        print(json.dumps(facts, indent=2))
-        return
-    held_out = SPLIT_KINDS[made.kind].summary
-    print(f"Split by {held_out}: {len(made.folds)} folds, groups disjoint (counts are conditions)\n")
-    rows = [(str(number), *(f"{count[part]:,}" for part in PARTS)) for number, count in enumerate(counts)]
-    print("\n".join(aligned([("fold", *PARTS), *rows])))
-    print(f"\nsplit: {out}")
+app.command()(split)
+app.command()(audit)
