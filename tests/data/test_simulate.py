@@ -12,10 +12,13 @@ import polars as pl
 import pytest
 from pertcast_data.errors import ConfigError
 from pertcast_data.simulate import (
+    NOISE_LEVELS,
     REGIMES,
+    SIZES,
     Atlas,
     AtlasConfig,
     AtlasFiles,
+    atlas_config,
     generator_hash,
     get_regime,
     simulate_atlas,
@@ -24,6 +27,7 @@ from pertcast_data.simulate import (
 from pertcast_data.simulate.chemistry import build_library
 from pertcast_data.simulate.files import FILE_NAMES
 from pertcast_data.simulate.fragments import SCAFFOLDS, SUBSTITUENTS
+from pertcast_data.simulate.version import hash_of_sources
 from pertcast_data.vocabulary import condition_id
 from rdkit import Chem
 from rdkit.Chem import rdFingerprintGenerator
@@ -38,6 +42,7 @@ SMALL = AtlasConfig(
     n_pairs=4,
     n_cells=900,
     n_batches=2,
+    n_signature_genes=30,
 )
 
 
@@ -51,7 +56,7 @@ def small_files(small: Atlas, tmp_path_factory: pytest.TempPathFactory) -> Atlas
     return write_atlas(small, tmp_path_factory.mktemp("atlas") / "small")
 
 
-@pytest.fixture(scope="module", params=sorted(REGIMES))
+@pytest.fixture(scope="module", params=["linear", "saturating"])
 def demo(request: pytest.FixtureRequest) -> Atlas:
     return simulate_atlas(AtlasConfig(regime=request.param, seed=1))
 
@@ -322,7 +327,7 @@ def test_files_carry_the_generator_hash_and_the_configuration(small_files: Atlas
     facts = json.loads(small_files.atlas.read_text())
     assert facts["generator_hash"] == generator_hash() and len(generator_hash()) == 64
     assert AtlasConfig.model_validate(facts["config"]) == SMALL
-    for path in (small_files.wells, small_files.cells):
+    for path in (small_files.wells, small_files.cells, small_files.signatures):
         tag = anndata.read_h5ad(path).uns["pertcast_atlas"]
         assert tag["generator_hash"] == generator_hash() and tag["regime"] == "linear"
         assert json.loads(str(tag["config"])) == facts["config"]
@@ -349,7 +354,9 @@ def test_an_older_atlas_is_replaced_and_nothing_else_is_left(small: Atlas, tmp_p
     (tmp_path / "atlas").mkdir()
     (tmp_path / "atlas" / "wells.h5ad").write_text("old")
     write_atlas(small, tmp_path / "atlas")
-    assert sorted(path.name for path in (tmp_path / "atlas").iterdir()) == sorted(FILE_NAMES)
+    written = [path for path in (tmp_path / "atlas").rglob("*") if path.is_file()]
+    names = sorted(path.relative_to(tmp_path / "atlas").as_posix() for path in written)
+    assert names == sorted(FILE_NAMES)
     assert [path.name for path in tmp_path.iterdir()] == ["atlas"]
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ConfigError, match="is a file"):
@@ -357,18 +364,71 @@ def test_an_older_atlas_is_replaced_and_nothing_else_is_left(small: Atlas, tmp_p
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_an_atlas_that_cannot_be_written_leaves_the_older_one_as_it_was(
+    small: Atlas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = digests(write_atlas(small, tmp_path / "atlas"))
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("pertcast_data.simulate.files.write_network", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atlas(simulate_atlas(SMALL.model_copy(update={"seed": 1})), tmp_path / "atlas")
+    assert {
+        name: hashlib.sha256((tmp_path / "atlas" / name).read_bytes()).hexdigest() for name in older
+    } == older
+    assert [path.name for path in tmp_path.iterdir()] == ["atlas"]
+
+
+def test_every_source_file_counts_in_the_generator_hash(tmp_path: Path) -> None:
+    (tmp_path / "regimes").mkdir()
+    (tmp_path / "regimes" / "one.py").write_text("x = 1")
+    before = hash_of_sources(tmp_path)
+    (tmp_path / "regimes" / "one.py").write_text("x = 2")
+    after = hash_of_sources(tmp_path)
+    (tmp_path / "regimes" / "one.py").rename(tmp_path / "regimes" / "two.py")
+    assert len({before, after, hash_of_sources(tmp_path)}) == 3
+
+
 def test_an_unknown_regime_and_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ConfigError, match="saturating"):
         AtlasConfig(regime="saturated")
-    with pytest.raises(ConfigError, match="linear"):
+    with pytest.raises(ConfigError, match="null"):
         get_regime("nul")
-    for wrong in ({"n_pairs": 1000}, {"n_knockouts": 151}, {"n_cell_contexts": 4}, {"dmso_per_plate": 384}):
+    for wrong in (
+        {"n_pairs": 1000},
+        {"n_knockouts": 151},
+        {"n_cell_contexts": 4},
+        {"n_signature_contexts": 4},
+        {"dmso_per_plate": 384},
+    ):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             AtlasConfig.model_validate(wrong)
+    kinds = ("knockdown_share", "knockout_share", "overexpression_share")
+    with pytest.raises(ConfigError, match="knockout_share"):
+        AtlasConfig.model_validate(dict.fromkeys(kinds, 0.0))
     with pytest.raises(ConfigError, match="distinct"):
         AtlasConfig(doses=(1.0, 1.0))
     with pytest.raises(TypeError):
         REGIMES["mine"] = get_regime("linear")  # type: ignore[index]
+
+
+def test_sizes_noise_levels_and_settings_are_understood_or_refused_with_the_known_ones() -> None:
+    config = atlas_config("genome", ["n_pairs=3", "doses=[1, 10]"], {"noise": "hard", "regime": "null"})
+    assert (config.n_genes, config.n_pairs, config.doses, config.regime) == (26945, 3, (1.0, 10.0), "null")
+    assert (
+        config.noise == NOISE_LEVELS["hard"] and AtlasConfig.model_validate({"noise": "0.25"}).noise == 0.25
+    )
+    assert atlas_config() == AtlasConfig()
+    for size in SIZES:
+        atlas_config(size)
+    refused = {"n_pair=3": "n_pairs", "noise=loud": "quiet", "n_pairs": "key=value", "n_pairs=x": "n_pairs"}
+    for setting, hint in refused.items():
+        with pytest.raises(ConfigError, match=hint):
+            atlas_config("small", [setting])
+    with pytest.raises(ConfigError, match="small, usual, genome"):
+        atlas_config("smal")
 
 
 def test_more_compounds_than_the_fragments_give_are_refused() -> None:

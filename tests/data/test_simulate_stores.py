@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from pertcast_data.errors import LeakageError
 from pertcast_data.ingest import ingest
-from pertcast_data.simulate import AtlasConfig, AtlasFiles, simulate_atlas, write_atlas
+from pertcast_data.simulate import AtlasConfig, AtlasFiles, load_truth, simulate_atlas, write_atlas
 from pertcast_data.splits import Split, make_split
 from pertcast_data.store import ExpressionStore
 
@@ -20,7 +20,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:zarr v3 autosharding:UserWarning
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> AtlasFiles:
     config = AtlasConfig(
-        n_genes=80, n_compounds=16, n_unprofiled=10, n_plates=3, n_knockouts=12, n_pairs=4, n_cells=900
+        n_genes=80,
+        n_compounds=16,
+        n_unprofiled=10,
+        n_plates=3,
+        n_knockouts=12,
+        n_pairs=4,
+        n_cells=900,
+        n_signature_genes=40,
     )
     return write_atlas(simulate_atlas(config), tmp_path_factory.mktemp("atlas") / "small")
 
@@ -29,6 +36,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> AtlasFiles:
 def wells(files: AtlasFiles) -> ExpressionStore:
     ingest([files.wells], files.directory / "wells.zarr")
     return ExpressionStore.open(files.directory / "wells.zarr")
+
+
+@pytest.fixture(scope="module")
+def signatures(files: AtlasFiles) -> ExpressionStore:
+    ingest([files.signatures], files.directory / "signatures.zarr")
+    return ExpressionStore.open(files.directory / "signatures.zarr")
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +75,30 @@ def test_ingested_profiles_show_the_responses_of_the_truth_file(
     assert set(rows) == set(names)
     true = np.stack([rows[name] for name in names])
     assert np.corrcoef(true.ravel(), measured.ravel())[0, 1] > agreement
+
+
+def test_ingested_signatures_are_responses_that_the_truth_file_knows(
+    files: AtlasFiles, signatures: ExpressionStore
+) -> None:
+    assert (signatures.measure, signatures.normalisation) == ("response", "z_score")
+    assert not signatures.is_control.any()
+    assert set(signatures.conditions["pert_type"]) == {"trt_sh", "trt_xpr", "trt_oe"}
+    assert signatures.obs["targets"].equals(signatures.obs["pert_id"].rename("targets"))
+    assert {"distil_cc_q75", "distil_nsample", "tas"} <= set(signatures.obs.columns)
+    oracle = load_truth(files.truth)["signatures"]
+    names = signatures.obs["condition_id"].to_list()
+    assert oracle.genes == signatures.genes and set(oracle.responses) == set(names)
+    measured = signatures.reader("memory").dense(np.arange(signatures.n_rows)).astype(np.float64)
+    true = np.stack([oracle.responses[name] for name in names])
+    assert np.corrcoef(true.ravel(), measured.ravel())[0, 1] > 0.6
+    share = true.var(axis=0).sum() / measured.var(axis=0).sum()
+    assert oracle.explainable_share == pytest.approx(share, rel=1e-3)
+
+
+def test_signatures_split_by_gene_into_disjoint_genes(signatures: ExpressionStore) -> None:
+    for fold in make_split(signatures, "unseen_perturbation", 3).folds:
+        genes = [{name.split("|")[2] for name in part} for part in (fold.train, fold.validation, fold.test)]
+        assert all(genes) and not genes[0] & genes[1] and not (genes[0] | genes[1]) & genes[2]
 
 
 def test_stores_know_measure_normalisation_controls_plates_and_batches(

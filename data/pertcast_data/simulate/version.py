@@ -16,9 +16,13 @@ GENERATOR_VERSION: Final = "2.0"
 
 @cache
 def generator_hash() -> str:
-    """Return the SHA-256 (hex) of the source files of this package, in order of their paths."""
+    """Return the SHA-256 (hex) of the source files of this package, those of the packages in it included."""
+    return hash_of_sources(Path(__file__).parent)
+
+
+def hash_of_sources(folder: Path) -> str:
+    """Return the SHA-256 (hex) of all Python files under `folder`, paths and content, in order."""
     digest = hashlib.sha256()
-    folder = Path(__file__).parent
     for path in sorted(folder.rglob("*.py")):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
         digest.update(path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
