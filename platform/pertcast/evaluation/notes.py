@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 
 from pertcast.evaluation.bootstrap import Estimate
+from pertcast.evaluation.direction import opposite_notes
 from pertcast.evaluation.held_out import FloatArray
 from pertcast.evaluation.metrics import get_metric
 from pertcast.evaluation.score_board import ORACLE, Contender, ScoreBoard
 from pertcast.evaluation.trust_result import TrustFacts
 
 Gains = Mapping[str, Mapping[str, Estimate]]
+
+_OF_FEATURES: Final = (
+    "it does use the perturbation's features",
+    "the features do harm here",
+    "the perturbation's features are used",
+)
+_CONTROL_WORDS: Final = MappingProxyType(
+    {
+        "labels_permuted": (
+            "it tells perturbations apart",
+            "what it says of another perturbation fits better",
+            "perturbations are told apart",
+        )
+    }
+)
+"""Negative control -> what is shown if the model loses by it, if it wins, and if neither."""
 
 _NAMED_LEFT_OUT: Final = 4
 _FAR_FROM_TRUE_LENGTH: Final = 1.5
@@ -31,12 +49,13 @@ def left_out_words(board: ScoreBoard, facts: TrustFacts) -> str:
     return f"{len(facts.left_out):,} of {total:,} held-out conditions ({named})"
 
 
-def _control_note(title: str, gain: Estimate) -> str:
+def _control_note(control: Contender, gain: Estimate) -> str:
+    shown, harm, nothing = _CONTROL_WORDS.get(control.name, _OF_FEATURES)
     if gain.low > 0:
-        return f"{title}: the model loses {gain.mean:.3f}, so it does use the perturbation's features."
+        return f"{control.title}: the model loses {gain.mean:.3f}, so {shown}."
     if gain.high < 0:
-        return f"{title}: scores {-gain.mean:.3f} higher; the features do harm here."
-    return f"{title}: no distinguishable loss; nothing here shows that the perturbation's features are used."
+        return f"{control.title}: scores {-gain.mean:.3f} higher; {harm}."
+    return f"{control.title}: no distinguishable loss; nothing here shows that {nothing}."
 
 
 def _undefined(board: ScoreBoard, primary: str) -> list[str]:
@@ -156,13 +175,14 @@ def notes(
             "compound without structure."
         )
     sentences += [
-        _control_note(c.title, gains[primary][c.name])
+        _control_note(c, gains[primary][c.name])
         for c in board.of_role("control")
         if not np.isnan(gains[primary][c.name].mean)
     ]
     sentences += _undefined(board, primary)
     sentences += _ceilings(board, primary, strongest)
     sentences += _length_is_rewarded(board, gains, strongest)
+    sentences += opposite_notes(board)
     if unreliable:
         sentences.append(
             f"Too little dynamic range on this data to rank models (below 0.1): {', '.join(unreliable)}."
