@@ -165,7 +165,9 @@ def test_metrics_without_dynamic_range_are_marked_and_named() -> None:
     clear = judge(forecast, held, mean, halves=_halves(held, 0.1, np.arange(40)))
     assert not any("Too little dynamic range" in note for note in clear.notes)
     assert clear.order[-1].role == "ceiling"
-    assert clear.shown_title(clear.order[-1]) == "Split halves (40 conditions)"
+    assert clear.shown_title(clear.order[-1]) == "Split halves"
+    some = judge(forecast, held, mean, halves=_halves(held, 0.1, np.arange(0, 40, 2)))
+    assert some.shown_title(some.order[-1]) == "Split halves (20 conditions)"
 
 
 def test_strata_show_where_the_advantage_lies() -> None:

@@ -15,7 +15,7 @@ from pertcast.evaluation.contenders import (
     sample_cells,
     without_information,
 )
-from pertcast.evaluation.held_out import GeneTests
+from pertcast.evaluation.held_out import FloatArray, GeneTests
 from pertcast.evaluation.held_out_part import HeldOutPart
 from pertcast.evaluation.populations import PredictedCells
 from pertcast.evaluation.score_board import Contender, ScoreBoard
@@ -81,6 +81,7 @@ def score_populations(
     part: HeldOutPart,
     cells: StoreCells,
     tests: GeneTests,
+    beside: Mapping[str, FloatArray],
     *,
     most_conditions: int,
     seed: int = 0,
@@ -88,14 +89,26 @@ def score_populations(
 ) -> tuple[ScoreBoard, tuple[str, ...]]:
     """Add the metrics of cells of every entrant to a board; see `with_cells`.
 
+    Parameters
+    ----------
+    board, entrants, forecasts, part
+        Scores of means, who they are of, and what they are about.
+    cells, tests
+        The truth's cells, and the tests of each against its controls.
+    beside
+        Mean responses (N, G) of contenders that are no entrants.
+    most_conditions, seed, progress
+        As in `with_cells`.
+
     Returns
     -------
     tuple
         The board, and sentences about what was thinned out and what stands for cells.
     """
-    predicted = {
+    predicted: dict[str, PredictedCells] = {
         entrant.contender.name: _cells_of(entrant, forecasts, part, cells, seed) for entrant in entrants
     }
+    predicted |= {name: ShiftedControls(cells, mean, seed) for name, mean in beside.items()}
     scored, remarks = with_cells(
         board, cells, tests, predicted, most_conditions=most_conditions, seed=seed, progress=progress
     )

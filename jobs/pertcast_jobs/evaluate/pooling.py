@@ -6,12 +6,13 @@ Runs belong together where they differ in fold and seed alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 from pertcast.evaluation.bootstrap import N_DRAWS
 from pertcast.evaluation.comparison import Comparison, compare_boards
-from pertcast.evaluation.evidence import stack_evidence
+from pertcast.evaluation.evidence import join_uncertainties, stack_evidence
 from pertcast.evaluation.held_out_counts import pool_counts
 from pertcast.evaluation.parts import TrustParts
 from pertcast.evaluation.pooled_boards import average_seeds, pool_boards
@@ -73,16 +74,18 @@ def pool_seeds(
     ordered = sorted(evaluations, key=lambda evaluation: evaluation.trust.facts.seeds)
     board = average_seeds([evaluation.trust.board for evaluation in ordered], sorted(seeds))
     first = ordered[0]
+    kept = [evaluation.evidence for evaluation in ordered if evaluation.evidence is not None]
+    evidence = replace(kept[0], uncertainty=join_uncertainties(kept)) if kept else None
     trust = trust_table(
         board,
         _together(ordered),
         n_draws=n_draws,
         seed=seed,
-        parts=_shared_parts(ordered, first.trust.parts),
-        evidence=first.evidence,
+        parts=_shared_parts(first.trust.parts),
+        evidence=evidence,
     )
     save_trust(trust, folder, _command(ordered))
-    return Evaluation(f"{len(seeds)} seeds", folder, trust, first.evidence)
+    return Evaluation(f"{len(seeds)} seeds", folder, trust, evidence)
 
 
 def pool_folds(
@@ -114,7 +117,7 @@ def pool_folds(
     return Evaluation("pooled", folder, trust, evidence)
 
 
-def _shared_parts(evaluations: Sequence[Evaluation], first: TrustParts) -> TrustParts:
+def _shared_parts(first: TrustParts) -> TrustParts:
     """Return the parts that do not follow from scores and predictions, for runs of one fold."""
     return TrustParts(control_hits=first.control_hits, held_out=first.held_out)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,8 +21,9 @@ from pertcast.evaluation.evidence import KEPT_BASELINES, Evidence
 from pertcast.evaluation.held_out import FloatArray
 from pertcast.evaluation.held_out_counts import count_held_out
 from pertcast.evaluation.held_out_part import HeldOutPart, held_out_part, measured_cells, with_tests
+from pertcast.evaluation.negative_controls import PERMUTED, permuted_labels
 from pertcast.evaluation.parts import TrustParts
-from pertcast.evaluation.score_board import ScoreBoard
+from pertcast.evaluation.score_board import Contender, ScoreBoard
 from pertcast.evaluation.trust import TrustFacts, TrustTable, make_board, trust_table
 from pertcast.models.registry import MODELS
 from pertcast.predictor import Predictor
@@ -31,10 +32,12 @@ from pertcast_data.errors import LeakageError
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.splits import Provenance, Split
 from pertcast_data.store import ExpressionStore, RowReader
+from pertcast_data.vocabulary import Normalisation
 
 from pertcast_jobs.evaluate.entrants import Entrant, forecast_all, gather_entrants, score_populations
 from pertcast_jobs.evaluate.oracle import CONTENDER, oracle_responses
 from pertcast_jobs.evaluate.saving import Evaluation, save_predictions, save_trust
+from pertcast_jobs.evaluate.uncertainty import measure_uncertainty
 from pertcast_jobs.run_config import RunConfig
 from pertcast_jobs.run_folder import RunFolder
 
@@ -125,18 +128,26 @@ def _sums(run: OpenRun, seed: int, progress: ProgressCallback) -> SharedSums:
     return SharedSums(data.statistics, progress)
 
 
+def _beside(
+    part: HeldOutPart, model_mean: FloatArray, asked: Asked, normalisation: Normalisation
+) -> dict[Contender, FloatArray]:
+    """Return the contenders that are made and not fitted: labels permuted, and the oracle where asked for."""
+    found = {PERMUTED: permuted_labels(model_mean, part.held, asked.seed)}
+    if asked.oracle is not None:
+        found[CONTENDER] = oracle_responses(asked.oracle, part.held, normalisation)
+    return found
+
+
 def _board(
-    entrants: list[Entrant],
+    entrants: Sequence[Entrant],
+    beside: Mapping[Contender, FloatArray],
     part: HeldOutPart,
-    forecasts: dict[str, Forecast],
+    forecasts: Mapping[str, Forecast],
     ceilings: Ceilings,
-    oracle: FloatArray | None,
 ) -> ScoreBoard:
-    means = {contender: found.mean for contender, found in forecasts.items()}
-    contenders = [entrant.contender for entrant in entrants]
-    if oracle is not None:
-        means[CONTENDER.name] = oracle
-        contenders.append(CONTENDER)
+    means = {name: found.mean for name, found in forecasts.items()}
+    means |= {contender.name: mean for contender, mean in beside.items()}
+    contenders = [*(entrant.contender for entrant in entrants), *beside]
     board = make_board(part.held, means, contenders, ceilings=ceilings)
     if not len(part.inputs.wells):
         return board
@@ -147,24 +158,33 @@ def _board(
 def _judge(run: OpenRun, asked: Asked, progress: ProgressCallback) -> tuple[TrustTable, Evidence]:
     seed, encoder = asked.seed, run.predictor.encoder
     sums = _sums(run, seed, progress)
+    statistics = sums.statistics(encoder.space)
     rows = run.split.rows(run.store, run.fold, "test")
-    part = held_out_part(run.store, run.reader, rows, encoder, sums.statistics(encoder.space), seed)
+    part = held_out_part(run.store, run.reader, rows, encoder, statistics, seed)
     cells = measured_cells(part, run.store, run.reader, seed) if asked.most_cell_conditions else None
     part, tests = with_tests(part, run.reader, cells, progress)
     entrants = gather_entrants(run.predictor, part, sums, seed)
     forecasts = forecast_all(entrants, part, progress)
+    said = forecasts[entrants[0].contender.name]
+    beside = _beside(part, said.mean, asked, run.store.normalisation)
     ceilings = score_ceilings(part.measured, part.held, seed)
-    known = oracle_responses(asked.oracle, part.held, run.store.normalisation) if asked.oracle else None
-    board = _board(entrants, part, forecasts, ceilings, known)
+    board = _board(entrants, beside, part, forecasts, ceilings)
     remarks = [*part.remarks, *run.warnings, *([ceilings.remark] if ceilings.remark else [])]
     if cells is not None and tests is not None:
-        board, said = score_populations(
-            board, entrants, forecasts, part, cells, tests, most_conditions=asked.most_cell_conditions,
-            seed=seed, progress=progress,
+        board, thinned = score_populations(
+            board, entrants, forecasts, part, cells, tests, {c.name: mean for c, mean in beside.items()},
+            most_conditions=asked.most_cell_conditions, seed=seed, progress=progress,
         )  # fmt: skip
-        remarks += said
-    means = {name: found.mean for name, found in forecasts.items()}
-    evidence = Evidence(part.held, part.measured.halves, means)
+        remarks += thinned
+    evidence = Evidence(
+        part.held,
+        part.measured.halves,
+        {name: found.mean for name, found in forecasts.items()},
+        measure_uncertainty(
+            run.predictor, run.store, run.reader, run.split.rows(run.store, run.fold, "validation"),
+            statistics, (part, said), run.split.kind, seed,
+        ),
+    )  # fmt: skip
     trust = trust_table(
         board,
         _facts(run, part, remarks),

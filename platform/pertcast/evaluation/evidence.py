@@ -12,11 +12,31 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from pertcast.evaluation.calibration import Judged
 from pertcast.evaluation.ceiling import SplitHalves
 from pertcast.evaluation.held_out import FloatArray, HeldOut, IndexArray
 
 KEPT_BASELINES: Final = 3
 """The strongest baselines whose predictions are kept; the strongest of pooled folds is one of them."""
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Stated and calibrated intervals, judged in one or several folds and training seeds.
+
+    Attributes
+    ----------
+    judged
+        One a fold and seed.
+    is_exchangeable
+        Whether validation and test conditions were dealt by one rule.
+    remarks
+        Sentences for the reader.
+    """
+
+    judged: tuple[Judged, ...]
+    is_exchangeable: bool = True
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,11 +51,14 @@ class Evidence:
         Split halves of the truth, or None.
     predictions
         Contender -> (N, G) predicted responses; the model and some baselines.
+    uncertainty
+        What became of the model's intervals; None where it was not measured.
     """
 
     held: HeldOut
     halves: SplitHalves | None
     predictions: Mapping[str, FloatArray]
+    uncertainty: Uncertainty | None = None
 
     def keep(self, names: Sequence[str]) -> Evidence:
         """Return the same with the predictions of `names` only."""
@@ -83,6 +106,18 @@ def _stack_halves(parts: Sequence[Evidence]) -> SplitHalves | None:
     )
 
 
+def join_uncertainties(parts: Sequence[Evidence]) -> Uncertainty | None:
+    """Return the uncertainties of several folds or seeds as one; None where one was not measured."""
+    found = [part.uncertainty for part in parts if part.uncertainty is not None]
+    if not found or len(found) != len(parts):
+        return None
+    return Uncertainty(
+        judged=tuple(judged for each in found for judged in each.judged),
+        is_exchangeable=all(each.is_exchangeable for each in found),
+        remarks=tuple(dict.fromkeys(remark for each in found for remark in each.remarks)),
+    )
+
+
 def stack_evidence(parts: Sequence[Evidence]) -> Evidence:
     """Stack the evidence of disjoint folds; contenders that a fold lacks are left out."""
     shared = [name for name in parts[0].predictions if all(name in part.predictions for part in parts)]
@@ -90,4 +125,5 @@ def stack_evidence(parts: Sequence[Evidence]) -> Evidence:
         held=_stack_held([part.held for part in parts]),
         halves=_stack_halves(parts),
         predictions={name: np.concatenate([part.predictions[name] for part in parts]) for name in shared},
+        uncertainty=join_uncertainties(parts),
     )

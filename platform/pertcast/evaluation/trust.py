@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from pertcast_data.errors import ConfigError
@@ -18,7 +18,7 @@ from pertcast.evaluation.held_out import FloatArray, HeldOut
 from pertcast.evaluation.limits import not_shown
 from pertcast.evaluation.metrics import PRIMARY_METRIC, get_metric, metrics_of_level
 from pertcast.evaluation.notes import notes
-from pertcast.evaluation.parts import SeedSpread, TrustParts
+from pertcast.evaluation.parts import TrustParts
 from pertcast.evaluation.score_board import (
     Contender,
     Role,
@@ -27,10 +27,10 @@ from pertcast.evaluation.score_board import (
     condition_facts,
     score_conditions,
 )
-from pertcast.evaluation.shown import show_conditions
 from pertcast.evaluation.strata import strata
 from pertcast.evaluation.trust_json import to_json
 from pertcast.evaluation.trust_lines import to_lines
+from pertcast.evaluation.trust_parts import fill_parts
 from pertcast.evaluation.trust_result import TrustFacts, TrustResult
 from pertcast.evaluation.verdict import decide
 
@@ -89,26 +89,6 @@ def _order(board: ScoreBoard, gains: Mapping[str, Estimate]) -> tuple[Contender,
     return (*board.of_role("model"), *baselines, *board.of_role("control"), *board.of_role("ceiling"))
 
 
-def _parts(
-    board: ScoreBoard, primary: str, baseline: str | None, parts: TrustParts, evidence: Evidence | None
-) -> TrustParts:
-    """Add to `parts` what follows from scores and predictions."""
-    found = replace(parts, seeds=_seed_spread(board, primary))
-    if evidence is None:
-        return found
-    found = replace(found, genes=evidence.held.genes)
-    if baseline is None or baseline not in evidence.predictions:
-        return found
-    return replace(found, shown=show_conditions(evidence, board, primary, baseline))
-
-
-def _seed_spread(board: ScoreBoard, primary: str) -> SeedSpread | None:
-    if board.n_seeds < 2:
-        return None
-    means = {who: np.nanmean(scores[primary], axis=1) for who, scores in board.seed_scores.items()}
-    return SeedSpread(board.seeds, means)
-
-
 def trust_table(
     board: ScoreBoard,
     facts: TrustFacts,
@@ -155,7 +135,9 @@ def trust_table(
     fractions = dynamic_range(ceiling, board.mean_on_halves) if ceiling and board.mean_on_halves else {}
     found = strata(board, primary, verdict.against, n_draws, seed) if verdict.against else ()
     wells = _well_summaries(board, n_draws, seed)
-    everything = _parts(board, primary, verdict.against, parts or TrustParts(), evidence)
+    everything = fill_parts(
+        parts or TrustParts(), board, primary, verdict.against, evidence, n_draws=n_draws, seed=seed
+    )
     unreliable = [name for name, fraction in fractions.items() if fraction < RELIABLE_FRACTION]
     return TrustTable(
         facts=facts,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 from typing import Final
 
 from pertcast.evaluation.ceiling import RELIABLE_FRACTION
@@ -23,7 +24,7 @@ SHOWN: Final = (
 """Metrics with a column on the terminal, as many as fit; JSON and HTML hold all."""
 
 WIDTH: Final = 110
-_TITLE_WIDTH: Final = 40
+_TITLE_WIDTH: Final = 37
 _MARKS: Final = {"model": "> ", "baseline": "  ", "control": "- ", "ceiling": "^ "}
 
 
@@ -96,7 +97,7 @@ def _held_out_line(trust: TrustResult) -> list[str]:
         for part, found in counts.parts.items()
     ]
     new = ", ".join(f"{number:,} with new {word}" for word, number in counts.new_in_test.items() if number)
-    return [f"  held out: {parts[-1]}{'; ' + new if new else ''}"]
+    return _wrapped([f"held out: {parts[-1]}{'; ' + new if new else ''}"], "  ", "    ")
 
 
 def _coverage_line(trust: TrustResult) -> list[str]:
@@ -112,7 +113,7 @@ def _coverage_line(trust: TrustResult) -> list[str]:
         ]
         words.append(f"{level.nominal:.0%} intervals hold {' / '.join(stated)}")
     promise = "" if calibration.exchangeable else " (not promised: see the report)"
-    return [f"  coverage: {'; '.join(words)}{promise}"] if words else []
+    return _wrapped([f"coverage: {'; '.join(words)}{promise}"], "  ", "    ") if words else []
 
 
 def _seed_line(trust: TrustResult) -> list[str]:
@@ -124,12 +125,11 @@ def _seed_line(trust: TrustResult) -> list[str]:
     return [f"  seeds: {trust.primary} of {len(means)} trainings {named} (sd {means.std(ddof=1):.3f})"]
 
 
-def _not_shown_lines(trust: TrustResult) -> list[str]:
-    wrapped = [
-        textwrap.wrap(sentence, WIDTH, initial_indent="  - ", subsequent_indent="    ")
-        for sentence in trust.not_shown
-    ]
-    return ["What this does not show", *(line for lines in wrapped for line in lines)] if wrapped else []
+def _wrapped(sentences: Sequence[str], first: str, following: str) -> list[str]:
+    folded = (
+        textwrap.wrap(each, WIDTH, initial_indent=first, subsequent_indent=following) for each in sentences
+    )
+    return [line for lines in folded for line in lines]
 
 
 def _well_table(trust: TrustResult) -> list[str]:
@@ -169,5 +169,7 @@ def to_lines(trust: TrustResult) -> list[str]:
     if beside:
         lines += ["", *beside]
     if trust.notes:
-        lines += ["", *(f"  {note}" for note in trust.notes)]
-    return [*lines, "", *_not_shown_lines(trust)] if trust.not_shown else lines
+        lines += ["", *_wrapped(trust.notes, "  ", "    ")]
+    if trust.not_shown:
+        lines += ["", "What this does not show", *_wrapped(trust.not_shown, "  - ", "    ")]
+    return lines

@@ -119,10 +119,11 @@ class TrustResult:
     parts: TrustParts = field(default_factory=TrustParts)
 
     def shown_title(self, contender: Contender) -> str:
-        """Return a contender's title; the ceiling's says how many conditions it is made of."""
-        if contender.role != "ceiling":
+        """Return a contender's title; a ceiling's says so where it is made of some conditions only."""
+        n_scored = self.summary[contender.name][self.primary].n_defined
+        if contender.role != "ceiling" or n_scored == self.board.conditions.height:
             return contender.title
-        return f"{contender.title} ({self.summary[contender.name][self.primary].n_defined:,} conditions)"
+        return f"{contender.title} ({n_scored:,} conditions)"
 
     @property
     def strongest(self) -> Contender | None:
