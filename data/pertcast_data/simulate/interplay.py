@@ -18,6 +18,7 @@ from pertcast_data.simulate.interactome import N_PROCESSES
 Floats = NDArray[np.float64]
 
 INTERPLAY_KINDS: Final = ("synergy", "suppression", "neomorphic")
+SYNERGETIC, SUPPRESSING, NEOMORPHIC = range(3)
 SYNERGY: Final = 2.0
 EMERGENT_STRENGTH: Final = (1.6, 2.4)
 HIDDEN_BETWEEN: Final = (1.0, 0.8)
@@ -35,7 +36,8 @@ class Interplay:
     synergy
         (P, P) extra share of both drives when both processes are hit.
     hidden
-        (P, P) share of a drive on the first process that hitting the second one hides.
+        (P, P) share of a drive on the first process that hitting the second one hides: of two processes one
+        is masked entirely, the other by four fifths.
     emergent
         (P, P, R) drive on regulators of other processes that appears only when both are hit.
     member
@@ -69,8 +71,8 @@ def build_interplay(network: Network, random: np.random.Generator) -> Interplay:
         masters[number, random.choice(np.flatnonzero(process == number))] = 1.0
     return Interplay(
         kind=kind,
-        synergy=np.where(kind == 0, SYNERGY, 0.0),
-        hidden=np.where(kind == 1, hidden, 0.0),
+        synergy=np.where(kind == SYNERGETIC, SYNERGY, 0.0),
+        hidden=np.where(kind == SUPPRESSING, hidden, 0.0),
         emergent=_emergent(kind, process, random),
         member=member,
         masters=masters,
@@ -82,7 +84,7 @@ def _emergent(kind: NDArray[np.int64], process: NDArray[np.int64], random: np.ra
     n_regulators = len(process)
     drive = np.zeros((*kind.shape, n_regulators))
     for first, second in zip(*np.triu_indices(len(kind)), strict=True):
-        if INTERPLAY_KINDS[kind[first, second]] != "neomorphic":
+        if kind[first, second] != NEOMORPHIC:
             continue
         others = np.flatnonzero((process != first) & (process != second))
         chosen = random.choice(others, size=min(2 + n_regulators // 160, len(others)), replace=False)
