@@ -23,7 +23,7 @@ SIGN_BLIND: Final = (
     "roc_auc",
     "pr_auc",
 )
-"""Metrics that ask which genes respond and not where to: the opposite of the truth scores as the truth does."""
+"""Metrics that ask which genes respond and not where to: the opposite of the truth scores like the truth."""
 
 
 def opposite_notes(board: ScoreBoard) -> list[str]:
