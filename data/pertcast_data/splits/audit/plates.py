@@ -54,7 +54,7 @@ def separate_controls(subject: Subject) -> list[Finding]:
             f"{subject.where} declares controls separate, but {nameless} control profiles have no {column}: "
             "they belong to no side. Fill the column, or split with shared controls."
         )
-        found.append(Finding("test_controls", "error", message))
+        found.append(Finding("separate_controls", "error", message))
     allowed = subject.split.training_controls(subject.store, subject.fold)
     for fitted in _fitted_on_controls(subject):
         if allowed is not None and fitted.rows_hash != row_hash(allowed):
@@ -63,7 +63,7 @@ def separate_controls(subject: Subject) -> list[Finding]:
                 f"tested {column} of {subject.where}, which declares controls separate ({len(allowed)} may "
                 "be used). Train anew with this split."
             )
-            found.append(Finding("test_controls", "error", message))
+            found.append(Finding("separate_controls", "error", message))
     return found
 
 
