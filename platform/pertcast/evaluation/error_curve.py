@@ -50,8 +50,11 @@ def _edges(distance: FloatArray, n_bins: int) -> FloatArray:
 def _by_bin(
     scores: FloatArray, place: IndexArray, n_bins: int, cluster: IndexArray, n_draws: int, seed: int
 ) -> tuple[Estimate, ...]:
+    nobody = estimate_of(float("nan"), np.empty(0), 0)
     return tuple(
         estimates(scores[place == each, None], cluster[place == each], n_draws, seed)[0]
+        if (place == each).any()
+        else nobody
         for each in range(n_bins)
     )
 
