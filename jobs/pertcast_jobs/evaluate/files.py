@@ -13,14 +13,16 @@ from typing import Final
 from pertcast.evaluation.anndata_baselines import (
     TrainingMeans,
     baseline_predictions,
+    permuted,
     score_pair_ceilings,
     train_on,
     with_training,
 )
-from pertcast.evaluation.anndata_cells import across_remark, score_pair_cells, tests_of_cells
+from pertcast.evaluation.anndata_cells import RULES_HAVE_MEANS, populations, tests_of_cells
 from pertcast.evaluation.anndata_labels import Columns
 from pertcast.evaluation.anndata_pair import AnndataPair, open_pair
 from pertcast.evaluation.bootstrap import N_DRAWS
+from pertcast.evaluation.cell_board import with_cells
 from pertcast.evaluation.evidence import Evidence
 from pertcast.evaluation.score_board import Contender
 from pertcast.evaluation.trust import TrustFacts, TrustTable, make_board, trust_table
@@ -96,18 +98,27 @@ def _judge(
     seed: int,
     progress: ProgressCallback,
 ) -> tuple[TrustTable, Evidence]:
-    pair = replace(pair, held=replace(pair.held, tests=tests_of_cells(pair, progress)))
+    tests = tests_of_cells(pair, progress)
+    pair = replace(pair, held=replace(pair.held, tests=tests))
     held = pair.held if training is None else with_training(pair.held, training)
-    rules = baseline_predictions(pair, training)
     model = Contender(facts.model, facts.title, "model")
-    means = {model.name: pair.prediction, **{rule.name: response for rule, response in rules.items()}}
+    others = {**baseline_predictions(pair, training), **permuted(pair, training, seed)}
+    means = {model.name: pair.prediction, **{other.name: response for other, response in others.items()}}
     ceilings = score_pair_ceilings(pair, training, seed)
-    board = make_board(held, means, [model, *rules], ceilings=ceilings)
+    board = make_board(held, means, [model, *others], ceilings=ceilings)
     remarks = (*facts.remarks, ceilings.remark)
-    cells = score_pair_cells(pair, rules, model=model.name, seed=seed, progress=progress)
-    if cells is not None:
-        board = board.with_scores(cells.scores)
-        remarks += (*cells.remarks, across_remark(cells, [model, *rules]))
+    cells = populations(pair, model.name, others, seed)
+    if tests is not None and cells:
+        board, thinned = with_cells(
+            board,
+            pair.measured,
+            tests,
+            cells,
+            most_conditions=held.n_conditions,
+            seed=seed,
+            progress=progress,
+        )
+        remarks += (*thinned, RULES_HAVE_MEANS)
     facts = facts.model_copy(update={"remarks": tuple(remark for remark in remarks if remark)})
     evidence = Evidence(held, pair.responses.halves, means)
     return trust_table(board, facts, n_draws=n_draws, seed=seed, evidence=evidence), evidence

@@ -20,6 +20,7 @@ from pertcast.evaluation.anndata_file import CellFile, group_means, open_cells
 from pertcast.evaluation.anndata_pair import AnndataPair
 from pertcast.evaluation.ceiling import Ceilings, score_ceilings
 from pertcast.evaluation.held_out import FloatArray, HeldOut, IndexArray
+from pertcast.evaluation.negative_controls import PERMUTED, permuted_labels
 from pertcast.evaluation.score_board import Contender
 
 NO_CHANGE: Final = Contender("no_change", "No change", "baseline")
@@ -138,6 +139,14 @@ def _require_apart(cells: CellFile, pair: AnndataPair) -> None:
         )
 
 
+def permuted(pair: AnndataPair, training: TrainingMeans | None, seed: int = 0) -> dict[Contender, FloatArray]:
+    """Return the negative control: the predictions dealt to other perturbations; none where there is one."""
+    if pair.held.n_clusters < 2:
+        return {}
+    held = with_no_change(pair.held) if training is None else with_training(pair.held, training)
+    return {PERMUTED: permuted_labels(pair.prediction, held, seed)}
+
+
 def baseline_predictions(pair: AnndataPair, training: TrainingMeans | None) -> dict[Contender, FloatArray]:
     """Return contender -> (N, G) float32 responses; without training data only "no change"."""
     held = pair.held
@@ -160,6 +169,11 @@ def with_training(held: HeldOut, training: TrainingMeans) -> HeldOut:
     return replace(held, train_perturbed_mean=means, train_mean_index=held.pool)
 
 
+def with_no_change(held: HeldOut) -> HeldOut:
+    """Return the held-out conditions with "no change" in the place of the training mean."""
+    return replace(held, train_perturbed_mean=np.zeros((1, held.n_genes), dtype=np.float32))
+
+
 def score_pair_ceilings(pair: AnndataPair, training: TrainingMeans | None, seed: int = 0) -> Ceilings:
     """Score what the truth's own cells reach.
 
@@ -168,8 +182,7 @@ def score_pair_ceilings(pair: AnndataPair, training: TrainingMeans | None, seed:
     """
     if training is not None:
         return score_ceilings(pair.responses, with_training(pair.held, training), seed)
-    nothing = np.zeros((1, pair.held.n_genes), dtype=np.float32)
-    found = score_ceilings(pair.responses, replace(pair.held, train_perturbed_mean=nothing), seed)
+    found = score_ceilings(pair.responses, with_no_change(pair.held), seed)
     return replace(
         found,
         scores={contender: _without_training(metrics) for contender, metrics in found.scores.items()},

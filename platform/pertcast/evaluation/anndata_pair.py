@@ -5,7 +5,7 @@ Controls come from the truth file alone: what a submission says about unperturbe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from pertcast.evaluation.anndata_checks import (
 )
 from pertcast.evaluation.anndata_file import CellFile, group_means, open_cells
 from pertcast.evaluation.anndata_labels import Columns, gene_positions
-from pertcast.evaluation.anndata_truth import context_of_condition, control_groups, half_of_row, measure_cells
+from pertcast.evaluation.anndata_truth import context_of_condition, control_groups, measure_cells
 from pertcast.evaluation.held_out import FloatArray, HeldOut, IndexArray
 from pertcast.evaluation.score_board import CLUSTER
 from pertcast.evaluation.staged_cells import StagedCells
@@ -53,18 +53,6 @@ class FileCells:
         """Return (m, G) float32 control cells of a context."""
         return self.staged.take(self.rows_of_control_group[group])
 
-    def part(self, is_kept: NDArray[np.bool_], conditions: IndexArray) -> FileCells:
-        """Return some conditions with those of their cells and controls where `is_kept` (M,) is true."""
-        return replace(
-            self,
-            conditions=self.conditions[conditions],
-            control_group=self.control_group[conditions],
-            rows_of_condition=tuple(
-                self.rows_of_condition[i][is_kept[self.rows_of_condition[i]]] for i in conditions
-            ),
-            rows_of_control_group=tuple(rows[is_kept[rows]] for rows in self.rows_of_control_group),
-        )
-
 
 @dataclass(frozen=True)
 class AnndataPair:
@@ -82,8 +70,6 @@ class AnndataPair:
         Cells of the truth.
     predicted
         Predicted cells; None for bulk predictions (one row a condition).
-    half_of_row
-        (M,) 0 or 1: the half of each cell of the truth, as in `responses`; -1 for what cannot be halved.
     columns
         Resolved names of the columns.
     contexts
@@ -101,20 +87,11 @@ class AnndataPair:
     prediction: FloatArray
     measured: FileCells
     predicted: FileCells | None
-    half_of_row: IndexArray
     columns: Columns
     contexts: tuple[str, ...]
     target_total: float
     n_rows: int
     remarks: tuple[str, ...]
-
-    @property
-    def halves_of_cells(self) -> tuple[FileCells, FileCells]:
-        """The truth's cells and controls in two halves, of the conditions that have them."""
-        index = self.responses.halves.index
-        return self.measured.part(self.half_of_row == 0, index), self.measured.part(
-            self.half_of_row == 1, index
-        )
 
 
 def open_pair(
@@ -174,7 +151,6 @@ def open_pair(
         prediction=(means - responses.control).astype(np.float32),
         measured=measured,
         predicted=None if is_bulk else predicted,
-        half_of_row=half_of_row(true, seed),
         columns=true.columns,
         contexts=true.labels.contexts,
         target_total=target,

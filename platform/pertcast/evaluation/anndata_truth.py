@@ -19,7 +19,7 @@ def measure_cells(true: CellFile, staged: StagedCells, seed: int) -> MeasuredRes
     n, n_contexts = true.labels.conditions.height, len(true.labels.contexts)
     context = context_of_condition(true)
     controls, means = group_means(staged, group, n_contexts), group_means(staged, condition, n)
-    half = half_of_row(true, seed)
+    half = _half_of_row(true, seed)
     halves = [
         group_means(staged, np.where(half == side, condition, -1), n)
         - group_means(staged, np.where(half == side, group, -1), n_contexts)[context]
@@ -66,7 +66,7 @@ def _residuals(staged: StagedCells, group_of_row: IndexArray, means: FloatArray)
     return result
 
 
-def half_of_row(true: CellFile, seed: int) -> IndexArray:
+def _half_of_row(true: CellFile, seed: int) -> IndexArray:
     """Return (M,) halves 0 and 1 of the cells of every condition and of every context's controls; -1 else."""
     treated, controls = halve(true.labels.condition_of_row, seed), halve(control_groups(true), seed)
     return np.where(true.labels.control_rows, controls, treated)
