@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import anndata
 import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
+from pertcast.analysis.gene_sets import read_gmt
 from pertcast.evaluation.co_membership import co_membership, held_out_function, single_genes
 from pertcast.evaluation.held_out import HeldOut
 from pertcast.evaluation.pair_ranking import GenePairs, rank_pairs
@@ -18,6 +21,7 @@ from pertcast.evaluation.profile_similarity import (
     profile_similarity,
 )
 from pertcast_data.errors import SchemaError
+from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
 from scipy.stats import mannwhitneyu
 
 N_MODULES, SIZE, N_GENES = 12, 8, 300
@@ -194,3 +198,31 @@ def test_of_held_out_conditions_those_that_perturb_one_gene_are_judged() -> None
     compounds = held_out(["trt_cp"] * 98, names, truth)
     with pytest.raises(SchemaError, match="None of the 98 conditions perturbs a single gene"):
         held_out_function(compounds, {}, SETS)
+
+
+def simulated_signatures(regime: str, folder: Path) -> CoMembership:
+    """Rank all knock-outs of a small atlas in two cell lines by its own modules."""
+    config = AtlasConfig(
+        regime=regime, n_genes=150, n_contexts=2, n_compounds=8, n_unprofiled=0, doses=(1.0,), times=(24.0,),
+        n_plates=1, n_knockouts=2, n_pairs=0, n_cells=100, n_signature_genes=150, n_signature_contexts=2,
+        knockout_share=1.0, knockdown_share=0.0, overexpression_share=0.0, n_landmarks=150,
+    )  # fmt: skip
+    files = write_atlas(simulate_atlas(config), folder / regime)
+    signatures = anndata.read_h5ad(files.signatures)
+    return co_membership(
+        {"measured": np.asarray(signatures.X)},
+        signatures.obs["pert_id"].astype(str).tolist(),
+        signatures.var["gene_symbol"].astype(str).tolist(),
+        read_gmt(files.gene_sets).members,
+        pool=np.unique(signatures.obs["cell_iname"], return_inverse=True)[1],
+        n_draws=100,
+    )
+
+
+def test_knock_outs_of_the_atlas_tell_its_modules_where_perturbations_do_something(tmp_path: Path) -> None:
+    """Also in the null regime a knock-out silences its own gene: that alone must tell nothing."""
+    linear = simulated_signatures("linear", tmp_path).rows["measured"]
+    null = simulated_signatures("null", tmp_path).rows["measured"]
+    assert linear.low > 0.5
+    assert null.low <= 0.5 <= null.high
+    assert linear.low > null.high

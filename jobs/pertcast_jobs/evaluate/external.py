@@ -20,6 +20,7 @@ from pertcast.evaluation.cross_store import ExternalPart, external_part
 from pertcast.evaluation.evidence import Evidence
 from pertcast.evaluation.gene_match import FEWEST_SHARED
 from pertcast.evaluation.held_out import FloatArray
+from pertcast.evaluation.negative_controls import PERMUTED, permuted_labels
 from pertcast.evaluation.reference_means import leave_one_out_means, model_means
 from pertcast.evaluation.scales import PRIMARY, comparable, same_scale
 from pertcast.evaluation.score_board import Contender
@@ -203,6 +204,7 @@ def _predictions(
     for done, (contender, model, asked) in enumerate(queue, start=1):
         found[contender] = forecast(model, asked, part.inputs).mean[:, part.genes.of_model]
         progress(done, len(queue), contender.title)
+    found[PERMUTED] = permuted_labels(next(iter(found.values())), part.held, seed)
     if training.sums is None:
         found[NO_CHANGE] = np.zeros_like(part.held.truth)
         found[MODEL_MEAN] = part.held.train_means(slice(None)).astype(np.float32)
