@@ -17,13 +17,15 @@ from pertcast.evaluation.bootstrap import N_DRAWS
 from pertcast.evaluation.ceiling import Ceilings, score_ceilings
 from pertcast.evaluation.cell_board import MOST_CELL_CONDITIONS
 from pertcast.evaluation.contenders import Forecast, SharedSums
+from pertcast.evaluation.control_hits import control_cell_hits, control_hits
 from pertcast.evaluation.evidence import KEPT_BASELINES, Evidence
 from pertcast.evaluation.held_out import FloatArray
 from pertcast.evaluation.held_out_counts import count_held_out
 from pertcast.evaluation.held_out_part import HeldOutPart, held_out_part, measured_cells, with_tests
 from pertcast.evaluation.negative_controls import PERMUTED, permuted_labels
-from pertcast.evaluation.parts import TrustParts
+from pertcast.evaluation.parts import ControlHits, TrustParts
 from pertcast.evaluation.score_board import Contender, ScoreBoard
+from pertcast.evaluation.store_cells import StoreCells
 from pertcast.evaluation.trust import TrustFacts, TrustTable, make_board, trust_table
 from pertcast.models.registry import MODELS
 from pertcast.predictor import Predictor
@@ -155,6 +157,12 @@ def _board(
     return board.with_wells(part.well_cluster, wells)
 
 
+def _false_hits(run: OpenRun, part: HeldOutPart, cells: StoreCells | None) -> ControlHits | None:
+    if cells is not None:
+        return control_cell_hits(cells)
+    return control_hits(part.inputs.units, run.reader, part.pairing, part.held.n_genes)
+
+
 def _judge(run: OpenRun, asked: Asked, progress: ProgressCallback) -> tuple[TrustTable, Evidence]:
     seed, encoder = asked.seed, run.predictor.encoder
     sums = _sums(run, seed, progress)
@@ -190,7 +198,10 @@ def _judge(run: OpenRun, asked: Asked, progress: ProgressCallback) -> tuple[Trus
         _facts(run, part, remarks),
         n_draws=asked.n_draws,
         seed=seed,
-        parts=TrustParts(held_out=count_held_out(run.split, run.store, run.fold)),
+        parts=TrustParts(
+            held_out=count_held_out(run.split, run.store, run.fold),
+            control_hits=_false_hits(run, part, cells),
+        ),
         evidence=evidence,
     )
     return trust, evidence

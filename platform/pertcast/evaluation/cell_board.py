@@ -160,7 +160,9 @@ def with_cells(
     n = len(measured.control_group)
     index = chosen_conditions(n, most_conditions)
     truth, significance = ChosenMeasured(measured, index), tests.take(index)
-    scores, facts, remarks = {}, {}, {}
+    scores: dict[str, dict[str, FloatArray]] = {}
+    facts: dict[str, dict[str, FloatArray]] = {}
+    remarks: dict[str, None] = {}
     for number, (name, cells) in enumerate(predicted.items()):
         found = compare_cells(
             truth,
@@ -195,8 +197,8 @@ def _halves(measured: MeasuredCells, index: IndexArray, seed: int) -> dict[str, 
     return _spread(found.scores, chosen, n)
 
 
-def _after(progress: ProgressCallback, before: int, total: int) -> ProgressCallback:
-    def tell(done: int, _: int, note: str = "") -> None:
-        progress(before + done, total, note)
+def _after(progress: ProgressCallback, before: int, everything: int) -> ProgressCallback:
+    def tell(done: int, total: int, note: str = "") -> None:
+        progress(before + done, everything, note)
 
     return tell

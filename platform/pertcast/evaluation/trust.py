@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from pertcast_data.errors import ConfigError
 
+from pertcast.evaluation.across_summary import across_estimates
 from pertcast.evaluation.bootstrap import N_DRAWS, Estimate, estimates, estimates_over_seeds
 from pertcast.evaluation.ceiling import RELIABLE_FRACTION, Ceilings, SplitHalves, dynamic_range, score_ceiling
 from pertcast.evaluation.evidence import Evidence
@@ -155,6 +156,7 @@ def trust_table(
         n_draws=n_draws,
         seed=seed,
         parts=everything,
+        across=across_estimates(board, n_draws, seed),
     )
 
 

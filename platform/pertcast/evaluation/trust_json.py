@@ -49,6 +49,9 @@ def _table(trust: TrustResult) -> list[dict[str, Any]]:
         {
             **asdict(contender),
             "metrics": {n: _estimate(e, False) for n, e in trust.summary[contender.name].items()},
+            "across_metrics": {
+                n: _estimate(e, False) for n, e in trust.across.get(contender.name, {}).items()
+            },
             "well_metrics": {
                 n: _estimate(e, False) for n, e in trust.well_summary.get(contender.name, {}).items()
             },

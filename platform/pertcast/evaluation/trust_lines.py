@@ -9,6 +9,7 @@ from typing import Final
 
 from pertcast.evaluation.ceiling import RELIABLE_FRACTION
 from pertcast.evaluation.metrics import get_metric, metrics_of_level
+from pertcast.evaluation.metrics.across import ACROSS
 from pertcast.evaluation.text import decimal, text_table, with_interval
 from pertcast.evaluation.trust_result import TrustResult
 
@@ -145,6 +146,16 @@ def _well_table(trust: TrustResult) -> list[str]:
     return text_table(["absolute profiles, well by well", *(metric.title for metric in metrics)], rows)
 
 
+def _across_table(trust: TrustResult) -> list[str]:
+    rows = []
+    for contender in trust.order:
+        if contender.name in trust.across:
+            found = [trust.across[contender.name][name] for name in ACROSS]
+            cells = [with_interval(each.mean, each.low, each.high) for each in found]
+            rows.append([_MARKS[contender.role] + _clipped(contender.title), *cells])
+    return text_table(["strength of effects, over conditions", *(m.title for m in ACROSS.values())], rows)
+
+
 def _legend(trust: TrustResult) -> str:
     weak = any(fraction < RELIABLE_FRACTION for fraction in trust.dynamic_range.values())
     resampled = "perturbations and seeds" if trust.board.n_seeds > 1 else "perturbations"
@@ -165,6 +176,8 @@ def to_lines(trust: TrustResult) -> list[str]:
     ]
     if trust.well_summary:
         lines += ["", *_well_table(trust)]
+    if trust.across:
+        lines += ["", *_across_table(trust)]
     beside = [*_held_out_line(trust), *_coverage_line(trust), *_seed_line(trust)]
     if beside:
         lines += ["", *beside]

@@ -100,6 +100,8 @@ class TrustResult:
         Of the bootstrap.
     parts
         Everything beside the table: skill, calibration, curves, gene structure.
+    across
+        Contender -> metric over conditions (`metrics.across`) -> estimate; empty without cells.
     """
 
     facts: TrustFacts
@@ -117,6 +119,7 @@ class TrustResult:
     n_draws: int
     seed: int
     parts: TrustParts = field(default_factory=TrustParts)
+    across: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
 
     def shown_title(self, contender: Contender) -> str:
         """Return a contender's title; a ceiling's says so where it is made of some conditions only."""
