@@ -1,6 +1,6 @@
 """How much of the atlas can be learned in each regime: what is simple, beside the oracle.
 
-Prints the table of docs/atlas.md: `python benchmarks/atlas_learnability.py --seeds 0,1,2` (some six seconds a
+Prints the table of docs/atlas.md: `python benchmarks/atlas_learnability.py --seeds 0,1,2` (some ten seconds a
 regime and seed on one core). Every figure is a held-out R2 against the training mean, four folds.
 """
 
