@@ -215,6 +215,20 @@ def test_coexpressed_and_coregulated_genes_move_together_and_neighbours_do_not(a
     assert mean["neighbourhood"] == pytest.approx(everywhere, abs=0.08)
 
 
+@pytest.mark.parametrize(("regime", "are_alike"), [("network", True), ("linear", False)])
+def test_members_of_a_complex_answer_alike_where_the_regime_says_so(regime: str, are_alike: bool) -> None:
+    atlas = simulate_atlas(CONFIG.model_copy(update={"regime": regime, "n_signature_genes": 200}))
+    is_knockout = (atlas.signatures["pert_type"] == "trt_xpr").to_numpy()
+    symbols = atlas.signatures.filter(pl.Series(is_knockout))["pert_id"].to_list()
+    response = atlas.signatures_truth.response[is_knockout]
+    alike = np.corrcoef(response - response.mean(axis=0))
+    place = {atlas.world.network.gene_symbols.index(symbol): row for row, symbol in enumerate(symbols)}
+    listed = {network.name: network for network in atlas.networks}["complexes"]
+    pairs = [(place[i], place[j]) for i, j in listed.edges if i in place and j in place]
+    assert len(pairs) > 20
+    assert (float(np.mean([alike[pair] for pair in pairs])) > 0.3) == are_alike
+
+
 def test_ic50_follows_the_named_pathway_and_no_other_as_closely(files: AtlasFiles) -> None:
     named = json.loads(files.atlas.read_text())["sensitivity"]["pathway"]
     sets = {line.split("\t")[0]: line.split("\t")[2:] for line in files.gene_sets.read_text().splitlines()}
