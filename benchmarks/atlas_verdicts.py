@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pertcast.evaluation.ceiling import CEILING_OF_SKILL
 from pertcast.evaluation.rowwise import pearson
 from pertcast.evaluation.trust import TrustTable
 from pertcast_data.environment import prepare_environment
@@ -41,7 +42,7 @@ class Question:
 
 
 WELLS = Question("wells", "unseen_compound", {})
-PAIRS = Question("cells", "unseen_pair", {"n_knockouts": 40, "n_pairs": 80, "n_cells": 12_000})
+PAIRS = Question("cells", "unseen_pair", {"n_knockouts": 40, "n_pairs": 60, "n_cells": 6_000})
 
 
 def question_of(regime: str) -> Question:
@@ -73,7 +74,18 @@ def line_of(regime: str, seed: int, trust: TrustTable, oracle: np.ndarray[Any, A
         "oracle": float(np.nan_to_num(oracle).mean()),
         "scores": {name: found["mean"] for name, found in means.items()},
         "gain": {name: [gain["mean"], gain["low"], gain["high"]] for name, gain in gains.items()},
+        "coverage": coverage_of(trust),
+        "ceiling": means.get(CEILING_OF_SKILL, {}).get("mean"),
     }
+
+
+def coverage_of(trust: TrustTable) -> dict[str, Any]:
+    """Return the share of measured responses inside the intervals, and over how many conditions."""
+    found = trust.parts.calibration
+    if found is None:
+        return {}
+    shares = {f"{e.nominal:g}": [e.gaussian.mean, e.conformal.mean] for e in found.coverage}
+    return {"conditions": found.n_test, "calibration": found.n_calibration, **shares}
 
 
 def judge(regime: str, seed: int, overrides: list[str]) -> dict[str, Any]:
