@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pertcast.analysis.gene_sets import read_gmt
 from pertcast.evaluation.bootstrap import N_DRAWS
 from pertcast.evaluation.cell_board import MOST_CELL_CONDITIONS
 from pertcast.evaluation.comparison import Comparison
 from pertcast.evaluation.trust_json import SCHEMA_VERSION, comparison_json
 
 from pertcast_jobs.evaluate import Evaluation, evaluate_runs, expand, pool_and_compare, side_by_side
+from pertcast_jobs.evaluate.function import add_gene_function
 from pertcast_jobs.progress import progress_bar
 
 app = typer.Typer(rich_markup_mode=None)
@@ -151,6 +153,14 @@ def evaluate(
     cells: Annotated[
         int, typer.Option(min=0, help="Conditions whose single cells are scored as populations; 0: none.")
     ] = MOST_CELL_CONDITIONS,
+    gmt: Annotated[
+        Path | None,
+        typer.Option(
+            help="Complexes or pathways (GMT): do perturbed genes of one set get similar profiles?",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     draws: Annotated[int, typer.Option(min=100, help="Resamplings for the intervals.")] = N_DRAWS,
     seed: Annotated[int, typer.Option(help="Seed of resampling, halves and shuffled features.")] = 0,
@@ -174,6 +184,7 @@ def evaluate(
     """
     named = {"RUN": runs, "--bundle": bundle, "--store": store, "--pred": pred, "--truth": truth}
     _check_forms({name: bool(value) for name, value in {**named, "--train": train}.items()})
+    sets = None if gmt is None else read_gmt(gmt)
     comparisons: list[Comparison] = []
     if runs:
         evaluations, comparisons = _evaluate_runs(runs, out, draws, seed, oracle, cells, parallel)
@@ -183,6 +194,8 @@ def evaluate(
         columns = {"perturbation": pert_col, "control": control, "context": context_col}
         chosen = {name: value for name, value in columns.items() if value is not None}
         evaluations = [_of_files(pred, truth, train, chosen, out, draws, seed)]
+    if sets is not None:
+        evaluations = add_gene_function(evaluations, sets, seed=seed)
     if json_:
         _print_json(evaluations, comparisons)
     else:

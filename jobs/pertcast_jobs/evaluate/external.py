@@ -17,7 +17,7 @@ from pertcast.evaluation.bootstrap import N_DRAWS
 from pertcast.evaluation.ceiling import Ceilings, score_ceilings
 from pertcast.evaluation.contenders import SharedSums, fit_baselines, forecast, without_information
 from pertcast.evaluation.cross_store import ExternalPart, external_part
-from pertcast.evaluation.evidence import Evidence
+from pertcast.evaluation.evidence import KEPT_BASELINES, Evidence
 from pertcast.evaluation.gene_match import FEWEST_SHARED
 from pertcast.evaluation.held_out import FloatArray
 from pertcast.evaluation.negative_controls import PERMUTED, permuted_labels
@@ -140,7 +140,8 @@ def _saved(
     folder = out or bundle.parent / "evaluation" / name
     save_trust(trust, folder, f"pertcast evaluate --bundle {bundle.name} --store {store.path.name}")
     save_predictions(folder, evidence.held, evidence.predictions, trust)
-    return Evaluation(name, folder, trust)
+    strongest = [c.name for c in trust.order if c.role == "baseline"][:KEPT_BASELINES]
+    return Evaluation(name, folder, trust, evidence.keep([trust.board.model.name, *strongest]))
 
 
 def _training(predictor: Predictor, seed: int, progress: ProgressCallback) -> _Training:

@@ -1,0 +1,87 @@
+"""Gene function for evaluations that are there: their predicted and measured profiles against a GMT file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+from pertcast.analysis.gene_sets import GeneSets
+from pertcast.evaluation.co_membership import PREDICTED, held_out_function
+from pertcast.evaluation.evidence import Evidence
+from pertcast.evaluation.held_out import FloatArray, HeldOut
+from pertcast.evaluation.parts import CoMembership
+from pertcast.evaluation.score_board import CLUSTER
+from pertcast.predictor import Predictor
+from pertcast_data.errors import SchemaError
+
+from pertcast_jobs.evaluate.saving import Evaluation, save_trust
+
+_STRONGEST = "strongest baseline"
+
+
+def add_gene_function(
+    evaluations: Sequence[Evaluation], sets: GeneSets, *, seed: int = 0
+) -> list[Evaluation]:
+    """Return the evaluations with gene function in their reports, where they hold enough perturbed genes.
+
+    A fold alone often holds too few; the pooled folds then have it. trust.json and trust.html are written
+    anew.
+
+    Parameters
+    ----------
+    evaluations
+        Of runs, of pooled runs, or of a bundle on another store.
+    sets
+        Complexes or pathways.
+    seed
+        Of the bootstrap and of the shuffled row.
+
+    Raises
+    ------
+    SchemaError
+        No evaluation holds enough perturbed genes that the sets know.
+    """
+    found, reasons = [], []
+    for evaluation in evaluations:
+        try:
+            found.append(_with_function(evaluation, sets, seed))
+        except SchemaError as error:
+            found.append(evaluation)
+            reasons.append(error)
+    if evaluations and len(reasons) == len(evaluations):
+        raise reasons[-1]
+    return found
+
+
+def _with_function(evaluation: Evaluation, sets: GeneSets, seed: int) -> Evaluation:
+    if evaluation.evidence is None:
+        raise SchemaError(f"{evaluation.name} keeps no predictions to compare; evaluate it anew with --gmt.")
+    trust = evaluation.trust
+    function = _gene_function(evaluation, evaluation.evidence, sets, seed)
+    judged = replace(trust, parts=replace(trust.parts, function=function))
+    save_trust(judged, evaluation.folder, f"pertcast evaluate {evaluation.name} --gmt {sets.source}")
+    return replace(evaluation, trust=judged)
+
+
+def _gene_function(evaluation: Evaluation, evidence: Evidence, sets: GeneSets, seed: int) -> CoMembership:
+    trust = evaluation.trust
+    profiles = {PREDICTED: evidence.predictions[trust.board.model.name]}
+    if trust.strongest is not None and trust.strongest.name in evidence.predictions:
+        profiles[_STRONGEST] = evidence.predictions[trust.strongest.name]
+    bundle = evaluation.folder.parent / "bundle"
+    features = _features(Predictor.from_bundle(bundle), evidence.held) if bundle.is_dir() else None
+    return held_out_function(
+        evidence.held, profiles, sets.members, source=sets.source, features=features, seed=seed
+    )
+
+
+def _features(predictor: Predictor, held: HeldOut) -> FloatArray:
+    """Return (N, F) the features of each condition's first perturbation; zero for what is no gene."""
+    table = held.conditions.select("cell_iname", "pert_type", pl.col(CLUSTER).alias("pert_id"))
+    conditions, rows, _ = predictor.encoder.encode_lenient(table)
+    features = conditions.features.numpy()
+    result = np.zeros((held.n_conditions, features.shape[1]), dtype=np.float32)
+    result[rows] = features[conditions.slot[:, 0].numpy()]
+    return result
