@@ -20,9 +20,11 @@ from pertcast.evaluation.ceiling import (
     spearman_brown,
 )
 from pertcast.evaluation.deconvolution import energies_without_error, values_without_error
+from pertcast.evaluation.differential import replicate_tests
 from pertcast.evaluation.held_out import HeldOut
 from pertcast.evaluation.metrics import get_metric
 from pertcast.evaluation.replicate_noise import ReplicateNoise
+from pertcast.evaluation.retest import Retest
 from pertcast.evaluation.score_board import score_conditions
 from pertcast.evaluation.store_truth import MeasuredResponses, measure_responses
 from pertcast.evaluation.units import lay_out_units
@@ -88,6 +90,7 @@ def measure(path: Path, regime: str, noise: float, n_plates: int, seed: int = 0)
         pool=pool,
         cluster=np.unique(units.conditions["pert_id"].to_numpy(), return_inverse=True)[1],
         own_gene=np.full((units.n_conditions, 1), -1),
+        tests=replicate_tests(units, reader, pairing, controls, n_genes),
     )
     place = {name: i for i, name in enumerate(atlas.wells_truth.condition_ids)}
     rows = [place[name] for name in units.conditions["condition_id"]]
@@ -102,7 +105,16 @@ def atlases(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, float, 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(
-    "metric", ["pearson_delta", "pearson_delta_pert", "r2", "centroid_accuracy", "discrimination_l2"]
+    "metric",
+    [
+        "pearson_delta",
+        "pearson_delta_top20",
+        "pearson_delta_pert",
+        "r2",
+        "centroid_accuracy",
+        "discrimination_l2",
+        "responders_roc_auc",
+    ],
 )
 def test_the_estimated_perfect_score_is_what_the_known_truth_scores(
     atlases: Any, case: Any, metric: str
@@ -133,6 +145,18 @@ def test_ceilings_stand_in_the_order_of_what_they_know(atlases: Any, case: Any) 
     likeness = {name: np.nanmean(scores["pearson_delta"]) for name, scores in ceilings.scores.items()}
     assert likeness["split_half"] < likeness["interpolated_duplicate"] < likeness["perfect"]
     assert likeness["perfect"] < likeness["bootstrap"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_simulated_measurements_call_as_many_genes_as_the_real_one(atlases: Any, case: Any) -> None:
+    atlas = atlases[case]
+    retest = Retest.learn(atlas.held.tests, atlas.held.truth)
+    real = np.mean(atlas.held.tests.q_value < 0.05)
+    assert np.mean(retest.of(atlas.held.truth).q_value < 0.05) == pytest.approx(real, rel=0.15)
+    anew = atlas.true + atlas.responses.noise.draw(np.random.default_rng(0))
+    assert np.mean(retest.of(anew).q_value < 0.05) == pytest.approx(real, rel=0.3)
+    nothing = atlas.responses.noise.draw(np.random.default_rng(1))
+    assert np.mean(retest.of(nothing).q_value < 0.05) < 0.01
 
 
 def test_two_halves_foretell_the_perfect_correlation_by_spearman_and_brown(atlases: Any) -> None:

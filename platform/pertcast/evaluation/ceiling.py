@@ -8,7 +8,7 @@ mean), says how far it can tell a good prediction from the mean.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from pertcast.evaluation.denoise import denoised_responses, reliability
 from pertcast.evaluation.held_out import FloatArray, HeldOut, IndexArray
 from pertcast.evaluation.metrics import Metric, get_metric, metrics_of_level
 from pertcast.evaluation.replicate_noise import ReplicateNoise
+from pertcast.evaluation.retest import Retest
 from pertcast.evaluation.score_board import Contender, score_conditions
 
 CEILING_OF_SKILL: Final = "perfect"
@@ -163,14 +164,16 @@ def score_perfect(
 
     Stand-ins of the noise-free responses (`denoised_responses`) are measured anew, by adding draws of
     noise, and scored as predictions of these measurements; scores are averaged over draws. The measured
-    truth itself cannot be the stand-in: it holds its own noise, which would count as signal.
+    truth itself cannot be the stand-in: it holds its own noise, which would count as signal. Which genes
+    respond is tested anew as well (`Retest`).
     """
     centre = denoised_responses(held, noise, seed)
     generator = np.random.default_rng((seed, 1))
-    everything = np.arange(held.n_conditions)
+    retest = None if held.tests is None else Retest.learn(held.tests, held.truth)
 
     def measured_anew() -> HeldOut:
-        return held.take(everything, truth=centre + noise.draw(generator))
+        truth = centre + noise.draw(generator)
+        return replace(held, truth=truth, tests=None if retest is None else retest.of(truth))
 
     return _mean_scores(
         [score_conditions(centre, measured_anew(), PERFECT.name, metrics) for _ in range(_n_draws(held))]
@@ -200,14 +203,19 @@ def _n_draws(held: HeldOut) -> int:
 
 
 def _mean_scores(draws: Sequence[Mapping[str, FloatArray]]) -> dict[str, FloatArray]:
-    """Return means over draws, NaN where a score is undefined in all of them."""
+    """Return means over the draws where a score is defined; NaN where it is not in at least half of them.
+
+    A condition where genes respond in one draw of many must not weigh as much as one where they always do.
+    """
     means = {}
     for name in draws[0]:
         values = np.stack([draw[name] for draw in draws])
         defined = ~np.isnan(values)
         total = np.where(defined, values, 0.0).sum(axis=0)
         count = defined.sum(axis=0)
-        means[name] = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+        means[name] = np.divide(
+            total, count, out=np.full(total.shape, np.nan), where=2 * count >= len(values)
+        )
     return means
 
 
