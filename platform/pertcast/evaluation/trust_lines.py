@@ -126,6 +126,18 @@ def _seed_line(trust: TrustResult) -> list[str]:
     return [f"  seeds: {trust.primary} of {len(means)} trainings {named} (sd {means.std(ddof=1):.3f})"]
 
 
+def _function_line(trust: TrustResult) -> list[str]:
+    found = trust.parts.function
+    if found is None:
+        return []
+    rows = [
+        f"{name} {decimal(area.mean)} [{decimal(area.low)}, {decimal(area.high)}]"
+        for name, area in found.rows.items()
+    ]
+    line = f"gene function ({found.source}, {found.n_genes:,} genes), ROC area: {'; '.join(rows)}"
+    return _wrapped([line], "  ", "    ")
+
+
 def _wrapped(sentences: Sequence[str], first: str, following: str) -> list[str]:
     folded = (
         textwrap.wrap(each, WIDTH, initial_indent=first, subsequent_indent=following) for each in sentences
@@ -178,7 +190,7 @@ def to_lines(trust: TrustResult) -> list[str]:
         lines += ["", *_well_table(trust)]
     if trust.across:
         lines += ["", *_across_table(trust)]
-    beside = [*_held_out_line(trust), *_coverage_line(trust), *_seed_line(trust)]
+    beside = [*_held_out_line(trust), *_coverage_line(trust), *_seed_line(trust), *_function_line(trust)]
     if beside:
         lines += ["", *beside]
     if trust.notes:
