@@ -78,8 +78,8 @@ class Columns:
         named = {
             "--pert-col": self.perturbation,
             "--context-col": self.context,
-            "--dose-col": self.dose,
-            "--time-col": self.time,
+            "dose": self.dose,
+            "time": self.time,
             "kind": self.kind,
         }
         for option, name in named.items():
