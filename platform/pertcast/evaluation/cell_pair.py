@@ -17,7 +17,7 @@ from pertcast.evaluation.held_out import FloatArray
 from pertcast.evaluation.multiple_testing import benjamini_hochberg
 from pertcast.evaluation.rank_sum import SortedPopulation
 
-MOST_PAIRED: Final = 1_000
+MOST_PAIRED: Final = 500
 """Distances of populations are taken over at most this many cells each, drawn by the seed."""
 
 

@@ -59,7 +59,7 @@ class SortedPopulation:
         self._zero = np.count_nonzero(values == 0, axis=1).astype(np.int64)
         self._negative = np.count_nonzero(values < 0, axis=1).astype(np.int64)
         kept = values != 0
-        self._keys = _to_keys(values[kept], np.repeat(np.arange(self.n_genes), self.n_cells - self._zero))
+        self._keys = _to_keys(values[kept], self.n_cells - self._zero)
 
     @cached_property
     def _starts(self) -> Counts:
@@ -96,9 +96,9 @@ class SortedPopulation:
         """
         times = np.diff(np.r_[-1, self._lasts])
         distinct = self._keys[self._lasts]
+        genes = (distinct >> _GENE_SHIFT).astype(np.int64)
         below = np.searchsorted(controls._keys, distinct)
         equal = _run_lengths(controls, distinct, below)
-        genes = (distinct >> _GENE_SHIFT).astype(np.int64)
         positive = (distinct & np.uint64(_SIGN)) != 0
         smaller = below - controls._starts[genes] + np.where(positive, controls._zero[genes], 0)
         pairs = np.bincount(genes, times * (smaller + 0.5 * equal), self.n_genes).astype(np.float64)
@@ -108,11 +108,14 @@ class SortedPopulation:
         return _standardise(u, ties, self.n_cells, controls.n_cells)
 
 
-def _to_keys(values: NDArray[np.float32], genes: Counts) -> Keys:
-    """Return keys that sort by gene, then by value."""
+def _to_keys(values: NDArray[np.float32], of_gene: Counts) -> Keys:
+    """Return keys that sort by gene, then by value; values lie gene by gene, `of_gene` (G,) of each."""
     bits = values.view(np.uint32)
-    ordered = np.where(bits & _SIGN, ~bits, bits | _SIGN)
-    return (genes.astype(np.uint64) << _GENE_SHIFT) | ordered
+    negative = (values.view(np.int32) >> 31).view(np.uint32)
+    genes = np.arange(len(of_gene), dtype=np.uint64) << _GENE_SHIFT
+    keys: Keys = np.repeat(genes, of_gene)
+    keys |= bits ^ (negative | _SIGN)
+    return keys
 
 
 def _run_lengths(population: SortedPopulation, keys: Keys, places: Counts) -> Counts:

@@ -98,10 +98,11 @@ def survey(source: H5adSource, progress: ProgressCallback = no_progress) -> Valu
 
 
 def _natural_totals(batch: ProfileBatch) -> FloatArray:
-    natural = batch.astype(np.float64)
+    natural = batch.astype(np.float32)
     values = stored_values(natural)
-    np.expm1(np.minimum(values, _EXP_CEILING), out=values)
-    totals: FloatArray = np.asarray(natural.sum(axis=1)).ravel()
+    np.exp(np.minimum(values, _EXP_CEILING), out=values)
+    values -= 1.0
+    totals: FloatArray = np.asarray(natural.sum(axis=1, dtype=np.float64)).ravel()
     return totals
 
 

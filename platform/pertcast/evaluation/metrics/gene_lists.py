@@ -21,6 +21,16 @@ def ranked(size: FloatArray, among: GeneMask) -> IndexArray:
     return order
 
 
+def largest(size: FloatArray, n_genes: int) -> IndexArray:
+    """Return the `n_genes` >= 1 genes with the largest `size` (G,), ties to the first ones, in no order."""
+    if n_genes >= len(size):
+        return np.arange(len(size), dtype=np.int64)
+    least = np.partition(size, -n_genes)[-n_genes]
+    above = np.flatnonzero(size > least)
+    tied = np.flatnonzero(size == least)[: n_genes - len(above)]
+    return np.concatenate([above, tied]).astype(np.int64)
+
+
 def shared(first: IndexArray, second: IndexArray) -> int:
     """Return how many genes are in both lists."""
     return len(np.intersect1d(first, second, assume_unique=True))

@@ -16,6 +16,7 @@ from pertcast.evaluation.held_out import FloatArray, HeldOut
 from pertcast.evaluation.metrics.gene_lists import (
     GeneMask,
     average_precision,
+    largest,
     ranked,
     roc_area,
     same_direction,
@@ -64,8 +65,7 @@ def _each(prediction: FloatArray, held: HeldOut, score: GeneScore) -> FloatArray
 
 def _overlap(y: FloatArray, x: FloatArray, responding: GeneMask, most: int | None) -> float:
     true = ranked(np.abs(x), responding)[:most]
-    predicted = ranked(np.abs(y), np.ones(len(y), dtype=bool))[: len(true)]
-    return shared(true, predicted) / len(true)
+    return shared(true, largest(np.abs(y), len(true))) / len(true)
 
 
 def responders_overlap(prediction: FloatArray, held: HeldOut, most: int | None = None) -> FloatArray:
