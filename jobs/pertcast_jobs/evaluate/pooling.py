@@ -18,7 +18,7 @@ from pertcast.evaluation.parts import TrustParts
 from pertcast.evaluation.pooled_boards import average_seeds, pool_boards
 from pertcast.evaluation.score_board import CLUSTER, ScoreBoard
 from pertcast.evaluation.text import text_table, with_interval
-from pertcast.evaluation.trust import TrustFacts, trust_table
+from pertcast.evaluation.trust import TrustFacts, TrustTable, trust_table
 from pertcast_data.errors import ConfigError
 
 from pertcast_jobs.evaluate.saving import Evaluation, save_trust
@@ -195,11 +195,9 @@ def groups(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
 
 
 def compare(evaluations: Sequence[Evaluation], *, n_draws: int = N_DRAWS, seed: int = 0) -> list[Comparison]:
-    """Compare every two models that were judged on the same folds of one split, condition by condition."""
+    """Compare every two models that share folds of one split, condition by condition."""
     pairs = [
-        (one, two)
-        for one, two in combinations(evaluations, 2)
-        if _place(one.trust.facts) == _place(two.trust.facts) and one.trust.primary == two.trust.primary
+        (one, two) for one, two in combinations(evaluations, 2) if _share_conditions(one.trust, two.trust)
     ]
     return [
         compare_boards(
@@ -210,8 +208,13 @@ def compare(evaluations: Sequence[Evaluation], *, n_draws: int = N_DRAWS, seed: 
     ]  # fmt: skip
 
 
-def _place(facts: TrustFacts) -> tuple[str, str, tuple[int, ...]]:
-    return (facts.data_hash, facts.split_hash, facts.folds)
+def _share_conditions(one: TrustTable, two: TrustTable) -> bool:
+    same = (one.facts.data_hash, one.facts.split_hash, one.primary) == (
+        two.facts.data_hash,
+        two.facts.split_hash,
+        two.primary,
+    )
+    return same and not set(one.facts.folds).isdisjoint(two.facts.folds)
 
 
 def side_by_side(evaluations: Sequence[Evaluation]) -> list[str]:

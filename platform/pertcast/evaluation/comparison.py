@@ -73,12 +73,12 @@ def _scores(board: ScoreBoard, metric: str, names: Sequence[str]) -> FloatArray:
 
 
 def _paired(first: FloatArray, second: FloatArray, metric_name: str) -> FloatArray:
-    """Return (S, M) first minus second, seed by seed; means over seeds where their numbers differ."""
+    """Return (S, M) first minus second, seed by seed; a single seed stands beside each of several."""
     metric = get_metric(metric_name)
     nobody = np.isnan(first).all(axis=0) & np.isnan(second).all(axis=0)
     if metric.uninformative is not None:
         first, second = (np.where(np.isnan(v), metric.uninformative, v) for v in (first, second))
-    if len(first) != len(second):
+    if len(first) != len(second) and min(len(first), len(second)) > 1:
         first, second = (v.mean(axis=0, keepdims=True) for v in (first, second))
     difference: FloatArray = np.where(nobody, np.nan, metric.sign * (first - second))
     return difference
