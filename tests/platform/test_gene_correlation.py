@@ -135,4 +135,4 @@ def test_the_interval_comes_from_perturbations_and_is_the_same_every_time() -> N
     assert first is not None and again is not None
     estimate = first.agreement["noisy"]
     assert estimate == again.agreement["noisy"]
-    assert estimate.low < estimate.mean and estimate.high - estimate.low > 0.01
+    assert estimate.low < estimate.mean < estimate.high and estimate.high - estimate.low > 0.01

@@ -26,7 +26,7 @@ CEILING_OF_SKILL: Final = "perfect"
 RELIABLE_FRACTION: Final = 0.1
 """Metrics with a smaller dynamic range fraction are greyed out: they cannot rank models on this data."""
 
-_SCORED_DRAWS: Final = 4000
+_SCORED_DRAWS: Final = 1200
 _NO_NOISE: Final = (
     "Fewer than 8 held-out rows repeat another of their condition: the noise of the measured responses is "
     "unknown, and so is what a perfect model would score."
@@ -199,7 +199,7 @@ def score_repeat(
 
 def _n_draws(held: HeldOut) -> int:
     """More draws where few conditions are averaged over."""
-    return int(np.clip(_SCORED_DRAWS // held.n_conditions, 2, 16))
+    return int(np.clip(_SCORED_DRAWS // held.n_conditions, 2, 12))
 
 
 def _mean_scores(draws: Sequence[Mapping[str, FloatArray]]) -> dict[str, FloatArray]:

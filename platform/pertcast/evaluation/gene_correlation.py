@@ -29,6 +29,7 @@ N_DRAWS: Final = 100
 SPLIT_HALF: Final = "split_half"
 TRUTH: Final = "truth"
 _LEAST_SD: Final = 1e-6
+_CLOSEST: Final = 1 - 1e-9
 
 
 def genes_by_training(held: HeldOut) -> IndexArray:
@@ -82,7 +83,7 @@ def agreement(predicted: FloatArray, measured: FloatArray) -> float:
     product = float(np.dot(first, second)) / count - mean * other
     spread = float(np.dot(first, first)) / count - mean**2
     breadth = float(np.dot(second, second)) / count - other**2
-    return product / np.sqrt(spread * breadth) if spread > 0 and breadth > 0 else float("nan")
+    return float(product / np.sqrt(spread * breadth)) if spread > 0 and breadth > 0 else float("nan")
 
 
 def _agreements(
@@ -105,7 +106,23 @@ def _agreements(
             if not np.isnan(value):
                 side = correlations(predicted[name][drawn], pool[drawn], weight)
                 draws[name][draw] = agreement(side, truth)
-    return {name: estimate_of(value, draws[name], len(measured)) for name, value in values.items()}
+    return {
+        name: estimate_of(value, _centred(draws[name], value), len(measured))
+        for name, value in values.items()
+    }
+
+
+def _centred(draws: FloatArray, value: float) -> FloatArray:
+    """Return draws moved, on Fisher's scale, so that their mean is at the value.
+
+    A draw holds some conditions twice and others not at all, so that its correlations are noisier, and agree
+    less, than those of all conditions.
+    """
+    scaled = np.arctanh(np.clip(draws, -_CLOSEST, _CLOSEST))
+    if np.isnan(scaled).all():
+        return draws
+    moved: FloatArray = np.tanh(scaled - np.nanmean(scaled) + np.arctanh(np.clip(value, -_CLOSEST, _CLOSEST)))
+    return moved
 
 
 def _clustered(matrix: FloatArray) -> IndexArray:
