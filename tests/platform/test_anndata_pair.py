@@ -164,6 +164,20 @@ def test_contexts_have_controls_and_pools_of_their_own(pair: Callable[..., Annda
     assert found.held.n_clusters == 4
 
 
+def test_contexts_together_score_as_each_alone(pair: Callable[..., AnndataPair]) -> None:
+    lines = ("A375", "HT29")
+    together = pair(columns=Columns(context="line"), lines=lines)
+    scores = score_conditions(together.prediction, together.held)
+    for number, line in enumerate(lines):
+
+        def only(table: Any, line: str = line) -> Any:
+            return table[(table.obs["line"] == line).to_numpy()].copy()
+
+        alone = pair(only, only, lines=lines)
+        for name, values in score_conditions(alone.prediction, alone.held).items():
+            np.testing.assert_allclose(scores[name][together.held.pool == number], values, atol=1e-6)
+
+
 def test_own_columns_are_found_by_themselves(pair: Callable[..., AnndataPair]) -> None:
     def ours(table: Any) -> Any:
         is_control = table.obs["target_gene"] == "non-targeting"

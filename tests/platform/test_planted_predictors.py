@@ -166,9 +166,18 @@ def test_the_mean_predictor_has_no_skill(planted: Planted) -> None:
     )
     board = ScoreBoard(condition_facts(planted.held), contenders, scores)
     found = skills(board, "perfect", n_draws=500)
-    for name in ("pearson_delta", "mse", "centroid_accuracy", "discrimination_cosine", "spearman_delta"):
-        assert abs(found[name].value) < 0.12, name
-    assert found["pearson_delta_pert"].value < 0.12
+    for name in (
+        "pearson_delta",
+        "mse",
+        "mae",
+        "centroid_accuracy",
+        "discrimination_cosine",
+        "spearman_delta",
+    ):
+        assert found[name].low <= 0 <= found[name].high and abs(found[name].value) < 0.12, name
+    same = replace(board, scores={**scores, "mean_of_others": scores["train_mean"]})
+    for skill in skills(same, "perfect", n_draws=200).values():
+        assert skill.reason or skill.value == skill.low == skill.high == 0
     perfect = replace(board, scores={**scores, "mean_of_others": scores["perfect"]})
     for name in ("pearson_delta", "mse", "centroid_accuracy"):
         assert skills(perfect, "perfect", n_draws=200)[name].value == pytest.approx(1.0)
