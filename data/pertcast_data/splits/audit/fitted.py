@@ -142,7 +142,7 @@ def undeclared_selection(subject: Subject) -> list[Finding]:
         return []
     message = (
         f"All {var.height:,} genes are marked highly_variable: somebody selected them, probably on all "
-        f"profiles, among them those that {subject.where} tests. Declare it (`preprocessing:` in the mapping "
-        "file, docs/splits.md), or ingest all genes."
+        f"profiles, among them those that the {subject.split.kind} split tests. Declare it "
+        "(`preprocessing:` in the mapping file, docs/splits.md), or ingest all genes."
     )
     return [Finding("undeclared_selection", "warning", message)]

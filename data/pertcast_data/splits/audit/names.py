@@ -12,7 +12,7 @@ from pertcast_data.splits.audit.subject import Subject
 
 LIKENESSES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "held_out_group": "under the same name",
+        "held_out_group": "as well",
         "alias": "under another name of the same gene or cell line (symbol, id, case, hyphen, alias table)",
         "guide_suffix": "under the name of a guide",
         "pair_order": "with its members in another order",
@@ -46,7 +46,7 @@ def _finding(subject: Subject, name: str, found: list[Crossing]) -> Finding:
     count = f"{len(found)} conditions; the first: " if len(found) > 1 else ""
     message = (
         f"{subject.where} leaks {what}: {count}{first.held!r} is in {first.part}, but what it stands for is "
-        f"trained on or validated {LIKENESSES[name]}, as {first.known!r}. Make the split anew with "
+        f"trained on or validated {LIKENESSES[name]}: {first.known!r}. Make the split anew with "
         "`data split`."
     )
     examples = tuple(f"{one.held} ({one.part}) = {one.known}" for one in found[1 : 1 + SHOWN])

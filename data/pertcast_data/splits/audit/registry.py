@@ -45,7 +45,7 @@ _CHECKS: Final = (
     Check("empty_part", "no part is empty", empty_part),
     Check("condition_lists", "every treated condition is in exactly one part", condition_lists),
     *(
-        Check(name, f"nothing held out is trained on {how}", likeness_check(name))
+        Check(name, f"nothing held out is trained on {how}".removesuffix(" as well"), likeness_check(name))
         for name, how in LIKENESSES.items()
     ),
     Check("shared_group", "in a split by a column, no value of it is on both sides", shared_group),

@@ -48,7 +48,7 @@ class AuditReport:
     checked
         Names of the checks that ran.
     not_checked
-        Check -> why it did not run.
+        Check -> why it did not run, or not on everything.
     """
 
     where: str
@@ -80,7 +80,8 @@ class AuditReport:
         for finding in self.findings:
             lines.append(f"  {finding.severity} ({finding.check}): {finding.message}")
             lines += [f"    {example}" for example in finding.examples]
-        return lines + [f"  not checked ({name}): {why}" for name, why in self.not_checked]
+        how = {True: "partly checked", False: "not checked"}
+        return lines + [f"  {how[name in self.checked]} ({name}): {why}" for name, why in self.not_checked]
 
     def to_json(self) -> str:
         """Return the report as indented JSON."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, Protocol
@@ -91,13 +92,20 @@ def read_residuals(store: ProfileStore, progress: ProgressCallback) -> Residuals
 
 def _fingerprints(raw: Any) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
     """Return a hash of each row's stored values, and whether it says enough."""
-    sparse_rows = sparse.csr_matrix(raw)
-    sparse_rows.sort_indices()
-    ends = sparse_rows.indptr
+    contents = _sparse_contents(raw) if sparse.issparse(raw) else _dense_contents(np.ascontiguousarray(raw))
     hashes, tells = np.zeros(raw.shape[0], np.uint64), np.zeros(raw.shape[0], bool)
-    for row, (begin, end) in enumerate(pairwise(ends)):
-        values = sparse_rows.data[begin:end]
-        content = sparse_rows.indices[begin:end].tobytes() + values.tobytes()
+    for row, (content, values) in enumerate(contents):
         hashes[row] = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
-        tells[row] = end - begin >= _FEW_VALUES or len(np.unique(values)) >= _FEW_DISTINCT
+        tells[row] = np.count_nonzero(values) >= _FEW_VALUES or len(np.unique(values)) >= _FEW_DISTINCT
     return hashes, tells
+
+
+def _sparse_contents(raw: Any) -> Iterator[tuple[bytes, NDArray[Any]]]:
+    raw.sort_indices()
+    for begin, end in pairwise(raw.indptr):
+        yield raw.indices[begin:end].tobytes() + raw.data[begin:end].tobytes(), raw.data[begin:end]
+
+
+def _dense_contents(raw: NDArray[Any]) -> Iterator[tuple[bytes, NDArray[Any]]]:
+    for row in raw:
+        yield row.tobytes(), row

@@ -159,8 +159,11 @@ def _close_pairs(
     asked[queries] = True
     for start in range(0, len(queries), _QUERY_ROWS):
         chosen = queries[start : start + _QUERY_ROWS]
-        one, two = np.nonzero(profiles[chosen] @ profiles.T > limit)
-        one = chosen[one]
+        correlation = profiles[chosen] @ profiles.T
+        correlation[np.arange(len(chosen)), chosen] = 0
+        close = np.flatnonzero(correlation.max(axis=1) > limit)
+        one, two = np.nonzero(correlation[close] > limit)
+        one = chosen[close[one]]
         strangers = (condition[one] != condition[two]) & ((one < two) | ~asked[two])
         found.append(np.column_stack([one, two])[strangers].astype(np.int64))
         n_found += len(found[-1])
