@@ -355,17 +355,17 @@ def test_shifted_controls_have_the_predicted_mean_where_nothing_is_clipped() -> 
 def test_memory_is_bounded_by_one_condition() -> None:
     """Conditions come one at a time: five times as many need no more memory."""
     generator = np.random.default_rng(0)
-    controls = generator.normal(1, 1, (100, 400)).astype(np.float32)
+    controls = generator.normal(1, 1, (60, 300)).astype(np.float32)
 
     class Made:
-        genes = tuple(map(str, range(400)))
+        genes = tuple(map(str, range(300)))
 
         def __init__(self, n: int) -> None:
             self.conditions = pl.DataFrame({"condition_id": [str(i) for i in range(n)]})
             self.control_group = np.zeros(n, dtype=np.int64)
 
         def cells(self, condition: int) -> Array:
-            return np.random.default_rng(condition).normal(1, 1, (100, 400)).astype(np.float32)
+            return np.random.default_rng(condition).normal(1, 1, (60, 300)).astype(np.float32)
 
         def controls(self, group: int) -> Array:
             return controls

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from pertcast.evaluation import rowwise
 from pertcast.evaluation.held_out import GeneTests, HeldOut
-from pertcast.evaluation.metrics import get_metric
+from pertcast.evaluation.metrics import METRICS, get_metric
+from pertcast.evaluation.metrics.across import ACROSS
 from scipy.spatial.distance import cdist
 from scipy.stats import pearsonr, spearmanr
 
@@ -181,3 +183,9 @@ def test_where_the_tests_call_no_gene_its_list_is_undefined(held: HeldOut, predi
     nothing = replace(held, tests=GeneTests(np.zeros((N, G)), np.ones((N, G)), "none"))
     for name in ("overlap_at_50", "direction_match", "spearman", "roc_auc", "pr_auc"):
         assert np.isnan(score(f"responders_{name}", prediction, nothing)).all(), name
+
+
+def test_every_metric_is_explained_in_the_documentation(repository: Path) -> None:
+    page = (repository / "docs" / "metrics.md").read_text()
+    missing = [name for name in (*METRICS, *ACROSS) if f"`{name}`" not in page]
+    assert missing == []
