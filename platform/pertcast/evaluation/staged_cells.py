@@ -14,7 +14,7 @@ import scipy.sparse as sparse
 from pertcast_data.errors import SchemaError
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.readers.h5ad import H5adSource
-from pertcast_data.readers.source import ProfileBatch, stored_values
+from pertcast_data.readers.source import ProfileBatch, as_dense, stored_values
 from pertcast_data.readers.spill import scratch_array
 
 from pertcast.evaluation.held_out import FloatArray, IndexArray
@@ -109,10 +109,10 @@ def _natural_totals(batch: ProfileBatch) -> FloatArray:
 def _require_finite(batch: ProfileBatch, values: FloatArray, source: H5adSource, first: int) -> None:
     if np.isfinite(values).all():
         return
-    dense = batch.toarray() if sparse.issparse(batch) else batch
-    row, gene = (int(place) for place in np.argwhere(~np.isfinite(np.asarray(dense)))[0])
+    dense = as_dense(batch)
+    row, gene = (int(place) for place in np.argwhere(~np.isfinite(dense))[0])
     raise SchemaError(
-        f"{source.path}: X is {float(np.asarray(dense)[row, gene])} in row {first + row} "
+        f"{source.path}: X is {float(dense[row, gene])} in row {first + row} "
         f"({source.obs()['source_id'][first + row]!r}), gene {source.var()['source_id'][gene]!r}. Every gene "
         "of every cell needs a number: write 0 where nothing was counted, or leave the gene out of the files."
     )
@@ -200,13 +200,13 @@ def _log_scale(batch: ProfileBatch, surveyed: ValueSurvey, rows: slice, target_t
     Rank tests see which cells are tied, and rounding decides that: this is the order of operations of the
     normalisation that most log1p files were written with (scanpy), and of cell-eval.
     """
-    single = batch.astype(np.float32)
+    single: Any = batch.astype(np.float32)
     if surveyed.scale == "log1p":
-        return single
+        return single  # type: ignore[no-any-return]
     totals = surveyed.totals[rows].astype(np.float32)
     divisors = np.where(totals > 0, totals / np.float32(target_total), np.float32(1.0))
     if sparse.issparse(single):
         single.data = np.log1p(single.data / np.repeat(divisors, np.diff(single.indptr)))
-        return single
+        return single  # type: ignore[no-any-return]
     dense: ProfileBatch = np.log1p(single / divisors[:, None])
     return dense
