@@ -64,7 +64,3 @@ class Subject:
         if self.split.kind == "group":
             return [()] * self.identity.treated.height
         return self.rule.members(Grouping(self.store, self.identity, None, self.split.blocks))
-
-    def held_out(self) -> tuple[str, ...]:
-        """Return the condition ids of validation and test."""
-        return self.parts["validation"] + self.parts["test"]
