@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,35 @@ from numpy.typing import NDArray
 from pertcast.encoding import ConditionEncoder, EncoderSpec, make_training_data
 from pertcast.evaluation.contenders import SharedSums, forecast, solve, without_information
 from pertcast.evaluation.held_out_part import held_out_part
+from pertcast.evaluation.trust import make_board
 from pertcast.models.registry import MODELS, baselines_for
 from pertcast.training.bundle import load_bundle_files
-from pertcast_data.errors import ConfigError, LeakageError, SchemaError
+from pertcast_data.errors import ConfigError, FormatError, LeakageError, SchemaError
 from pertcast_data.ingest import ingest
 from pertcast_data.splits import Split, make_split
 from pertcast_data.store import ExpressionStore, create_store
 from pertcast_jobs.cli import run as pertcast
-from pertcast_jobs.evaluate import Evaluation, evaluate_run, pool_folds, side_by_side
+from pertcast_jobs.cli.evaluate import print_lines
+from pertcast_jobs.evaluate import (
+    Evaluation,
+    evaluate_run,
+    evaluate_runs,
+    expand,
+    pool,
+    pool_and_compare,
+    pool_folds,
+    pool_seeds,
+    side_by_side,
+)
+from pertcast_jobs.evaluate.oracle import oracle_responses
 from pertcast_jobs.run_config import load_config
 from pertcast_jobs.run_folder import RunFolder
 from pertcast_jobs.train import run_training
+from pertcast_jobs.train.many import train_many
 
 QUICK = ["model.config.width=16", "model.config.depth=1", "model.config.basal_width=8", "train.epochs=3"]
 FOLDS = (0, 1)
+SEEDS = (0, 1)
 
 
 def train(screen: Any, out: Path, *overrides: str) -> Path:
@@ -43,13 +59,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(small_screen: Any, folder: Path) -> list[Path]:
-    return [train(small_screen, folder / f"fold{fold}", *QUICK, f"data.fold={fold}") for fold in FOLDS]
+def many(small_screen: Any, folder: Path) -> Path:
+    """Two folds with two seeds each."""
+    train_many(load_config("response_mlp", [*small_screen.overrides, *QUICK]), folder / "mlp", FOLDS, SEEDS)
+    return folder / "mlp"
+
+
+@pytest.fixture(scope="module")
+def runs(many: Path) -> list[Path]:
+    return [many / f"fold{fold}-seed0" for fold in FOLDS]
 
 
 @pytest.fixture(scope="module")
 def evaluations(runs: list[Path]) -> list[Evaluation]:
-    return [evaluate_run(run, n_draws=200) for run in runs]
+    return evaluate_runs(runs, n_draws=200)
+
+
+@pytest.fixture(scope="module")
+def seeds(many: Path, evaluations: list[Evaluation]) -> list[Evaluation]:
+    """All four trainings: both folds of seed 0, then both of seed 1."""
+    return [*evaluations, *evaluate_runs([many / f"fold{fold}-seed1" for fold in FOLDS], n_draws=200)]
 
 
 def test_a_run_is_judged_beside_every_baseline_of_its_store(
@@ -58,7 +87,9 @@ def test_a_run_is_judged_beside_every_baseline_of_its_store(
     trust = evaluations[0].trust
     space = load_bundle_files(runs[0] / "bundle").space
     assert {c.name for c in trust.board.of_role("baseline")} == {entry.name for entry in baselines_for(space)}
-    assert {c.name for c in trust.board.of_role("control")} == {"features_shuffled", "features_zeroed"}
+    taken_away = {"features_shuffled", "features_zeroed", "labels_permuted"}
+    assert {c.name for c in trust.board.of_role("control")} == taken_away
+    assert {"split_half", "perfect"} <= {c.name for c in trust.board.of_role("ceiling")}
     test = Split.load(small_screen.split).folds[0].test
     assert sorted(trust.board.conditions["condition_id"]) == sorted(test)
 
@@ -88,45 +119,124 @@ def test_held_out_metrics_are_noted_in_the_bundle_and_change_nothing_else(
     assert files.content_hash.startswith(evaluations[0].trust.facts.bundle)
 
 
-def test_evaluating_twice_writes_the_same_json(evaluations: list[Evaluation], runs: list[Path]) -> None:
-    path = evaluations[0].folder / "trust.json"
-    before = path.read_bytes()
-    evaluate_run(runs[0], n_draws=200)
-    assert path.read_bytes() == before
+def test_the_parts_beside_the_table_are_filled(evaluations: list[Evaluation], small_screen: Any) -> None:
+    trust = evaluations[0].trust
+    parts, split = trust.parts, Split.load(small_screen.split)
+    assert parts.calibration is not None and parts.calibration.exchangeable
+    assert parts.calibration.n_calibration == len(split.folds[0].validation)
+    assert parts.calibration.n_test == trust.board.conditions.height
+    assert not np.isnan(parts.calibration.coverage[0].gaussian.mean)
+    assert parts.skill["pearson_delta"].ceiling == "perfect"
+    assert parts.control_hits is not None
+    assert parts.control_hits.n_called <= 0.05 * parts.control_hits.n_tests
+    assert parts.held_out is not None
+    assert parts.held_out.parts["test"]["conditions"] == len(split.folds[0].test)
+    assert len(parts.shown) == 6 and len(parts.genes) == 60
 
 
-def test_a_model_that_predicts_the_mean_is_never_called_better(
-    small_screen: Any, folder: Path, evaluations: list[Evaluation]
+def test_seeds_of_a_fold_are_averaged_and_then_folds_are_stacked(
+    seeds: list[Evaluation], tmp_path: Path
 ) -> None:
-    judged = []
-    for fold in FOLDS:
-        run = train(small_screen, folder / f"mean{fold}", "model.name=train_mean", f"data.fold={fold}")
-        judged.append(evaluate_run(run, n_draws=200))
-        assert "too few" in judged[-1].trust.verdict.text
-    pooled = pool_folds(judged, folder / "pooled_mean", n_draws=500).trust
-    assert pooled.verdict.outcome != "better"
+    (pooled,), comparisons = pool_and_compare(seeds, tmp_path, n_draws=200)
+    trust = pooled.trust
+    assert not comparisons and trust.facts.seeds == SEEDS and trust.facts.folds == FOLDS
+    own = [each.trust.summary["response_mlp"]["pearson_delta"].mean for each in seeds]
+    assert trust.summary["response_mlp"]["pearson_delta"].mean == pytest.approx(np.mean(own), abs=0.02)
+    assert trust.parts.seeds is not None and set(trust.parts.seeds.means) >= {"response_mlp"}
+    assert trust.parts.calibration is not None
+    assert trust.parts.calibration.n_test == 2 * trust.board.conditions.height
+    assert trust.facts.n_held_out_rows == sum(e.trust.facts.n_held_out_rows for e in seeds[:2])
+    assert (tmp_path / "trust.html").is_file() and (tmp_path / "fold0" / "trust.json").is_file()
 
 
-def test_folds_are_pooled_and_every_held_out_condition_counts_once(
+def test_a_folder_of_trainings_stands_for_its_runs(many: Path, runs: list[Path]) -> None:
+    assert expand([many]) == [many / f"fold{fold}-seed{seed}" for fold in FOLDS for seed in SEEDS]
+    assert expand([runs[0], many, runs[0]])[0] == runs[0] and len(expand([runs[0], many])) == 4
+
+
+def test_seeds_are_only_averaged_within_one_fold(seeds: list[Evaluation], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="one fold that differ in their seed"):
+        pool_seeds(seeds[:2], tmp_path)
+    with pytest.raises(ConfigError, match="No seed was trained on every fold"):
+        pool([seeds[0], seeds[2], with_seed(seeds[1], 5), with_seed(seeds[1], 6)], tmp_path)
+
+
+def with_seed(evaluation: Evaluation, seed: int) -> Evaluation:
+    trust = evaluation.trust
+    return replace(evaluation, trust=replace(trust, facts=trust.facts.model_copy(update={"seeds": (seed,)})))
+
+
+def test_a_model_that_predicts_the_mean_is_not_called_better_and_is_compared_with_the_other(
+    small_screen: Any, folder: Path, evaluations: list[Evaluation], tmp_path: Path
+) -> None:
+    mean = evaluate_run(train(small_screen, folder / "mean", "model.name=train_mean"), n_draws=200)
+    assert mean.trust.verdict.outcome != "better" and "too few" in mean.trust.verdict.text
+    pooled, (found,) = pool_and_compare([evaluations[0], mean], tmp_path, n_draws=200)
+    assert not pooled and (found.first, found.second) == ("fold0-seed0", "mean")
+    own = [e.trust.board.scores[e.trust.facts.model]["pearson_delta"] for e in (evaluations[0], mean)]
+    assert found.difference.mean == pytest.approx((own[0] - own[1]).mean())
+    assert "too few to tell" in found.text
+
+
+def test_runs_are_pooled_on_the_command_line_and_write_the_same_json_again(
     runs: list[Path], evaluations: list[Evaluation], small_screen: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    before = [(each.folder / "trust.json").read_bytes() for each in evaluations]
     assert pertcast(["evaluate", *map(str, runs), "--draws", "200", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert [content["run"] for content in shown["evaluations"]] == [*(run.name for run in runs), "pooled"]
     pooled = shown["evaluations"][-1]
     held_out = [name for fold in FOLDS for name in Split.load(small_screen.split).folds[fold].test]
     assert sorted(row["condition_id"] for row in pooled["conditions"]) == sorted(held_out)
-    assert pooled["facts"]["folds"] == list(FOLDS)
+    assert pooled["facts"]["folds"] == list(FOLDS) and shown["comparisons"] == []
     assert (evaluations[0].folder / "pooled" / "trust.html").exists()
+    assert [(each.folder / "trust.json").read_bytes() for each in evaluations] == before
 
 
 def test_the_terminal_shows_the_verdict_first_and_the_reports_path_last(
-    runs: list[Path], capsys: pytest.CaptureFixture[str]
+    evaluations: list[Evaluation], runs: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert pertcast(["evaluate", str(runs[1]), "--draws", "200"]) == 0
+    print_lines(evaluations[1:], [])
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[0].startswith("Verdict: ")
     assert lines[-1] == f"report: {RunFolder.open(runs[1]).evaluation_path / 'trust.html'}"
+
+
+def test_the_oracle_of_the_atlas_joins_as_a_ceiling(
+    small_screen: Any, evaluations: list[Evaluation], tmp_path: Path
+) -> None:
+    held = evaluations[0].evidence
+    assert held is not None
+    truth = small_screen.store.parent / "atlas" / "truth.npz"
+    found = oracle_responses(truth, held.held, "log2_intensity")
+    ceiling = evaluations[0].trust.board.scores["perfect"]["pearson_delta"].mean()
+    board = make_board(held.held, {"response_mlp": found}, [evaluations[0].trust.board.model])
+    assert board.scores["response_mlp"]["pearson_delta"].mean() == pytest.approx(ceiling, abs=0.1)
+    with pytest.raises(SchemaError, match="is not part of a simulated atlas"):
+        oracle_responses(truth, held.held, "log_fold_change")
+    with pytest.raises(FormatError, match="not the truth file"):
+        oracle_responses(tmp_path / "none.npz", held.held, "log2_intensity")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "Nothing to evaluate was named"),
+        (["run", "--pred", "p.h5ad"], "RUN and --pred cannot be given together"),
+        (["--bundle", "b"], "--bundle needs --store"),
+        (["--pred", "p.h5ad"], "--pred needs --truth"),
+        (["--store", "s"], "--store alone is not enough"),
+        (["run", "--store", "s"], "--store belongs to --bundle, not to RUN"),
+        (["--pred", "p", "--truth", "t", "--oracle", "o"], "--oracle belongs to RUN, not to --pred"),
+        (["run", "--control", "ctrl"], "--control belongs to --pred, not to RUN"),
+    ],
+)
+def test_other_than_one_of_the_three_forms_is_a_usage_error_that_says_what_to_write(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pertcast(["evaluate", *words]) == 2
+    told = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert said in told and "--pred P.h5ad --truth T.h5ad" in told
 
 
 def test_the_same_fold_cannot_be_pooled_with_itself(evaluations: list[Evaluation], tmp_path: Path) -> None:

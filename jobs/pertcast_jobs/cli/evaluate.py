@@ -25,6 +25,21 @@ _FORMS = (
 )
 
 
+_NEEDS = {"RUN": "", "--bundle": "--store", "--pred": "--truth"}
+"""Form -> the option that it cannot do without."""
+
+_BELONGS = {
+    "--store": "--bundle",
+    "--truth": "--pred",
+    "--train": "--pred",
+    "--pert-col": "--pred",
+    "--control": "--pred",
+    "--context-col": "--pred",
+    "--oracle": "RUN",
+}
+"""Option -> the form that it belongs to."""
+
+
 def _print_json(evaluations: list[Evaluation], comparisons: list[Comparison]) -> None:
     contents = [{"run": e.name, **json.loads(e.trust.to_json())} for e in evaluations]
     shown: dict[str, Any] = {
@@ -36,7 +51,8 @@ def _print_json(evaluations: list[Evaluation], comparisons: list[Comparison]) ->
     print(json.dumps(shown, sort_keys=True, indent=1, ensure_ascii=False))
 
 
-def _print_lines(evaluations: list[Evaluation], comparisons: list[Comparison]) -> None:
+def print_lines(evaluations: list[Evaluation], comparisons: list[Comparison]) -> None:
+    """Print each trust table, then the runs side by side, then where the reports are."""
     for evaluation in evaluations:
         if len(evaluations) > 1:
             print(f"== {evaluation.name}")
@@ -54,25 +70,25 @@ def _usage(problem: str) -> typer.BadParameter:
 
 
 def _check_forms(given: dict[str, bool]) -> None:
-    """Raise unless exactly one of the three forms is asked for, and in full.
+    """Raise unless exactly one of the three forms is asked for, in full and without what belongs to another.
 
     Parameters
     ----------
     given
-        "RUN", "--bundle", "--store", "--pred", "--truth", "--train" -> whether it was given.
+        "RUN", "--bundle", "--pred" and the options of `_BELONGS` -> whether it was given.
     """
-    forms = [form for form in ("RUN", "--bundle", "--pred") if given[form]]
+    forms = [form for form in _NEEDS if given[form]]
+    others = [name for name in _BELONGS if given[name]]
     if not forms:
-        lone = [name for name in ("--store", "--truth", "--train") if given[name]]
-        raise _usage(f"{lone[0]} alone is not enough." if lone else "Nothing to evaluate was named.")
+        raise _usage(f"{others[0]} alone is not enough." if others else "Nothing to evaluate was named.")
     if len(forms) > 1:
         raise _usage(f"{' and '.join(forms)} cannot be given together.")
-    belongs = {"--bundle": ("--store",), "--pred": ("--truth", "--train"), "RUN": ()}[forms[0]]
-    strangers = [n for n in ("--store", "--truth", "--train") if given[n] and n not in belongs]
+    strangers = [name for name in others if _BELONGS[name] != forms[0]]
     if strangers:
-        raise _usage(f"{strangers[0]} does not belong to {forms[0]}.")
-    if belongs and not given[belongs[0]]:
-        raise _usage(f"{forms[0]} needs {belongs[0]}.")
+        raise _usage(f"{strangers[0]} belongs to {_BELONGS[strangers[0]]}, not to {forms[0]}.")
+    needed = _NEEDS[forms[0]]
+    if needed and not given[needed]:
+        raise _usage(f"{forms[0]} needs {needed}.")
 
 
 def _evaluate_runs(
@@ -183,7 +199,8 @@ def evaluate(
     Example: pertcast evaluate runs/first
     """
     named = {"RUN": runs, "--bundle": bundle, "--store": store, "--pred": pred, "--truth": truth}
-    _check_forms({name: bool(value) for name, value in {**named, "--train": train}.items()})
+    named |= {"--train": train, "--pert-col": pert_col, "--control": control, "--context-col": context_col}
+    _check_forms({name: bool(value) for name, value in {**named, "--oracle": oracle}.items()})
     sets = None if gmt is None else read_gmt(gmt)
     comparisons: list[Comparison] = []
     if runs:
@@ -199,4 +216,4 @@ def evaluate(
     if json_:
         _print_json(evaluations, comparisons)
     else:
-        _print_lines(evaluations, comparisons)
+        print_lines(evaluations, comparisons)
