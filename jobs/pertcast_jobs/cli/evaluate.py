@@ -198,7 +198,13 @@ def evaluate(
 
     Example: pertcast evaluate runs/first
     """
-    named = {"RUN": runs, "--bundle": bundle, "--store": store, "--pred": pred, "--truth": truth}
+    named: dict[str, object] = {
+        "RUN": runs,
+        "--bundle": bundle,
+        "--store": store,
+        "--pred": pred,
+        "--truth": truth,
+    }
     named |= {"--train": train, "--pert-col": pert_col, "--control": control, "--context-col": context_col}
     _check_forms({name: bool(value) for name, value in {**named, "--oracle": oracle}.items()})
     sets = None if gmt is None else read_gmt(gmt)
