@@ -56,7 +56,7 @@ def pooled(n_clusters: int, with_sd: bool = False, folds: int = 8, seed: int = 0
 
 
 @pytest.mark.parametrize("with_sd", [False, True])
-@pytest.mark.parametrize("n_clusters", [25, 60])
+@pytest.mark.parametrize("n_clusters", [6, 12, 25, 60])
 def test_intervals_cover_at_their_nominal_rate_over_a_thousand_exchangeable_conditions(
     n_clusters: int, with_sd: bool
 ) -> None:
@@ -68,7 +68,7 @@ def test_intervals_cover_at_their_nominal_rate_over_a_thousand_exchangeable_cond
     assert 0.45 <= by_level[0.5].mean <= 0.56
     assert 0.93 <= by_level[0.95].mean <= 0.99
     assert by_level[0.8].low < by_level[0.8].mean < by_level[0.8].high
-    assert found.exchangeable and found.remark == ""
+    assert found.exchangeable and (found.remark == "" or n_clusters < 10)
 
 
 def test_a_few_perturbations_with_many_conditions_are_few() -> None:
@@ -115,19 +115,23 @@ def test_stated_deviations_make_intervals_narrow_where_the_model_is_sure() -> No
 
 
 def test_intervals_widen_with_the_level_and_are_infinite_where_nothing_can_be_promised() -> None:
-    part = forecasted(np.random.default_rng(3), 10)
-    fitted = Conformal.fit(part.truth - part.mean, None, part.cluster)
-    widths = np.stack([fitted.half_width(None, level)[0] for level in LEVELS])
-    assert (np.diff(widths[:5], axis=0) >= 0).all()
-    assert np.isfinite(widths[:5]).all() and np.isinf(widths[5:]).all()
-    assert not fitted.is_by_gene
-    found = calibrate(part, forecasted(np.random.default_rng(5), 10, first=50), n_draws=100)
+    names = np.repeat(["p0", "p1", "p2"], 4)
+    residual = np.repeat([1.0, 10.0, 100.0], 4)[:, None] * np.ones(G)
+    fitted = Conformal.fit(residual, np.ones_like(residual), names)
+    widths = np.stack([fitted.half_width(np.ones((1, G)), level)[0] for level in LEVELS])
+    assert (np.diff(widths[:2], axis=0) >= 0).all() and not fitted.is_by_gene
+    two_of_three_covered = np.array(LEVELS) < 2 / 3
+    assert np.isfinite(widths[two_of_three_covered]).all()
+    assert np.isinf(widths[~two_of_three_covered]).all()
+    part = Forecasted(residual, np.zeros_like(residual), np.ones_like(residual), names)
+    found = calibrate(part, part, n_draws=100)
     assert np.isnan(found.coverage[2].conformal.mean)
-    assert "95 %" in found.remark and "10 at the least" in found.remark
+    assert "95 %" in found.remark and "3 at the least" in found.remark
 
 
-def test_one_perturbation_promises_nothing_at_all() -> None:
-    part = forecasted(np.random.default_rng(3), 1)
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_or_two_perturbations_promise_nothing_at_all(count: int) -> None:
+    part = forecasted(np.random.default_rng(3), count)
     fitted = Conformal.fit(part.truth - part.mean, None, part.cluster)
     assert np.isinf(fitted.half_width(None, 0.5)).all()
 

@@ -1,8 +1,10 @@
 """Split-conformal intervals: bounds that hold at their nominal rate for perturbations of another part.
 
 Conditions of one perturbation are no independent evidence, so each perturbation weighs the same however many
-conditions it has, and one more that was never seen is allowed for (Vovk et al. 2005; hierarchical data: Lee,
-Barber and Willett 2023). The promise holds where calibration and new perturbations are exchangeable.
+conditions it has. From 40 perturbations on one more that was never seen is allowed for (Vovk et al. 2005;
+hierarchical data: Lee, Barber and Willett 2023); with fewer, where that allowance would dwarf the level, the
+width is the smallest that covers each perturbation by all others at the nominal rate on average. Either
+way calibration and new perturbations must be exchangeable.
 """
 
 from __future__ import annotations
@@ -23,8 +25,13 @@ LEVELS: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 CLUSTERS_PER_GENE: Final = 40
 """From so many calibrating perturbations on every gene has quantiles of its own."""
 
+FEWEST_CLUSTERS: Final = 3
+"""With fewer calibrating perturbations nothing can be left out and checked: intervals are infinite."""
+
 _VALUES_AT_ONCE: Final = 1_000_000
 _LEAST_SD_SHARE: Final = 1e-3
+_GRID: Final = 4001
+_REACHES: Final = 201
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Conformal:
     Attributes
     ----------
     quantiles
-        (L, G) float32 by level of `LEVELS`; infinite where there are too few perturbations for a level.
+        (L, G) float32 by level of `LEVELS`; infinite where a level is out of reach.
     gene_scale
         (G,) float32 root mean square residuals; all 1 where the model states its own scale.
     least_sd
@@ -87,11 +94,11 @@ class Conformal:
         else:
             least = _least_sd(sd)
             scores = np.abs(residual) / np.maximum(sd, least)
-        reach = [level * (len(labels) + 1) / len(labels) for level in LEVELS]
         if is_by_gene:
+            reach = [level * (len(labels) + 1) / len(labels) for level in LEVELS]
             quantiles = _quantiles_by_gene(scores, weight, reach)
         else:
-            pooled = _pooled_quantiles(scores, weight, reach)
+            pooled = _quantiles_left_out(scores, index, len(labels))
             quantiles = np.repeat(pooled[:, None], residual.shape[1], axis=1)
         return cls(
             quantiles=quantiles.astype(np.float32),
@@ -228,7 +235,39 @@ def _quantiles_by_gene(scores: FloatArray, weight: FloatArray, reach: list[float
     return quantiles
 
 
-def _pooled_quantiles(scores: FloatArray, weight: FloatArray, reach: list[float]) -> FloatArray:
-    """Return (L,) quantiles over all genes together."""
-    weights = np.repeat(weight / scores.shape[1], scores.shape[1])
-    return _quantiles_by_gene(scores.reshape(-1, 1), weights, reach)[:, 0]
+def _quantiles_left_out(scores: FloatArray, index: NDArray[Any], n_clusters: int) -> FloatArray:
+    """Return (L,) quantiles over all genes together, by leaving out one perturbation after the other.
+
+    A quantile is taken at the smallest reach, at least the level, at which the quantiles of all other
+    perturbations cover the one left out at that level on average; infinite where no reach does.
+    """
+    finite = scores[np.isfinite(scores)]
+    if n_clusters < FEWEST_CLUSTERS or not len(finite):
+        return np.full(len(LEVELS), np.inf)
+    grid = np.unique(np.quantile(finite, np.linspace(0, 1, _GRID)))
+    below = np.stack([_share_below(scores[index == cluster], grid) for cluster in range(n_clusters)])
+    everyone = below.mean(axis=0)
+    others = (n_clusters * everyone - below) / (n_clusters - 1)
+    return np.array([_smallest(level, grid, below, everyone, others) for level in LEVELS])
+
+
+def _share_below(scores: FloatArray, grid: FloatArray) -> FloatArray:
+    found: FloatArray = np.searchsorted(np.sort(scores, axis=None), grid, side="right") / scores.size
+    return found
+
+
+def _smallest(
+    level: float, grid: FloatArray, below: FloatArray, everyone: FloatArray, others: FloatArray
+) -> float:
+    """Return the smallest threshold of `grid` (T,) whose left-out coverage is `level`; infinite for none.
+
+    `below` and `others` are (K, T) shares of the scores of a perturbation, and of all others, up to each
+    threshold; `everyone` is (T,).
+    """
+    clusters = np.arange(len(below))
+    for reach in np.linspace(level, 1.0, _REACHES):
+        enough = others >= reach - 1e-9
+        covered = below[clusters, np.argmax(enough, axis=1)]
+        if enough[:, -1].all() and covered.mean() >= level:
+            return float(grid[np.argmax(everyone >= reach - 1e-9)])
+    return np.inf
