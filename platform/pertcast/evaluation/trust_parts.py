@@ -6,6 +6,7 @@ Each part is computed by its own module; here is decided what there is to comput
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -20,7 +21,7 @@ from pertcast.evaluation.score_board import ORACLE, ScoreBoard
 from pertcast.evaluation.shown import show_conditions
 from pertcast.evaluation.skill import skills
 
-DISTANCE = "nn_train_dist"
+DISTANCE: Final = "nn_train_dist"
 
 
 def fill_parts(
