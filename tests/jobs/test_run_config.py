@@ -59,6 +59,12 @@ def test_overrides_are_read_as_yaml(write) -> None:
     assert config.data.store == Path("/somewhere/with spaces")
 
 
+@pytest.mark.parametrize("word", ["no", "yes", "on", "off", "No"])
+def test_words_that_old_yaml_takes_for_truth_values_stay_words(word: str) -> None:
+    assert parse_override(f"data.store={word}") == (("data", "store"), word)
+    assert parse_override("cluster.use_gpu=true")[1] is True
+
+
 def test_a_later_override_wins(write) -> None:
     assert load_config(write(MINIMAL), ["train.seed=1", "train.seed=2"]).train.seed == 2
 
