@@ -173,7 +173,7 @@ def _legend(trust: TrustResult) -> str:
     resampled = "perturbations and seeds" if trust.board.n_seeds > 1 else "perturbations"
     return (
         f"  > model, - negative control, ^ ceiling{', ~ too little range' if weak else ''}; mean over "
-        f"conditions [95 %, bootstrap over {resampled}]"
+        f"conditions [95 %, over {resampled}]"
     )
 
 
