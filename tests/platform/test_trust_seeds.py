@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pertcast
 import polars as pl
 import pytest
 from numpy.typing import NDArray
@@ -213,3 +214,7 @@ def test_json_holds_the_parts_without_profiles_or_matrices() -> None:
     assert "matrices" not in content["gene_correlation"]
     assert content["gene_correlation"]["agreement"]["model"]["mean"] > 0.3
     assert content["skill"]["pearson_delta"]["value"] is None and content["skill"]["pearson_delta"]["reason"]
+
+
+def test_notebooks_evaluate_by_the_same_function() -> None:
+    assert pertcast.evaluate is evaluate
