@@ -133,6 +133,7 @@ def _facts(pred: Path, truth: Path, pair: AnndataPair, training: TrainingMeans |
     said = _UNTRAINED if training is None else _TRAINED
     return TrustFacts(
         model="prediction",
+        origin="files",
         title=pred.stem,
         bundle=_sha256(pred)[:12],
         store=truth.name,
