@@ -5,25 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from scipy.stats import rankdata
 
 from pertcast.evaluation.bootstrap import N_DRAWS, Estimate, estimate_of, estimates
 from pertcast.evaluation.held_out import FloatArray, IndexArray
 from pertcast.evaluation.metrics import PRIMARY_METRIC, get_metric
+from pertcast.evaluation.metrics.gene_lists import spearman
 from pertcast.evaluation.parts import ErrorCurve
 from pertcast.evaluation.score_board import ScoreBoard
 
 N_BINS: Final = 5
 FEWEST_CONDITIONS: Final = 10
 _SPEARMAN_DRAWS: Final = 500
-
-
-def spearman(first: FloatArray, second: FloatArray) -> float:
-    """Return the rank correlation of two (N,) columns, ties at their mean rank; NaN where one is constant."""
-    left, right = rankdata(first), rankdata(second)
-    left, right = left - left.mean(), right - right.mean()
-    norm = float(np.sqrt((left @ left) * (right @ right)))
-    return float(left @ right) / norm if norm > 0 else float("nan")
 
 
 def spearman_estimate(

@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
-from scipy.stats import rankdata
 
 from pertcast.evaluation.held_out import FloatArray, HeldOut
+from pertcast.evaluation.metrics.gene_rows import mean_ranks
 from pertcast.evaluation.metrics.metric import higher_is_better
 from pertcast.evaluation.metrics.retrieval import centroid_accuracy, discrimination
 from pertcast.evaluation.rowwise import RELATIVE_ROUNDING, by_rows, pearson, row_blocks
@@ -31,7 +31,7 @@ def centred_ranks(values: FloatArray) -> FloatArray:
         block = values[rows].astype(np.float64)
         spread = block.max(axis=1, initial=-np.inf) - block.min(axis=1, initial=np.inf)
         varies = spread > RELATIVE_ROUNDING * np.abs(block).max(axis=1, initial=0.0)
-        ranks = (rankdata(block, axis=1) - (n_genes + 1) / 2) / n_genes
+        ranks = (mean_ranks(block) - (n_genes + 1) / 2) / n_genes
         result[rows] = np.where(varies[:, None], ranks, 0.0)
     return result
 

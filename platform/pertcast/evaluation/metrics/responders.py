@@ -13,15 +13,13 @@ from typing import Final
 import numpy as np
 
 from pertcast.evaluation.held_out import FloatArray, HeldOut
-from pertcast.evaluation.metrics.gene_lists import (
-    GeneMask,
-    average_precision,
-    largest,
-    ranked,
-    roc_area,
-    same_direction,
-    shared,
-    spearman,
+from pertcast.evaluation.metrics.gene_rows import (
+    GeneMasks,
+    average_precision_rows,
+    largest_rows,
+    roc_area_rows,
+    same_direction_rows,
+    spearman_rows,
 )
 from pertcast.evaluation.metrics.metric import Metric, higher_is_better
 from pertcast.evaluation.metrics.responses import SIGNIFICANT
@@ -31,41 +29,40 @@ _MOST_WITHOUT_TESTS: Final = 100
 _SHARE_WITHOUT_TESTS: Final = 10
 _SOURCE: Final = "after cell-eval 0.8.2, for predictions without cells"
 
-GeneScore = Callable[[FloatArray, FloatArray, GeneMask], float]
-"""``score(y (G,), x (G,), responding (G,)) -> float``."""
+RowScore = Callable[[FloatArray, FloatArray, GeneMasks], FloatArray]
+"""``score(y (M, G), x (M, G), responding (M, G)) -> (M,)``."""
 
 
-def responding_genes(held: HeldOut, rows: slice) -> GeneMask:
+def responding_genes(held: HeldOut, rows: slice) -> GeneMasks:
     """Return (M, G) which genes respond: q < 0.05 of the truth's tests.
 
     Without tests: the tenth of the genes with the largest |x|, at most 100.
     """
     if held.tests is not None:
-        significant: GeneMask = held.tests.q_value[rows] < SIGNIFICANT
+        significant: GeneMasks = held.tests.q_value[rows] < SIGNIFICANT
         return significant
-    size = np.abs(held.truth[rows])
     n_genes = min(_MOST_WITHOUT_TESTS, -(-held.n_genes // _SHARE_WITHOUT_TESTS))
-    top = np.argsort(-size, axis=1, kind="stable")[:, :n_genes]
-    responding = np.zeros(size.shape, dtype=bool)
-    np.put_along_axis(responding, top, True, axis=1)
-    return responding
+    size = np.abs(held.truth[rows])
+    return largest_rows(size, np.full(len(size), n_genes))
 
 
-def _each(prediction: FloatArray, held: HeldOut, score: GeneScore) -> FloatArray:
-    """Score every condition that has a responding gene; NaN elsewhere."""
-    result = np.full(held.n_conditions, np.nan)
-    for rows in row_blocks(held.n_conditions, held.n_genes):
+def _by_rows(prediction: FloatArray, held: HeldOut, score: RowScore) -> FloatArray:
+    """Score blocks of conditions; NaN for conditions without a responding gene."""
+    result = np.empty(held.n_conditions)
+    for rows in row_blocks(held.n_conditions, held.n_genes, copies=12):
+        y, x = prediction[rows].astype(np.float64), held.truth[rows].astype(np.float64)
         responding = responding_genes(held, rows)
-        for place in np.flatnonzero(responding.any(axis=1)):
-            row = rows.start + place
-            y, x = prediction[row].astype(np.float64), held.truth[row].astype(np.float64)
-            result[row] = score(y, x, responding[place])
+        result[rows] = np.where(responding.any(axis=1), score(y, x, responding), np.nan)
     return result
 
 
-def _overlap(y: FloatArray, x: FloatArray, responding: GeneMask, most: int | None) -> float:
-    true = ranked(np.abs(x), responding)[:most]
-    return shared(true, largest(np.abs(y), len(true))) / len(true)
+def _overlap(y: FloatArray, x: FloatArray, responding: GeneMasks, most: int | None) -> FloatArray:
+    count = responding.sum(axis=1)
+    count = count if most is None else np.minimum(count, most)
+    true = largest_rows(np.where(responding, np.abs(x), -1.0), count)
+    both = (true & largest_rows(np.abs(y), count)).sum(axis=1)
+    share: FloatArray = both / np.maximum(count, 1)
+    return share
 
 
 def responders_overlap(prediction: FloatArray, held: HeldOut, most: int | None = None) -> FloatArray:
@@ -74,27 +71,27 @@ def responders_overlap(prediction: FloatArray, held: HeldOut, most: int | None =
     k: as named, or all that respond where those are fewer (at_N: all). Responding: q < 0.05 of the truth's
     tests; without tests the tenth of the genes with the largest |x|, at most 100. Blind to the sign.
     """
-    return _each(prediction, held, partial(_overlap, most=most))
+    return _by_rows(prediction, held, partial(_overlap, most=most))
 
 
 def responders_direction_match(prediction: FloatArray, held: HeldOut) -> FloatArray:
     """Share of the responding genes (as in responders_overlap) where y has the sign of x."""
-    return _each(prediction, held, same_direction)
+    return _by_rows(prediction, held, same_direction_rows)
 
 
 def responders_spearman(prediction: FloatArray, held: HeldOut) -> FloatArray:
     """Rank correlation of y and x over the responding genes (as in responders_overlap)."""
-    return _each(prediction, held, lambda y, x, responding: spearman(y[responding], x[responding]))
+    return _by_rows(prediction, held, spearman_rows)
 
 
 def responders_roc_auc(prediction: FloatArray, held: HeldOut) -> FloatArray:
     """Area under the ROC curve of |y| for telling responding genes (as in responders_overlap) from others."""
-    return _each(prediction, held, lambda y, x, responding: roc_area(responding, np.abs(y)))
+    return _by_rows(prediction, held, lambda y, x, responding: roc_area_rows(responding, np.abs(y)))
 
 
 def responders_pr_auc(prediction: FloatArray, held: HeldOut) -> FloatArray:
     """Average precision of |y| for telling responding genes (as in responders_overlap) from others."""
-    return _each(prediction, held, lambda y, x, responding: average_precision(responding, np.abs(y)))
+    return _by_rows(prediction, held, lambda y, x, responding: average_precision_rows(responding, np.abs(y)))
 
 
 def _overlap_metric(label: str, most: int | None) -> Metric:
