@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,19 @@ from numpy.typing import NDArray
 from pertcast.evaluation.ceiling import (
     CEILING_OF_SKILL,
     Ceilings,
+    SplitHalves,
+    score_ceiling,
     score_ceilings,
+    score_interpolated,
     score_perfect,
     spearman_brown,
 )
 from pertcast.evaluation.deconvolution import energies_without_error, values_without_error
+from pertcast.evaluation.denoise import reliability
 from pertcast.evaluation.differential import replicate_tests
-from pertcast.evaluation.held_out import HeldOut
+from pertcast.evaluation.held_out import GeneTests, HeldOut
 from pertcast.evaluation.metrics import get_metric
+from pertcast.evaluation.multiple_testing import benjamini_hochberg
 from pertcast.evaluation.replicate_noise import ReplicateNoise
 from pertcast.evaluation.retest import Retest
 from pertcast.evaluation.score_board import score_conditions
@@ -32,6 +37,7 @@ from pertcast_data.loading import pair_controls
 from pertcast_data.simulate.atlas import simulate_atlas
 from pertcast_data.simulate.config import AtlasConfig
 from pertcast_data.store import create_store
+from scipy.stats import norm
 
 Array = NDArray[Any]
 TOLERANCE = 0.07
@@ -199,12 +205,68 @@ def test_draws_of_noise_have_the_stated_variance(shared: bool) -> None:
     assert between == pytest.approx(4 / 5 if shared else 0, abs=0.06)
 
 
+def two_halves_of_noise(n: int = 60, g: int = 80) -> tuple[HeldOut, SplitHalves]:
+    """Responses that are noise alone, and tests that take a fourth of it for their error and call many."""
+    first, second = np.random.default_rng(0).normal(0, np.sqrt(2), (2, n, g)).astype(np.float32)
+    truth = (first + second) / 2
+    statistic = 4 * truth
+    held = HeldOut(
+        conditions=pl.DataFrame({"condition_id": [f"c{i}" for i in range(n)]}),
+        genes=tuple(f"g{i}" for i in range(g)),
+        truth=truth,
+        control=np.zeros_like(truth),
+        train_perturbed_mean=np.zeros((1, g), dtype=np.float32),
+        train_mean_index=np.zeros(n, dtype=np.int64),
+        pool=np.zeros(n, dtype=np.int64),
+        cluster=np.arange(n),
+        own_gene=np.full((n, 1), -1),
+        tests=GeneTests(statistic, benjamini_hochberg(2 * norm.sf(np.abs(statistic))), "too small an error"),
+    )
+    return held, SplitHalves(np.arange(n), first, second)
+
+
+def test_which_genes_respond_in_one_half_is_not_told_by_tests_that_saw_the_other() -> None:
+    held, halves = two_halves_of_noise()
+    chosen = [get_metric("responders_roc_auc")]
+    both_seen = held.take(halves.index, truth=halves.second)
+    seen = score_conditions(halves.first, both_seen, metrics=chosen)["responders_roc_auc"]
+    found, _ = score_ceiling(halves, held)
+    assert np.nanmean(seen) > 0.65
+    assert np.nanmean(found["responders_roc_auc"]) == pytest.approx(0.5, abs=0.03)
+
+
+def test_the_interpolated_duplicate_gets_nothing_from_the_half_it_is_judged_by() -> None:
+    held, halves = two_halves_of_noise()
+    noise = make_noise(60, 80, False)
+    noise = replace(noise, row_residuals=2 * noise.row_residuals)
+    other = replace(halves, second=halves.second + np.arange(60, dtype=np.float32)[:, None])
+    changed = replace(held, truth=(other.first + other.second) / 2)
+    same = reliability(replace(held, truth=halves.first), noise.of_halves())
+    assert np.mean(same) < 0.1
+    for name in ("mse", "pearson_delta"):
+        chosen = [score_interpolated(h, t, noise)[name] for h, t in ((halves, held), (other, changed))]
+        mixed = same * halves.first
+        golden = [
+            score_conditions(mixed, t.take(h.index, truth=h.second), metrics=[get_metric(name)])[name]
+            for h, t in ((halves, held), (other, changed))
+        ]
+        assert chosen == [pytest.approx(values, nan_ok=True) for values in golden]
+
+
+def test_rows_that_are_copies_of_one_another_have_no_noise_and_a_perfect_ceiling() -> None:
+    held, _ = two_halves_of_noise()
+    copies = replace(make_noise(60, 80, False), row_residuals=np.zeros((20, 80), dtype=np.float32))
+    perfect = score_perfect(held, copies, metrics=[get_metric("pearson_delta"), get_metric("mse")])
+    assert perfect["pearson_delta"] == pytest.approx(1.0)
+    assert perfect["mse"] == pytest.approx(0.0)
+
+
 def test_noise_of_some_conditions_is_theirs() -> None:
     noise = make_noise(6, 10, True)
     noise.n_rows[:] = [1, 2, 3, 4, 5, 6]
     part = noise.take(np.array([4, 1]))
     assert part.variance() == pytest.approx(noise.variance()[[4, 1]])
-    assert part.half_variance().mean() > 1.8 * part.variance().mean()
+    assert part.of_halves().variance().mean() > 1.8 * part.variance().mean()
 
 
 def test_sizes_without_error_have_the_spread_of_the_true_ones() -> None:

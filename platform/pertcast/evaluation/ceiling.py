@@ -128,6 +128,19 @@ def _spread(scores: Mapping[str, FloatArray], index: IndexArray, n_conditions: i
     return whole
 
 
+def judged_by_half(halves: SplitHalves, held: HeldOut) -> HeldOut:
+    """Return the conditions that have halves, with the second half as their truth.
+
+    Which genes respond is tested on that half alone, whose error is sqrt 2 times that of the whole: the tests
+    of the whole have seen the first half, which is the prediction here.
+    """
+    part = held.take(halves.index, truth=halves.second)
+    if held.tests is None:
+        return part
+    retest = Retest.learn(held.tests, held.truth).take(halves.index)
+    return replace(part, tests=retest.of(halves.second / np.sqrt(2)))
+
+
 def score_ceiling(halves: SplitHalves, held: HeldOut) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
     """Score the first half, and the training mean, against the second half.
 
@@ -136,7 +149,7 @@ def score_ceiling(halves: SplitHalves, held: HeldOut) -> tuple[dict[str, FloatAr
     tuple
         Metric -> (N,) scores of the duplicate, and of the training mean; NaN for conditions without halves.
     """
-    part = held.take(halves.index, truth=halves.second)
+    part = judged_by_half(halves, held)
     duplicate = score_conditions(halves.first, part, "split half")
     mean = score_conditions(part.train_means(slice(None)), part, "training mean")
     n = held.n_conditions
@@ -147,11 +160,11 @@ def score_interpolated(halves: SplitHalves, held: HeldOut, noise: ReplicateNoise
     """Score the first half, shrunk towards the training mean where it is unreliable, against the second.
 
     Mejia et al. 2025 mix a technical duplicate with the mean, since a duplicate of few cells is noisier
-    than a good forecast. Here the weight of a condition and gene is the share of signal in its half
-    response, an empirical-Bayes estimate (`reliability`).
+    than a good forecast. Here the weight of a condition and gene is the share of signal in its first half,
+    an empirical-Bayes estimate (`reliability`) to which the second half, the truth, adds nothing.
     """
-    part = held.take(halves.index, truth=halves.second)
-    weight = reliability(held.take(halves.index), noise.take(halves.index))
+    part = judged_by_half(halves, held)
+    weight = reliability(replace(part, truth=halves.first), noise.take(halves.index).of_halves())
     centre = part.train_means(slice(None))
     mixed = (centre + weight * (halves.first - centre)).astype(np.float32)
     return _spread(score_conditions(mixed, part, "interpolated duplicate"), halves.index, held.n_conditions)

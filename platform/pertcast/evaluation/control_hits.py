@@ -16,11 +16,11 @@ from pertcast_data.store.readers import RowReader
 
 from pertcast.evaluation.differential import cell_tests, replicate_tests
 from pertcast.evaluation.held_out import FloatArray, GeneTests, IndexArray
+from pertcast.evaluation.metrics.responses import SIGNIFICANT
 from pertcast.evaluation.parts import ControlHits
 from pertcast.evaluation.populations import MeasuredCells
 from pertcast.evaluation.units import Units
 
-CALLED_BELOW: Final = 0.05
 MOST_CONDITIONS: Final = 50
 """Pseudo-conditions at most."""
 
@@ -31,7 +31,7 @@ _FEWEST_CELLS: Final = 10
 def count_hits(tests: GeneTests) -> ControlHits:
     """Count the genes tested and those called at a q value below 0.05."""
     tested = ~np.isnan(tests.q_value)
-    called = tested & (np.nan_to_num(tests.q_value, nan=1.0) < CALLED_BELOW)
+    called = tested & (np.nan_to_num(tests.q_value, nan=1.0) < SIGNIFICANT)
     return ControlHits(tests.method, int(tested.sum()), int(called.sum()))
 
 

@@ -78,13 +78,18 @@ def _without_axis(values: FloatArray, axis: FloatArray) -> tuple[FloatArray, Flo
 def _denoise_pool(
     responses: FloatArray, centre: FloatArray, noise: ReplicateNoise, generator: np.random.Generator
 ) -> FloatArray:
-    """Return stand-ins of one pool: the part along the shared response, and the rest, resized each."""
+    """Return stand-ins of one pool: the part along the shared response, and the rest, resized each.
+
+    Without noise (rows that are copies of one another) the responses are their own stand-ins.
+    """
     length = np.sqrt(_squared_norms(centre))[:, None]
     axis = np.divide(centre, length, out=np.zeros_like(centre), where=length > 0)
     draws = [_without_axis(noise.draw(generator), axis) for _ in range(_NOISE_DRAWS)]
     along, rest = _without_axis(responses, axis)
     error = np.sqrt(np.mean([np.square(draw) for draw, _ in draws], axis=0))
     rests = [draw for _, draw in draws]
+    if not any(draw.any() for draw in rests):
+        return responses
     shaped = _shapes(rest, np.mean([_spectrum(draw)[0] for draw in rests], axis=0))
     sampled = np.stack([_squared_norms(draw) for draw in rests])
     scale = _noise_norms(noise, responses.shape[1])
@@ -124,11 +129,11 @@ def denoised_responses(held: HeldOut, noise: ReplicateNoise, seed: int = 0) -> F
 
 
 def reliability(held: HeldOut, noise: ReplicateNoise) -> FloatArray:
-    """Return (N, G) float32 share of signal in the half responses' deviations from the training mean.
+    """Return (N, G) float32 share of signal in the responses' deviations from the training mean.
 
-    t_pg / (t_pg + s_pg): s the noise of the half, t_pg = k_p t_g the variance of the noise-free responses: by
-    gene what the measured variance has beyond the noise's, times the relative energy of the condition
-    (both at least 0).
+    t_pg / (t_pg + s_pg): s their noise, t_pg = k_p t_g the variance of the noise-free responses: by gene what
+    the measured variance has beyond the noise's, times the relative energy of the condition (both at least
+    0).
     """
     signal = np.zeros(held.n_genes)
     energy = np.empty(held.n_conditions)
@@ -142,6 +147,6 @@ def reliability(held: HeldOut, noise: ReplicateNoise) -> FloatArray:
     result = np.empty(held.truth.shape, dtype=np.float32)
     for rows in row_blocks(held.n_conditions, held.n_genes):
         variance = relative[rows, None] * by_gene
-        total = variance + noise.half_variance(rows)
+        total = variance + noise.variance(rows)
         result[rows] = np.divide(variance, total, out=np.zeros_like(total), where=total > 0)
     return result

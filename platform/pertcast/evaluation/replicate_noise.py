@@ -69,12 +69,11 @@ class ReplicateNoise:
         total: FloatArray = own + shared[:, None] * _mean_square(self.control_residuals)
         return total
 
-    def half_variance(self, rows: slice = slice(None)) -> FloatArray:
-        """Return (B, G) variances of the responses from half of the rows and half of the controls."""
-        halves = replace(
+    def of_halves(self) -> ReplicateNoise:
+        """Return the noise of the responses from half of the rows and half of the controls."""
+        return replace(
             self, n_rows=np.maximum(self.n_rows // 2, 1), n_controls=np.maximum(self.n_controls // 2, 1)
         )
-        return halves.variance(rows)
 
     def draw(self, generator: np.random.Generator) -> FloatArray:
         """Return one (N, G) float32 draw: normal, with the covariance over genes of the residuals.

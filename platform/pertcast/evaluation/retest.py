@@ -6,16 +6,18 @@ that it would have led to, or its prediction would be scored on the noise of the
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtr
 
-from pertcast.evaluation.held_out import FloatArray, GeneTests
+from pertcast.evaluation.held_out import FloatArray, GeneTests, IndexArray
+from pertcast.evaluation.metrics.responses import SIGNIFICANT
 from pertcast.evaluation.multiple_testing import benjamini_hochberg
 
-CALLED_BELOW: Final = 0.05
 _FREEDOM: Final = (2, 3, 4, 6, 8, 12, 20, 40, 100, 10_000)
 
 
@@ -41,12 +43,11 @@ class Retest:
     def learn(cls, tests: GeneTests, truth: FloatArray) -> Retest:
         """Learn from the tests of the real measurement, (N, G)."""
         per_response = np.divide(tests.statistic, truth, out=np.zeros(truth.shape), where=truth != 0)
-        called = np.count_nonzero(tests.q_value < CALLED_BELOW)
-        excess = [
-            abs(np.count_nonzero(_q_values(tests.statistic, freedom) < CALLED_BELOW) - called)
-            for freedom in _FREEDOM
-        ]
-        return cls(tests, np.abs(per_response), _FREEDOM[int(np.argmin(excess))])
+        return cls(tests, np.abs(per_response), _like_freedom(tests))
+
+    def take(self, index: IndexArray) -> Retest:
+        """Return what is known of the conditions at `index`."""
+        return replace(self, tests=self.tests.take(index), per_response=self.per_response[index])
 
     def of(self, responses: FloatArray) -> GeneTests:
         """Return the tests that (N, G) other responses of the same conditions would have."""
@@ -54,6 +55,19 @@ class Retest:
         return replace(self.tests, statistic=statistic, q_value=_q_values(statistic, self.freedom))
 
 
+def _like_freedom(tests: GeneTests) -> float:
+    """Return the degrees of freedom that call about as many genes as the tests do; more call more."""
+
+    @cache
+    def called(freedom: float) -> int:
+        return int(np.count_nonzero(_q_values(tests.statistic, freedom) < SIGNIFICANT))
+
+    wanted = int(np.count_nonzero(tests.q_value < SIGNIFICANT))
+    above = bisect_left(_FREEDOM, wanted, key=called)
+    near = _FREEDOM[max(above - 1, 0) : above + 1]
+    return min(near, key=lambda freedom: abs(called(freedom) - wanted))
+
+
 def _q_values(statistic: FloatArray, freedom: float) -> FloatArray:
-    q_values: FloatArray = benjamini_hochberg(2 * student.sf(np.abs(statistic), freedom))
+    q_values: FloatArray = benjamini_hochberg(2 * stdtr(freedom, -np.abs(statistic)))
     return q_values
