@@ -219,6 +219,22 @@ def test_a_zero_prediction_has_no_cosine_and_the_discrimination_says_so() -> Non
     assert not np.isnan(get_metric("discrimination_l1").score(nothing, held)).any()
 
 
+@pytest.mark.parametrize("name", ["rank_cosine", "discrimination_cosine"])
+def test_conditions_without_a_direction_are_before_the_own_one_by_chance(name: str) -> None:
+    held, _ = planted()
+    silent = np.zeros_like(held.truth)
+    noise = np.random.default_rng(4).normal(0, 1, held.truth.shape).astype(np.float32)
+    scores = []
+    for row in range(held.n_conditions):
+        one = silent.copy()
+        one[row] = noise[row]
+        truth, prediction = (held.truth, one) if name == "rank_cosine" else (one, held.truth)
+        found = get_metric(name).score(prediction, held_out(truth))
+        scores.append(found[row])
+        assert np.isnan(np.delete(found, row)).all()
+    assert scores == pytest.approx([0.5] * held.n_conditions, abs=0.02)
+
+
 vectors = st.integers(0, 2**32 - 1)
 
 

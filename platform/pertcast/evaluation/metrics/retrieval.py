@@ -54,11 +54,16 @@ def _share_farther(distance: FloatArray, positions: IndexArray) -> FloatArray:
 
 
 def _position(distance: FloatArray, positions: IndexArray) -> FloatArray:
-    """Return (M,) how many come before the own candidate; NaN where the own distance is undefined."""
+    """Return (M,) how many come before the own candidate; NaN where the own distance is undefined.
+
+    A candidate without distance (all zero, by cosine) is before the own one by chance, and counts half:
+    nothing is won by predicting nothing for the others.
+    """
     own = distance[np.arange(len(distance)), positions][:, None]
     before: NDArray[np.bool_] = np.arange(distance.shape[1])[None, :] < positions[:, None]
     rank = ((distance < own) | ((distance == own) & before)).sum(axis=1)
-    return np.where(np.isnan(own[:, 0]), np.nan, rank)
+    by_chance = 0.5 * np.isnan(distance).sum(axis=1)
+    return np.where(np.isnan(own[:, 0]), np.nan, rank + by_chance)
 
 
 def _one_minus_rank(distance: FloatArray, positions: IndexArray) -> FloatArray:
