@@ -52,16 +52,22 @@ def _print_json(evaluations: list[Evaluation], comparisons: list[Comparison]) ->
 
 
 def print_lines(evaluations: list[Evaluation], comparisons: list[Comparison]) -> None:
-    """Print each trust table, then the runs side by side, then where the reports are."""
-    for evaluation in evaluations:
-        if len(evaluations) > 1:
+    """Print trust tables, the runs side by side, and where the reports are.
+
+    Where trainings were pooled theirs is the table; the members are lines of the comparison.
+    """
+    in_full = [evaluation for evaluation in evaluations if evaluation.is_pooled] or evaluations
+    for evaluation in in_full:
+        if len(in_full) > 1:
             print(f"== {evaluation.name}")
         print("\n".join(evaluation.trust.lines()), end="\n\n")
     if len(evaluations) > 1:
         print("\n".join(side_by_side(evaluations)), end="\n\n")
     for comparison in comparisons:
         print(comparison.text)
-    for evaluation in evaluations:
+    if len(in_full) < len(evaluations):
+        print("report of each: RUN/evaluation/trust.html")
+    for evaluation in in_full:
         print(f"report: {evaluation.report_path}")
 
 

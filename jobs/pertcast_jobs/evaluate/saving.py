@@ -45,6 +45,11 @@ class Evaluation:
         """The HTML report."""
         return self.folder / "trust.html"
 
+    @property
+    def is_pooled(self) -> bool:
+        """Whether several trainings were pooled."""
+        return len(self.trust.facts.folds) > 1 or self.trust.board.n_seeds > 1
+
 
 def write_file(path: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` make a file under a temporary name with the same ending, then rename it."""

@@ -37,7 +37,7 @@ def provenance(trust: TrustResult) -> str:
     clusters = board.conditions["cluster"].n_unique()
     parts = [
         facts.title,
-        facts.bundle and f"bundle {facts.bundle}",
+        facts.bundle and _bundles(facts.bundle),
         facts.store and f"{facts.store} {facts.data_hash[:8]}".strip(),
         split and f"{split} {facts.split_hash[:8]}".strip(),
         f"{board.conditions.height:,} held-out conditions of {clusters:,} perturbations",
@@ -46,6 +46,12 @@ def provenance(trust: TrustResult) -> str:
         facts.n_genes and f"{facts.n_genes:,} genes",
     ]
     return " · ".join(str(part) for part in parts if part)
+
+
+def _bundles(names: str) -> str:
+    """Name a bundle; count those of several trainings."""
+    several = names.count(",") + 1
+    return f"bundle {names}" if several == 1 else f"{several} bundles"
 
 
 def _clipped(title: str) -> str:

@@ -70,6 +70,7 @@ def trust_report(trust: TrustTable, command: str = "") -> str:
         parts.seeds(trust),
         parts.control_hits(trust),
         tables.metric_reliability(trust),
+        tables.strength_of_effects(trust),
         tables.absolute_profiles(trust),
         Section("Notes", list_html(trust.notes), width="half") if trust.notes else None,
         tables.definitions(trust),

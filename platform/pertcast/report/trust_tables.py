@@ -11,6 +11,7 @@ import polars as pl
 from pertcast.evaluation.bootstrap import LEVEL, Estimate
 from pertcast.evaluation.ceiling import RELIABLE_FRACTION
 from pertcast.evaluation.metrics import METRICS, get_metric, metrics_of_level
+from pertcast.evaluation.metrics.across import ACROSS
 from pertcast.evaluation.parts import Skill
 from pertcast.evaluation.text import MISSING
 from pertcast.evaluation.trust import TrustTable
@@ -124,6 +125,24 @@ def metric_reliability(trust: TrustTable) -> Section:
     )
     link = csv_link(pl.DataFrame(rows), "metrics.csv")
     return Section("Every metric, and what it is worth here", html + link)
+
+
+def strength_of_effects(trust: TrustTable) -> Section | None:
+    """Return the metrics over conditions of every contender; None where no cells were scored."""
+    if not trust.across:
+        return None
+    shown = [c for c in trust.order if c.name in trust.across]
+    rows = [
+        {"": c.title, **{name: _interval_words(e) for name, e in trust.across[c.name].items()}} for c in shown
+    ]
+    html = table_html(
+        pl.DataFrame(rows),
+        headers={name: metric.title for name, metric in ACROSS.items()},
+        row_classes=[_ROW_CLASSES[c.role] for c in shown],
+        number_columns=list(ACROSS),
+        caption=" ".join(f"{m.title}: {m.formula}" for m in ACROSS.values()),
+    )
+    return Section("Are strong perturbations predicted to be strong?", html, width="half")
 
 
 def absolute_profiles(trust: TrustTable) -> Section | None:
