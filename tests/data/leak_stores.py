@@ -152,6 +152,15 @@ TWINS: dict[str, tuple[str, str, list[dict[str, Any]], list[dict[str, Any]], dic
         [knockout("KRAS", cell_iname=cell) for cell in ("A375", "MCF7", "PC3", "K562")],
         [knockout("KRAS", cell_iname="HT29"), knockout("KRAS", cell_iname="HT-29")], {},
     ),
+    "R's dot for a hyphen": (
+        "alias", "unseen_perturbation", SCREEN, [knockout("NKX2-1"), knockout("NKX2.1")], {},
+    ),
+    "a hyphen of typesetters": (
+        "alias", "unseen_perturbation", SCREEN, [knockout("NKX2-1"), knockout("NKX2\u20111")], {},
+    ),
+    "what was done to a gene": (
+        "guide_suffix", "unseen_perturbation", SCREEN, [knockout("KRAS"), knockout("KRAS_KO")], {},
+    ),
     "guide _1": ("guide_suffix", "unseen_perturbation", SCREEN, [knockout("KRAS"), knockout("KRAS_1")], {}),
     "guide -g2": ("guide_suffix", "unseen_perturbation", SCREEN, [knockout("KRAS"), knockout("KRAS-g2")], {}),
     "guide sg": ("guide_suffix", "unseen_perturbation", SCREEN, [knockout("KRAS"), knockout("sgKRAS")], {}),
@@ -203,6 +212,13 @@ TWINS: dict[str, tuple[str, str, list[dict[str, Any]], list[dict[str, Any]], dic
             compound("cpd-9", "CCCN", pert_dose=1.0),
             compound("cpd-9", "CCCN", pert_dose=1000.0, pert_dose_unit="nM"),
         ],
+        {},
+    ),
+    "a rounded dose": (
+        "held_out_group", "unseen_dose",
+        [compound(f"cpd-{n}", smiles, pert_dose=dose) for n, (smiles, dose) in enumerate(
+            zip(STRUCTURES, (0.1, 0.3, 1.0, 30.0) * 2, strict=True))],
+        [compound("cpd-9", "CCCN", pert_dose=3.33), compound("cpd-9", "CCCN", pert_dose=3.3333)],
         {},
     ),
     "a time in minutes": (

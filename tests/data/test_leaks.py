@@ -71,7 +71,7 @@ def test_names_that_only_look_alike_stay_apart() -> None:
         "H2AC1",
         "H2AC11",
     ]
-    names += ["AC012345.1", "AC012345.2", "MIR1-1", "MIR1-2"]
+    names += ["AC012345.1", "AC012345.2", "MIR1-1", "MIR1-2", "AC01234.51", "CDKO"]
     store = stores.table_store([knockout(name) for name in names])
     split = make_split(store, "unseen_perturbation", len(names))
     assert all(len(fold.test) == 1 for fold in split.folds)
@@ -324,6 +324,18 @@ def test_a_near_copy_across_the_border_is_found(tmp_path: Path) -> None:
     report = audit_folds(split, store)[stores.fold_that_tests(split, conditions_of(store, "GENE0")[0])]
     assert [finding.check for finding in report.errors] == ["near_copies"]
     assert "GENE9" in report.errors[0].message
+
+
+def test_near_copies_are_found_where_every_profile_has_one(tmp_path: Path) -> None:
+    once = copies(lambda values: None)
+    again = once + np.random.default_rng(1).normal(0, 0.02, once.shape).astype(np.float32)
+    conditions = [knockout(f"GENE{n}") for n in range(48)]
+    store = make_store(tmp_path / "store", conditions, wide_var(), np.concatenate([once, again]))
+    found = find_twins(store).near
+    assert len(found) == len(once)
+    names = store.obs["pert_id"].to_list()
+    pairs = {frozenset((names[one], names[two])) for one, two in found.tolist()}
+    assert pairs == {frozenset((f"GENE{n}", f"GENE{n + 24}")) for n in range(24)}
 
 
 def test_near_copies_are_found_by_sketches_as_in_full(tmp_path: Path) -> None:

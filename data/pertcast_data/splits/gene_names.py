@@ -1,7 +1,8 @@
 """One name for a gene, however a table spells it: ids, older symbols, case, hyphens, guides.
 
 Nothing is guessed from likeness: a suffix is a guide's number only where what is left is a known gene or
-where no gene symbol could look so, and a hyphen between two digits (KRTAP1-11) is never dropped.
+where no gene symbol could look so, and a hyphen between two digits (KRTAP1-11) is never dropped. A dot is a
+hyphen: R writes NKX2-1 as NKX2.1.
 """
 
 from __future__ import annotations
@@ -17,12 +18,17 @@ from pertcast_data.ingest.words import control_code
 
 _SEPARATORS: Final = re.compile(r"\s*(?:\|\||\||;|(?<=[^(\[+])\+(?=[^)\]+]))\s*")
 _LOOSE_HYPHEN: Final = re.compile(r"(?<!\d)[-\s]|[-\s](?!\d)")
+_HYPHENS: Final = re.compile(r"[.\u2010-\u2015\u2212]")
 _VERSION: Final = re.compile(r"^(ENS[A-Z]*G\d{11})\.\d+$")
 _GUIDE_PREFIX: Final = re.compile(r"^(?:sgRNA|gRNA|shRNA|siRNA|sg|sh|si)[-_ ]?(?P<gene>[A-Z].*)$")
 _GUIDE_CERTAIN: Final = (
     re.compile(r"^(?P<gene>.+?)[-_. #](?:sgRNA|gRNA|guide|sg|sh|g)[-_ ]?\d{1,3}$"),
     re.compile(r"^(?P<gene>[^_]+)_[+-]_\d+(?:\.\d+)?-\S+$"),
     re.compile(r"^(?P<gene>.+?)[_#]\d{1,3}$"),
+    re.compile(
+        r"^(?P<gene>.+?)[-_. ](?:KO|KD|OE|knock[-_ ]?(?:out|down)|CRISPR[ai]?|sgRNA|shRNA|siRNA)$",
+        re.IGNORECASE,
+    ),
 )
 _GUIDE_POSSIBLE: Final = re.compile(r"^(?P<gene>.+?)[-.]\d{1,3}$")
 _NAMING_COLUMNS: Final = re.compile(
@@ -41,10 +47,10 @@ def perturbation_parts(text: str) -> tuple[str, ...]:
 
 
 def fold_gene(text: str) -> str:
-    """Return a symbol in capitals, without spaces, loose hyphens and the version of an Ensembl id."""
+    """Return a symbol in capitals, without spaces, loose hyphens or dots and an Ensembl id's version."""
     upper = text.strip().upper()
     versioned = _VERSION.match(upper)
-    return versioned[1] if versioned else _LOOSE_HYPHEN.sub("", upper)
+    return versioned[1] if versioned else _LOOSE_HYPHEN.sub("", _HYPHENS.sub("-", upper))
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ class GeneNames:
         return self._meant(fold_gene(text if gene is None else gene))
 
     def is_guide(self, text: str) -> bool:
-        """Whether a name is a guide's: a gene's with a prefix or a number."""
+        """Whether a name is a guide's: a gene's with a prefix, a number, or what was done to it."""
         return guided_gene(text, self._is_known) is not None
 
     def _meant(self, folded: str) -> str:

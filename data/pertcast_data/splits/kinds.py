@@ -6,7 +6,7 @@ without a group is always trained on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -22,6 +22,8 @@ from pertcast_data.splits.structures import scaffold_of
 from pertcast_data.vocabulary import PAIR_SEPARATOR
 
 Members = list[tuple[str, ...]]
+
+SAME_DOSE: Final = 1.05
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,22 @@ def _by_pair(grouping: Grouping) -> Members:
 
 
 def _by_dose(grouping: Grouping) -> Members:
-    return [(dose,) if dose else () for dose in grouping.identity.doses]
+    group_of = _nearly_equal(grouping.identity.doses)
+    return [(group_of.get(dose, dose),) if dose else () for dose in grouping.identity.doses]
+
+
+def _nearly_equal(amounts: Iterable[str]) -> dict[str, str]:
+    """Return each amount -> the smallest one of which it is at most 5 % more: 3.33 and 3.333 are one dose.
+
+    An amount in a unit that could not be converted ("3 mg") is left out.
+    """
+    group_of: dict[str, str] = {}
+    smallest = ""
+    for amount in sorted({text for text in amounts if text and " " not in text}, key=float):
+        if not smallest or float(amount) > SAME_DOSE * float(smallest):
+            smallest = amount
+        group_of[amount] = smallest
+    return group_of
 
 
 def _by_time(grouping: Grouping) -> Members:
@@ -126,7 +143,9 @@ def _by_block(grouping: Grouping) -> Members:
 def _by_column(grouping: Grouping) -> Members:
     column, obs = grouping.column, grouping.store.obs
     if column is None:
-        raise ConfigError("A split by group needs a column of the profiles' table: give group_column.")
+        raise ConfigError(
+            "A split by group needs a column of the profiles' table: give --group-column COLUMN."
+        )
     if column not in obs.columns:
         hint = ", ".join(nearest_known(column, obs.columns) or obs.columns)
         raise SchemaError(f"The store has no column {column!r} to split by; known: {hint}.")
@@ -167,7 +186,9 @@ SPLIT_KINDS: Final[Mapping[str, SplitKind]] = MappingProxyType(
             SplitKind("unseen_context", "cell lines", _by_context),
             SplitKind("unseen_pair", "combinations; singles are always trained on", _by_pair),
             SplitKind(
-                "unseen_dose", "doses in uM; conditions without a dose are always trained on", _by_dose
+                "unseen_dose",
+                "doses in uM, within 5 %; conditions without a dose are always trained on",
+                _by_dose,
             ),
             SplitKind("unseen_time", "times in hours", _by_time),
             SplitKind("random", "conditions at random, for reference only", _by_condition),

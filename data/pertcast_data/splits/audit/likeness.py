@@ -26,7 +26,7 @@ class Likeness:
     replicates
         99th percentile of a profile's nearest replicate; NaN without replicates.
     strangers
-        Median of a profile's nearest profile of another condition.
+        Median of a profile's second-nearest profile of another condition.
     limit
         Above it two profiles of different conditions are copies.
     """
@@ -42,8 +42,8 @@ def learn_likeness(
     """Learn the limit from up to 2,048 profiles against all.
 
     On Fisher's scale z = atanh(r), the limit is the largest of: r = 0.95; the 99th percentile of nearest
-    replicates; the median plus eight robust spreads (1.4826 MAD) of nearest strangers. A margin of 0.1 is
-    added.
+    replicates; the median plus eight robust spreads (1.4826 MAD) of second-nearest strangers (the nearest may
+    be a copy, in a store that was written twice every one is). A margin of 0.1 is added.
 
     Parameters
     ----------
@@ -60,10 +60,10 @@ def learn_likeness(
     for start in range(0, len(chosen), 256):
         queries = chosen[start : start + 256]
         correlation = profiles[queries] @ profiles.T
-        correlation[np.arange(len(queries)), queries] = np.nan
+        correlation[np.arange(len(queries)), queries] = -np.inf
         same = condition[queries][:, None] == condition[None, :]
-        own[start : start + 256] = _largest(np.where(same, correlation, np.nan))
-        other[start : start + 256] = _largest(np.where(same, np.nan, correlation))
+        own[start : start + 256] = _largest(np.where(same, correlation, -np.inf), 1)
+        other[start : start + 256] = _largest(np.where(same, -np.inf, correlation), 2)
     z_own, z_other = (_fisher(values[~np.isnan(values)]) for values in (own, other))
     bounds = [_fisher(np.array([FLOOR]))[0]]
     if len(z_own):
@@ -75,8 +75,11 @@ def learn_likeness(
     return Likeness(replicates, float(np.tanh(middle)), float(np.tanh(max(bounds) + _MARGIN)))
 
 
-def _largest(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    largest = np.where(np.isnan(values), -np.inf, values).max(axis=1)
+def _largest(values: NDArray[np.float32], place: int) -> NDArray[np.float32]:
+    """Return the `place`-th largest value of each row, NaN where there are fewer."""
+    if values.shape[1] < place:
+        return np.full(len(values), np.nan, np.float32)
+    largest = np.partition(values, -place, axis=1)[:, -place]
     result: NDArray[np.float32] = np.where(np.isfinite(largest), largest, np.nan)
     return result
 
