@@ -264,6 +264,21 @@ def test_too_few_groups_are_refused_with_their_number() -> None:
         make_split(store, "random", 1)
 
 
+@pytest.mark.parametrize(
+    ("option", "said"), [({"seed": -3}, "seed of -3"), ({"block_distance": 3}, "--block-distance 3")]
+)
+def test_numbers_that_a_split_cannot_use_are_refused(option: dict[str, int], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        make_split(store_of(compounds(12)), "unseen_compound", **option)
+
+
+def test_a_split_is_not_written_over_a_folder(tmp_path: Path) -> None:
+    split = make_split(store_of(compounds(12)), "unseen_compound")
+    with pytest.raises(ConfigError, match="is a folder; name a file"):
+        split.save(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_kind_is_refused_with_the_nearest_one() -> None:
     with pytest.raises(ConfigError, match="unseen_compound"):
         get_split_kind("unseen_compounds")
@@ -273,7 +288,7 @@ def test_a_group_column_must_exist_be_filled_and_agree_among_replicates() -> Non
     store = store_of(compounds(8))
     with pytest.raises(SchemaError, match="plate"):
         make_split(store, "group", 2, group_column="plates")
-    with pytest.raises(ConfigError, match="group_column"):
+    with pytest.raises(ConfigError, match="--group-column"):
         make_split(store, "group", 2)
     with pytest.raises(ConfigError, match="leave it out"):
         make_split(store, "random", 2, group_column="plate")

@@ -55,3 +55,17 @@ def test_words_that_are_not_understood_are_refused_with_the_known_ones(
     assert run(["data", "simulate", "--regime", "linear", "--out", str(tmp_path / "atlas"), *words]) == 1
     assert hint in capsys.readouterr().err
     assert not (tmp_path / "atlas").exists()
+
+
+def test_a_file_in_the_way_is_refused_before_anything_is_simulated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        pytest.fail("simulated before the folder was looked at")
+
+    monkeypatch.setattr("pertcast_jobs.cli.simulate.simulate_atlas", never)
+    taken = tmp_path / "atlas"
+    taken.write_text("mine", encoding="utf-8")
+    assert run(["data", "simulate", "--regime", "linear", "--out", str(taken)]) == 1
+    assert f"{taken} is a file" in capsys.readouterr().err
+    assert taken.read_text(encoding="utf-8") == "mine"

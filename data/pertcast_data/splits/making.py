@@ -72,6 +72,7 @@ def make_split(
     """
     rule = get_split_kind(kind)
     _require_fitting(rule, n_folds, group_column, blocks, controls)
+    _require_useful_numbers(rule, seed, block_distance)
     identity = Identity.of(store, aliases)
     found: Blocks = ()
     if blocks is not None:
@@ -98,7 +99,7 @@ def _require_fitting(
     rule: SplitKind, n_folds: int, group_column: str | None, blocks: Path | str | None, controls: Controls
 ) -> None:
     if group_column is not None and rule.name != "group":
-        raise ConfigError(f"group_column is for kind 'group', not for {rule.name!r}; leave it out.")
+        raise ConfigError(f"--group-column is for kind 'group', not for {rule.name!r}; leave it out.")
     if (blocks is not None) != (rule.name == "blocked"):
         raise ConfigError(
             "A blocked split needs a file of blocks: edges, a .gmt or a table gene,block (--blocks FILE)."
@@ -112,6 +113,15 @@ def _require_fitting(
         )
     if n_folds < 2 and rule.holds_out_test:
         raise ConfigError(f"A split needs at least 2 folds, not {n_folds}.")
+
+
+def _require_useful_numbers(rule: SplitKind, seed: int, block_distance: int) -> None:
+    if seed < 0:
+        raise ConfigError(f"A seed of {seed} deals nothing; give 0 or more.")
+    if block_distance != 1 and rule.name != "blocked":
+        raise ConfigError(
+            f"--block-distance {block_distance} is for kind 'blocked', not for {rule.name!r}; leave it out."
+        )
 
 
 def _perturbed_genes(identity: Identity) -> list[str]:
@@ -146,7 +156,7 @@ def _require_enough(rule: SplitKind, n_groups: int, n_folds: int, n_left: int) -
     largest_test = -(-n_groups // n_folds) if rule.holds_out_test else 0
     if n_groups < n_folds or n_groups - largest_test < n_left:
         raise ConfigError(
-            f"A {rule.name} split holds out {rule.summary}. Groups of that kind in the store: {n_groups}; "
+            f"Kind {rule.name} holds out {rule.summary}. Groups of that kind in the store: {n_groups}; "
             f"{n_folds} folds would test up to {largest_test} at a time and must leave {n_left} for training "
             "and validation. Use another number of folds or another kind."
         )

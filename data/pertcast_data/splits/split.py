@@ -98,8 +98,13 @@ class Split(BaseModel):
         return {key: value for key, value in content.items() if key not in _ADDED or value != _ADDED[key]}
 
     def save(self, path: Path | str) -> None:
-        """Write the manifest as JSON, by a temporary sibling that is renamed."""
+        """Write the manifest as JSON, by a temporary sibling that is renamed.
+
+        Raises ConfigError where `path` is a folder.
+        """
         target = Path(path)
+        if target.is_dir():
+            raise ConfigError(f"{target} is a folder; name a file to write the split to, e.g. split.json.")
         target.parent.mkdir(parents=True, exist_ok=True)
         content = {"hash": self.hash} | self._content()
         temporary = target.with_name(f".{target.name}.tmp")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pertcast_data.errors import ConfigError
 from pertcast_data.simulate import (
     NOISE_LEVELS,
     REGIMES,
@@ -53,6 +54,8 @@ def simulate(
 
     Regimes, settings and files: docs/atlas.md.
     """
+    if out.is_file():
+        raise ConfigError(f"{out} is a file; name a folder to write the atlas to.")
     counts = {"n_genes": genes, "n_compounds": compounds, "n_contexts": contexts, "n_cells": cells}
     options = {**counts, "n_signature_genes": signature_genes, "noise": noise}
     given = {name: value for name, value in options.items() if value is not None}

@@ -60,6 +60,8 @@ def split(
     """
     if not out.parent.is_dir():
         raise ConfigError(f"{out.parent}: no such folder. Make it, or choose another --out.")
+    if out.is_dir():
+        raise ConfigError(f"{out} is a folder; name a file to write the split to, e.g. {out / 'split.json'}.")
     opened = ExpressionStore.open(store)
     made = make_split(
         opened,
