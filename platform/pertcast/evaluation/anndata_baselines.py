@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -63,13 +64,20 @@ class TrainingMeans:
 
     def look_up(self, members: tuple[str, ...], context: int) -> FloatArray | None:
         """Return the (G,) mean over trainings with these members: of the context, else of all; or None."""
-        same = np.array([own == members for own in self.members], dtype=bool)
-        here = same & (self.context == context)
-        rows = here if here.any() else same
-        if not rows.any():
+        rows = self._rows.get(members)
+        if rows is None:
             return None
-        found: FloatArray = self.response[rows].mean(axis=0)
+        here = rows[self.context[rows] == context]
+        found: FloatArray = self.response[here if len(here) else rows].mean(axis=0)
         return found
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, ...], IndexArray]:
+        """Members -> their conditions."""
+        found: dict[tuple[str, ...], list[int]] = {}
+        for row, members in enumerate(self.members):
+            found.setdefault(members, []).append(row)
+        return {members: np.array(rows, dtype=np.int64) for members, rows in found.items()}
 
     def additive(self, held: list[tuple[str, ...]], pool: IndexArray) -> FloatArray:
         """Return (N, G) sums over members; one never measured alone counts as the mean single."""

@@ -44,11 +44,6 @@ class Stratum:
     n_conditions: int
     gain: Estimate
 
-    @property
-    def is_distinguishable(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return bool(self.gain.low > 0 or self.gain.high < 0)
-
 
 def _halves(
     values: pl.Series, group: str, low_name: str, high_name: str
