@@ -207,6 +207,18 @@ def test_counts_are_scaled_to_the_truths_median_and_that_is_said(pair: Callable[
     assert sum(f"scaled to {median:,.6g} a cell, the truth's median" in said for said in found.remarks) == 2
 
 
+def test_counts_that_rounding_left_just_below_a_whole_number_are_counts(
+    pair: Callable[..., AnndataPair],
+) -> None:
+    def counted(table: Any) -> Any:
+        raw = np.round(np.expm1(table.X))
+        table.X = np.where(raw > 0, raw - 2e-4, 0).astype(np.float32)
+        return table
+
+    said = " ".join(pair(counted, counted).remarks)
+    assert "The truth holds counts" in said and "The prediction holds counts" in said
+
+
 def test_another_scale_of_the_prediction_is_said(pair: Callable[..., AnndataPair]) -> None:
     def deeper(table: Any) -> Any:
         table.X = np.log1p(5 * np.expm1(table.X))

@@ -15,7 +15,7 @@ import numpy as np
 
 from pertcast.evaluation.denoise import denoised_responses, reliability
 from pertcast.evaluation.held_out import FloatArray, HeldOut, IndexArray
-from pertcast.evaluation.metrics import Metric, get_metric, metrics_of_level
+from pertcast.evaluation.metrics import Metric, metrics_of_level
 from pertcast.evaluation.replicate_noise import ReplicateNoise
 from pertcast.evaluation.retest import Retest
 from pertcast.evaluation.score_board import Contender, score_conditions
@@ -121,7 +121,10 @@ REPEAT: Final = Contender("bootstrap", "Experiment repeated", "ceiling")
 PERFECT: Final = Contender("perfect", "Noise-free truth", "ceiling")
 
 
-def _spread(scores: Mapping[str, FloatArray], index: IndexArray, n_conditions: int) -> dict[str, FloatArray]:
+def spread_over(
+    scores: Mapping[str, FloatArray], index: IndexArray, n_conditions: int
+) -> dict[str, FloatArray]:
+    """Return (N,) columns with the scores of the conditions at `index`, NaN elsewhere."""
     whole = {name: np.full(n_conditions, np.nan) for name in scores}
     for name, values in scores.items():
         whole[name][index] = values
@@ -153,7 +156,7 @@ def score_ceiling(halves: SplitHalves, held: HeldOut) -> tuple[dict[str, FloatAr
     duplicate = score_conditions(halves.first, part, "split half")
     mean = score_conditions(part.train_means(slice(None)), part, "training mean")
     n = held.n_conditions
-    return _spread(duplicate, halves.index, n), _spread(mean, halves.index, n)
+    return spread_over(duplicate, halves.index, n), spread_over(mean, halves.index, n)
 
 
 def score_interpolated(halves: SplitHalves, held: HeldOut, noise: ReplicateNoise) -> dict[str, FloatArray]:
@@ -167,7 +170,9 @@ def score_interpolated(halves: SplitHalves, held: HeldOut, noise: ReplicateNoise
     weight = reliability(replace(part, truth=halves.first), noise.take(halves.index).of_halves())
     centre = part.train_means(slice(None))
     mixed = (centre + weight * (halves.first - centre)).astype(np.float32)
-    return _spread(score_conditions(mixed, part, "interpolated duplicate"), halves.index, held.n_conditions)
+    return spread_over(
+        score_conditions(mixed, part, "interpolated duplicate"), halves.index, held.n_conditions
+    )
 
 
 def score_perfect(
@@ -284,12 +289,9 @@ def dynamic_range(duplicate: Mapping[str, FloatArray], mean: Mapping[str, FloatA
         if metric.name not in duplicate:
             continue
         has_halves = ~np.isnan(duplicate[metric.name])
-        reference = mean[metric.name]
-        if metric.uninformative is not None:
-            reference = np.where(np.isnan(reference), metric.uninformative, reference)
-        best = get_metric(metric.name).best
+        reference = metric.filled(mean[metric.name])
         reached = float(duplicate[metric.name][has_halves].mean()) if has_halves.any() else np.nan
         bottom = float(reference[has_halves].mean()) if has_halves.any() else np.nan
-        room = best - bottom
+        room = metric.best - bottom
         fractions[metric.name] = (reached - bottom) / room if room != 0 else float("nan")
     return fractions

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from pertcast_data.progress import ProgressCallback, no_progress
 
-from pertcast.evaluation.ceiling import SPLIT_HALF
+from pertcast.evaluation.ceiling import SPLIT_HALF, spread_over
 from pertcast.evaluation.cell_scores import compare_cells
 from pertcast.evaluation.differential import cell_tests
 from pertcast.evaluation.held_out import FloatArray, GeneTests, IndexArray
@@ -116,13 +116,6 @@ def chosen_conditions(n_conditions: int, most: int = MOST_CELL_CONDITIONS) -> In
     return np.linspace(0, n_conditions - 1, most).astype(np.int64)
 
 
-def _spread(values: Mapping[str, FloatArray], index: IndexArray, n_conditions: int) -> dict[str, FloatArray]:
-    whole = {name: np.full(n_conditions, np.nan) for name in values}
-    for name, found in values.items():
-        whole[name][index] = found
-    return whole
-
-
 def with_cells(
     board: ScoreBoard,
     measured: MeasuredCells,
@@ -171,8 +164,8 @@ def with_cells(
             seed=seed,
             progress=_after(progress, number * len(index), len(predicted) * len(index)),
         )
-        scores[name] = _spread(found.scores, index, n)
-        facts[name] = _spread(found.facts, index, n)
+        scores[name] = spread_over(found.scores, index, n)
+        facts[name] = spread_over(found.facts, index, n)
         remarks |= dict.fromkeys(found.remarks)
     if SPLIT_HALF.name in board.scores:
         scores[SPLIT_HALF.name] = _halves(measured, index, seed)
@@ -183,10 +176,12 @@ def with_cells(
 
 def _halves(measured: MeasuredCells, index: IndexArray, seed: int) -> dict[str, FloatArray]:
     """Score one half of the cells as a prediction of the other, where there are two cells and controls."""
+    groups = np.unique(measured.control_group[index])
+    splittable = {int(group) for group in groups if len(measured.controls(int(group))) > 1}
     halved = [
         i
         for i in index.tolist()
-        if min(len(measured.cells(i)), len(measured.controls(int(measured.control_group[i])))) > 1
+        if int(measured.control_group[i]) in splittable and len(measured.cells(i)) > 1
     ]
     n, chosen = len(measured.control_group), np.array(halved, dtype=np.int64)
     some = ChosenMeasured(measured, chosen)
@@ -194,7 +189,7 @@ def _halves(measured: MeasuredCells, index: IndexArray, seed: int) -> dict[str, 
     if not halved:
         return {}
     found = compare_cells(second, first, cell_tests(second), seed=seed)
-    return _spread(found.scores, chosen, n)
+    return spread_over(found.scores, chosen, n)
 
 
 def _after(progress: ProgressCallback, before: int, everything: int) -> ProgressCallback:

@@ -87,6 +87,13 @@ def _require_both_kinds(pairs: GenePairs, source: str) -> None:
         )
 
 
+def _without_knowledge(together: NDArray[np.bool_], first: FloatArray, seed: int) -> dict[str, FloatArray]:
+    """Return the similarities that know nothing of the two genes of a pair together."""
+    degree = together.sum(axis=1).astype(np.float64)
+    dealt = np.random.default_rng(seed).permutation(len(degree))
+    return {DEGREE: np.outer(degree, degree), SHUFFLED: first[np.ix_(dealt, dealt)]}
+
+
 def co_membership(
     profiles: Mapping[str, FloatArray],
     perturbed: Sequence[str],
@@ -142,13 +149,10 @@ def co_membership(
     together = _together(rows.genes, usable)[np.ix_(kept, kept)]
     pairs = GenePairs.of(together)
     _require_both_kinds(pairs, source)
-    found = {name: profile_similarity(values, rows, genes) for name, values in profiles.items()}
-    found |= {name: feature_similarity(values, rows) for name, values in features.items()}
-    found = {name: values[np.ix_(kept, kept)] for name, values in {**found, **similarities}.items()}
-    degree = together.sum(axis=1).astype(np.float64)
-    found[DEGREE] = np.outer(degree, degree)
-    dealt = np.random.default_rng(seed).permutation(len(degree))
-    found[SHUFFLED] = found[next(iter(profiles))][np.ix_(dealt, dealt)]
+    given = {name: profile_similarity(values, rows, genes) for name, values in profiles.items()}
+    given |= {name: feature_similarity(values, rows) for name, values in features.items()}
+    found = {name: values[np.ix_(kept, kept)] for name, values in {**given, **similarities}.items()}
+    found |= _without_knowledge(together, found[next(iter(profiles))], seed)
     ranked = {name: rank_pairs(pairs, values, n_draws, seed) for name, values in found.items()}
     return CoMembership(
         source=source,

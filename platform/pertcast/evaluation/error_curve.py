@@ -51,13 +51,6 @@ def _by_bin(
     )
 
 
-def _defined(board: ScoreBoard, name: str, metric_name: str) -> FloatArray:
-    scores, metric = board.scores[name][metric_name], get_metric(metric_name)
-    return (
-        scores if metric.uninformative is None else np.where(np.isnan(scores), metric.uninformative, scores)
-    )
-
-
 def error_curve(
     distance: FloatArray,
     error: FloatArray,
@@ -101,7 +94,14 @@ def error_curve(
     last = len(edges) - 2
     place = np.clip(np.searchsorted(edges, distance, side="right") - 1, 0, last)
     model, other = (
-        _by_bin(_defined(board, name, metric)[known], place, last + 1, cluster, n_draws, seed)
+        _by_bin(
+            get_metric(metric).filled(board.scores[name][metric])[known],
+            place,
+            last + 1,
+            cluster,
+            n_draws,
+            seed,
+        )
         for name in (board.model.name, baseline)
     )
     return ErrorCurve(

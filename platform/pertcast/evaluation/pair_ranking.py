@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pertcast.evaluation.bootstrap import LEVEL, Estimate, cluster_draws
+from pertcast.evaluation.bootstrap import Estimate, cluster_draws, interval
 from pertcast.evaluation.held_out import FloatArray, IndexArray
 
 MOST_RESAMPLED_PAIRS: Final = 1_000_000
@@ -112,8 +112,5 @@ def rank_pairs(
     )
     found = []
     for value, column in zip(values, draws.T, strict=True):
-        defined = column[~np.isnan(column)]
-        bounds = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-        low, high = np.quantile(defined, bounds) if len(defined) else (np.nan, np.nan)
-        found.append(Estimate(value, float(low), float(high), pairs.n_genes, 0, float("nan")))
+        found.append(Estimate(value, *interval(column), pairs.n_genes, 0, float("nan")))
     return found[0], found[1]

@@ -76,9 +76,7 @@ def _strongest(board: ScoreBoard, metric: Metric, known: FloatArray) -> Contende
 
 
 def _room(board: ScoreBoard, metric: Metric, baseline: str, ceiling: FloatArray) -> FloatArray:
-    below = board.scores[baseline][metric.name]
-    if metric.uninformative is not None:
-        below = np.where(np.isnan(below), metric.uninformative, below)
+    below = metric.filled(board.scores[baseline][metric.name])
     room: FloatArray = metric.sign * (ceiling - below)
     return room
 

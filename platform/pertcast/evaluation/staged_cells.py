@@ -22,7 +22,7 @@ from pertcast.evaluation.held_out import FloatArray, IndexArray
 Scale = Literal["counts", "log1p"]
 
 FRACTION: Final = 1e-3
-"""Values farther than this from every whole number are no counts (as in cell-eval)."""
+"""Values farther than this from every whole number are no counts."""
 
 LOG_CEILING: Final = 25.0
 """Logarithms do not reach this: log1p of cells stays below 15, log2 intensities of bulk assays below 17."""
@@ -79,7 +79,7 @@ def survey(source: H5adSource, progress: ProgressCallback = no_progress) -> Valu
         if values.size:
             low, high = min(low, float(values.min())), max(high, float(values.max()))
             negative += int((values < 0).sum())
-            fractional = fractional or bool((np.abs(np.modf(values)[0]) > FRACTION).any())
+            fractional = fractional or bool((np.abs(values - np.rint(values)) > FRACTION).any())
         rows = slice(first, first + batch.shape[0])
         sums[rows] = np.asarray(batch.sum(axis=1, dtype=np.float64)).ravel()
         natural[rows] = _natural_totals(batch)

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
+
+from pertcast.evaluation.held_out import FloatArray
+
 Level = Literal["condition", "well", "cells"]
 """What one value belongs to: a condition's mean response, a single profile, a condition's cells."""
 
@@ -57,6 +61,12 @@ class Metric:
     def sign(self) -> int:
         """+1 where higher is better, -1 where lower is."""
         return 1 if self.direction == "higher" else -1
+
+    def filled(self, scores: FloatArray) -> FloatArray:
+        """Return scores with the uninformative value where they are undefined, for comparisons."""
+        if self.uninformative is None:
+            return scores
+        return np.where(np.isnan(scores), self.uninformative, scores)
 
 
 COMMON_USE = "common use"
