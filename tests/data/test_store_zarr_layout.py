@@ -112,3 +112,14 @@ def test_observations_may_be_written_later_and_replaced(tmp_path: Path) -> None:
     read = anndata.read_zarr(path)
     assert list(read.obs.columns) == ["sig_id"] and list(read.obs_names) == ["0", "1"]
     assert read.obs["sig_id"].isna().tolist() == [False, True]
+
+
+def test_equal_data_have_equal_bytes_whatever_threads_code_their_chunks(tmp_path: Path) -> None:
+    counts = np.random.default_rng(0).poisson(2, (1024, 200)).astype(np.float32)
+    written = set()
+    for attempt in range(6):
+        path = tmp_path / str(attempt)
+        create_dense_group(path, 1024, 200, chunk_rows=8, shard_rows=1024, codec="archive")
+        write_dense_shard(path, 0, counts)
+        written.add((path / "X" / "c" / "0" / "0").read_bytes())
+    assert len(written) == 1

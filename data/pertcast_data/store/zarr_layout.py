@@ -28,6 +28,9 @@ _BLOSC: Final = MappingProxyType({"train": ("lz4", 3), "archive": ("zstd", 1)})
 _LARGEST_SHARD_BYTES: Final = 1 << 28
 ZARRS_PIPELINE: Final = MappingProxyType({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 """Zarr settings under which arrays are opened: chunks are coded by zarrs (Rust) instead of Python."""
+ONE_THREAD: Final = MappingProxyType({"threading.max_workers": 1})
+"""Under which arrays are written: threads put the chunks of a shard in whatever order they end, and equal data
+would have other bytes and another hash each time."""
 
 
 def create_dense_group(
@@ -159,7 +162,8 @@ def create_array(
 
 def open_array(path: Path | str, name: str, mode: str = "r+") -> zarr.Array[Any]:
     """Open an array of a dataset so that its chunks are coded by zarrs."""
-    with zarr.config.set(dict(ZARRS_PIPELINE)):
+    settings = ZARRS_PIPELINE if mode == "r" else ZARRS_PIPELINE | ONE_THREAD
+    with zarr.config.set(dict(settings)):
         return zarr.open_array(str(Path(path) / name), mode=mode)  # type: ignore[arg-type]
 
 
