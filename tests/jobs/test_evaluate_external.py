@@ -25,7 +25,7 @@ from pertcast.training.bundle import find_bundle
 from pertcast_data.errors import SchemaError
 from pertcast_data.loading import pair_controls
 from pertcast_data.store import ExpressionStore, create_store
-from pertcast_jobs.evaluate import Evaluation
+from pertcast_jobs.evaluate import Evaluation, external
 from pertcast_jobs.evaluate.external import MODEL_MEAN, STORE_MEAN, evaluate_external
 from pertcast_jobs.run_config import load_config
 from pertcast_jobs.train import run_training
@@ -235,6 +235,17 @@ def test_without_the_training_store_the_models_own_mean_stands_for_it(
     assert any("The training store is not at hand" in note for note in trust.notes)
     if trust.verdict.outcome == "better":
         assert "stronger rules need the training rows" in trust.verdict.text
+
+
+@pytest.mark.parametrize("outcome", ["better", "worse"])
+def test_a_win_on_what_training_held_is_called_a_fit_in_the_verdict(judged: Evaluation, outcome: Any) -> None:
+    trust = replace(judged.trust, verdict=replace(judged.trust.verdict, outcome=outcome))
+    n_known = int(trust.board.conditions["seen_condition"].sum())
+    said = f"{n_known} of {trust.board.conditions.height} conditions were trained on: a fit, not a forecast"
+    assert 2 * n_known > trust.board.conditions.height
+    assert (said in external._hedged(trust, external._Training("store", None, "")).verdict.text) == (
+        outcome == "better"
+    )
 
 
 def test_plates_of_another_lab_are_strangers_even_under_a_known_name(

@@ -126,11 +126,16 @@ def evaluate_external(
 
 
 def _hedged(trust: TrustTable, training: _Training) -> TrustTable:
-    """Say in the verdict itself that the stronger rules are missing, where the model wins without them."""
-    if training.sums is not None or trust.verdict.outcome != "better":
+    """Say in the verdict itself what a win is worth without stronger rules, or on what training held."""
+    if trust.verdict.outcome != "better":
         return trust
-    text = f"{trust.verdict.text}; stronger rules need the training rows, which are not at hand"
-    return replace(trust, verdict=replace(trust.verdict, text=text))
+    said = [trust.verdict.text]
+    known = trust.board.conditions["seen_condition"]
+    if 2 * int(known.sum()) > len(known):
+        said.append(f"{int(known.sum())} of {len(known)} conditions were trained on: a fit, not a forecast")
+    if training.sums is None:
+        said.append("stronger rules need the training rows, which are not at hand")
+    return replace(trust, verdict=replace(trust.verdict, text="; ".join(said)))
 
 
 def _saved(
