@@ -29,8 +29,8 @@ _LARGEST_SHARD_BYTES: Final = 1 << 28
 ZARRS_PIPELINE: Final = MappingProxyType({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 """Zarr settings under which arrays are opened: chunks are coded by zarrs (Rust) instead of Python."""
 ONE_THREAD: Final = MappingProxyType({"threading.max_workers": 1})
-"""Under which arrays are written: threads put the chunks of a shard in whatever order they end, and equal data
-would have other bytes and another hash each time."""
+"""Under which arrays are written: threads put the chunks of a shard in whatever order they end, so that equal
+data would have other bytes and another hash each time."""
 
 
 def create_dense_group(
