@@ -235,6 +235,17 @@ def test_which_genes_respond_in_one_half_is_not_told_by_tests_that_saw_the_other
     assert np.nanmean(found["responders_roc_auc"]) == pytest.approx(0.5, abs=0.03)
 
 
+def test_a_response_near_zero_does_not_make_a_gene_respond_in_whatever_is_measured_next() -> None:
+    """Statistics of rank tests scatter about the response: simulated ones must not call more for that."""
+    generator = np.random.default_rng(0)
+    truth = generator.normal(0, 1, (80, 100))
+    statistic = truth + generator.normal(0, 0.5, truth.shape)
+    tests = GeneTests(statistic, benjamini_hochberg(2 * norm.sf(np.abs(statistic))), "ranks")
+    again = Retest.learn(tests, truth).of(generator.normal(0, 1, truth.shape))
+    assert np.mean(tests.q_value < 0.05) < 0.005
+    assert np.mean(again.q_value < 0.05) < 0.01
+
+
 def test_the_interpolated_duplicate_gets_nothing_from_the_half_it_is_judged_by() -> None:
     held, halves = two_halves_of_noise()
     noise = make_noise(60, 80, False)

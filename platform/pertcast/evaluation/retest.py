@@ -18,6 +18,7 @@ from pertcast.evaluation.held_out import FloatArray, GeneTests, IndexArray
 from pertcast.evaluation.metrics.responses import SIGNIFICANT
 from pertcast.evaluation.multiple_testing import benjamini_hochberg
 
+_PRIOR: Final = 4.0
 _FREEDOM: Final = (2, 3, 4, 6, 8, 12, 20, 40, 100, 10_000)
 
 
@@ -30,7 +31,7 @@ class Retest:
     tests
         Of the real measurement.
     per_response
-        (N, G) statistic over response: one over the standard error.
+        (N, G) statistic over response: about one over the standard error.
     freedom
         Degrees of freedom with which Student's t calls as many genes of the real measurement as its tests do.
     """
@@ -42,8 +43,7 @@ class Retest:
     @classmethod
     def learn(cls, tests: GeneTests, truth: FloatArray) -> Retest:
         """Learn from the tests of the real measurement, (N, G)."""
-        per_response = np.divide(tests.statistic, truth, out=np.zeros(truth.shape), where=truth != 0)
-        return cls(tests, np.abs(per_response), _like_freedom(tests))
+        return cls(tests, _per_response(tests.statistic, truth), _like_freedom(tests))
 
     def take(self, index: IndexArray) -> Retest:
         """Return what is known of the conditions at `index`."""
@@ -53,6 +53,27 @@ class Retest:
         """Return the tests that (N, G) other responses of the same conditions would have."""
         statistic = np.where(np.isnan(self.tests.statistic), np.nan, responses * self.per_response)
         return replace(self.tests, statistic=statistic, q_value=_q_values(statistic, self.freedom))
+
+
+def _per_response(statistic: FloatArray, response: FloatArray) -> FloatArray:
+    """Return (N, G) |statistic / response|, as is usual for gene and condition where both are small.
+
+    sqrt((z^2 + k) / (x^2 + k / u)), u the usual squared ratio and k = 4. A rank test's statistic does not
+    follow the mean response: where that is near 0 their ratio alone says nothing, and would call the gene
+    whatever is measured next.
+    """
+    known = ~np.isnan(statistic)
+    squared = [np.where(known, np.square(v, dtype=np.float64), 0.0) for v in (statistic, response)]
+    by_gene = _ratio(squared[0].sum(axis=0), squared[1].sum(axis=0))
+    by_condition = _ratio(squared[0].sum(axis=1), squared[1] @ by_gene)
+    usual = by_condition[:, None] * by_gene
+    prior = _ratio(np.full_like(usual, _PRIOR), usual)
+    found: FloatArray = np.sqrt(_ratio(squared[0] + _PRIOR, squared[1] + prior))
+    return np.where(usual > 0, found, 0.0)
+
+
+def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
 def _like_freedom(tests: GeneTests) -> float:
