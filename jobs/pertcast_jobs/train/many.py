@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from pertcast_data.errors import ConfigError, PertcastError
 from pertcast_data.progress import ProgressCallback, no_progress
 
@@ -21,10 +20,11 @@ from pertcast_jobs.progress import told_regularly
 from pertcast_jobs.ray_session import ray_session
 from pertcast_jobs.run_config import ClusterConfig, RunConfig
 from pertcast_jobs.run_folder import RunFolder, now, refuse_existing
+from pertcast_jobs.train.many_member import Ended, Job, train_member
 from pertcast_jobs.train.many_record import MANIFEST, ManyRuns, Member, read_many
 from pertcast_jobs.train.outcome import TrainingOutcome
 from pertcast_jobs.train.prepare import open_checked
-from pertcast_jobs.train.run import differing_keys, outcome_of, run_training
+from pertcast_jobs.train.run import differing_keys, outcome_of
 from pertcast_jobs.train.worker_notes import WorkerNote, read_note
 
 log = logging.getLogger(__name__)
@@ -54,13 +54,6 @@ class ManyOutcome:
         return {"path": str(self.path), "trained": trained, "failed": dict(self.failed)}
 
 
-Job = tuple[Member, RunConfig, Path]
-"""A member, its configuration and its folder."""
-
-Ended = tuple[Member, TrainingOutcome | BaseException]
-"""A member, and its outcome or what ended it."""
-
-
 def members(path: Path | str) -> list[Path] | None:
     """Return the run folders of many trainings, by fold and seed; None where `path` is no such folder.
 
@@ -73,17 +66,6 @@ def members(path: Path | str) -> list[Path] | None:
     """
     found = read_many(Path(path))
     return None if found is None else [Path(path) / member.name for member in found.members]
-
-
-def train_member(job: Job) -> TrainingOutcome:
-    """Train one member in this process, with the threads of its configuration; continue what was begun."""
-    _, config, folder = job
-    before = torch.get_num_threads()
-    torch.set_num_threads(config.cluster.threads_per_worker)
-    try:
-        return run_training(config, folder, resume=True)
-    finally:
-        torch.set_num_threads(before)
 
 
 def train_many(

@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from pertcast_jobs.run_config import ClusterConfig
-from pertcast_jobs.train.many import Ended, Job, train_member
+from pertcast_jobs.train.many_member import Ended, Job, train_member
 from pertcast_jobs.train.on_ray import require_resources, worker_environment
 from pertcast_jobs.train.outcome import TrainingOutcome
 
