@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pertcast.evaluation.ceiling import CEILING_OF_SKILL
+from pertcast.evaluation.ceilings.ceiling import CEILING_OF_SKILL
 from pertcast.evaluation.rowwise import pearson
-from pertcast.evaluation.trust import TrustTable
+from pertcast.evaluation.trust.table import TrustTable
 from pertcast_data.environment import prepare_environment
 from pertcast_data.ingest import ingest
 from pertcast_data.simulate import AtlasConfig, generator_hash, simulate_atlas, write_atlas

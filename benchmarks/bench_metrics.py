@@ -82,11 +82,11 @@ def write(path: Path, args: argparse.Namespace, share_known: float) -> None:
 
 def own(prediction: Path, truth: Path) -> dict[str, Any]:
     """Score a pair with every metric of conditions and of cells, differential expression included."""
-    from pertcast.evaluation.anndata_pair import open_pair
-    from pertcast.evaluation.cell_scores import compare_cells
-    from pertcast.evaluation.differential import cell_tests
+    from pertcast.evaluation.cells.cell_scores import compare_cells
+    from pertcast.evaluation.gene_tests.differential import cell_tests
     from pertcast.evaluation.metrics.across import ACROSS
-    from pertcast.evaluation.score_board import score_conditions
+    from pertcast.evaluation.other_tools.pair import open_pair
+    from pertcast.evaluation.scores.score_board import score_conditions
 
     pair = open_pair(prediction, truth)
     tests = cell_tests(pair.measured)

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pertcast.evaluation.ceiling import score_perfect
-from pertcast.evaluation.differential import replicate_tests
+from pertcast.evaluation.ceilings.ceiling import score_perfect
+from pertcast.evaluation.from_store.replicates import replicate_tests
+from pertcast.evaluation.from_store.store_truth import measure_responses
 from pertcast.evaluation.held_out import HeldOut
 from pertcast.evaluation.metrics import get_metric
-from pertcast.evaluation.score_board import score_conditions
-from pertcast.evaluation.store_truth import measure_responses
+from pertcast.evaluation.scores.score_board import score_conditions
 from pertcast.evaluation.units import lay_out_units
 from pertcast_data.loading import pair_controls
 from pertcast_data.simulate.atlas import Atlas, simulate_atlas

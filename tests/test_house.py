@@ -77,6 +77,24 @@ def test_a_floor_of_the_platform_imports_only_what_stands_below_it(repository: P
     assert not strangers
 
 
+def test_the_rooms_of_evaluation_form_no_circle(repository: Path) -> None:
+    house = repository / "platform/pertcast/evaluation"
+    knows: dict[str, set[str]] = {}
+    for path in sources(house):
+        place = path.relative_to(house).with_suffix("").parts
+        for module in imported_modules(path):
+            if module.startswith("pertcast.evaluation."):
+                knows.setdefault(place[0], set()).add(module.split(".")[2])
+    for room in knows:
+        knows[room].discard(room)
+    free = {room for rooms in knows.values() for room in rooms} - knows.keys()
+    while ready := [room for room, needed in knows.items() if needed <= free]:
+        free.update(ready)
+        for room in ready:
+            del knows[room]
+    assert not knows
+
+
 @pytest.mark.parametrize("floor", ["models", "training"])
 def test_models_and_training_name_only_light_libraries(repository: Path, floor: str) -> None:
     strangers = []

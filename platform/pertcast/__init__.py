@@ -11,7 +11,7 @@ _LAZY = {
     "open_store": ("pertcast.api", "open_store"),
     "load_bundle": ("pertcast.api", "load_bundle"),
     "predict": ("pertcast.api", "predict"),
-    "evaluate": ("pertcast.evaluation.trust", "evaluate"),
+    "evaluate": ("pertcast.evaluation.trust.table", "evaluate"),
     "load_screen": ("pertcast.api", "load_screen"),
 }
 

@@ -15,9 +15,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from pertcast.encoding import ConditionEncoder, EncoderSpec, make_training_data
-from pertcast.evaluation.contenders import SharedSums, forecast, solve, without_information
-from pertcast.evaluation.held_out_part import held_out_part
-from pertcast.evaluation.trust import make_board
+from pertcast.evaluation.from_store.contenders import SharedSums, forecast, solve, without_information
+from pertcast.evaluation.from_store.held_out_part import held_out_part
+from pertcast.evaluation.trust.table import make_board
 from pertcast.models.registry import MODELS, baselines_for
 from pertcast.training.bundle import load_bundle_files
 from pertcast_data.errors import ConfigError, FormatError, LeakageError, SchemaError

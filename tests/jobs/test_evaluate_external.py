@@ -13,12 +13,12 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
-from pertcast.evaluation.contenders import forecast
-from pertcast.evaluation.cross_store import ExternalPart, external_part
-from pertcast.evaluation.gene_match import match_genes
+from pertcast.evaluation.external.cross_store import ExternalPart, external_part
+from pertcast.evaluation.external.gene_match import match_genes
+from pertcast.evaluation.external.reference_means import leave_one_out_means, model_means
+from pertcast.evaluation.external.scales import SCALE_BOUND
+from pertcast.evaluation.from_store.contenders import forecast
 from pertcast.evaluation.metrics.ranks import discrimination_spearman, spearman_delta
-from pertcast.evaluation.reference_means import leave_one_out_means, model_means
-from pertcast.evaluation.scales import SCALE_BOUND
 from pertcast.models.registry import baselines_for
 from pertcast.predictor import Predictor
 from pertcast.training.bundle import find_bundle

@@ -88,7 +88,7 @@ def other_controls(folder: Path) -> tuple[Path, Path]:
 
 
 def pairs(folder: Path) -> tuple[Path, Path]:
-    """Write (prediction, truth) of pairs "A+B": of each prediction only the two targets' own fall is right."""
+    """Write (prediction, truth) of pairs "A+B": only the fall of the two targets themselves is predicted."""
     generator = np.random.default_rng(7)
     base = generator.gamma(3.0, 1.5, N_GENES) + 1.0
     genes = [f"GENE{i:03d}" for i in range(N_GENES)]

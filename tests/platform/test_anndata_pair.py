@@ -13,11 +13,11 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from pertcast.evaluation.anndata_baselines import NEED_TRAINING, baseline_predictions, train_on
-from pertcast.evaluation.anndata_labels import ONE_CONTEXT, Columns
-from pertcast.evaluation.anndata_pair import AnndataPair, open_pair
 from pertcast.evaluation.metrics import metrics_of_level
-from pertcast.evaluation.score_board import score_conditions
+from pertcast.evaluation.other_tools.baselines import NEED_TRAINING, baseline_predictions, train_on
+from pertcast.evaluation.other_tools.labels import ONE_CONTEXT, Columns
+from pertcast.evaluation.other_tools.pair import AnndataPair, open_pair
+from pertcast.evaluation.scores.score_board import score_conditions
 from pertcast_data.errors import ControlsMissing, FormatError, LeakageError, SchemaError, UnitError
 from scipy import sparse
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pertcast.evaluation.calibration import (
+from pertcast.evaluation.uncertainty.calibration import (
     NOMINAL,
     STOPPED_EARLY,
     Forecasted,
@@ -16,7 +16,7 @@ from pertcast.evaluation.calibration import (
     judge,
     pool_calibrations,
 )
-from pertcast.evaluation.conformal import LEVELS, Conformal
+from pertcast.evaluation.uncertainty.conformal import LEVELS, Conformal
 from pertcast_data.errors import ConfigError, SchemaError
 
 Array = NDArray[Any]

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 import scipy.sparse as sparse
 from numpy.typing import NDArray
-from pertcast.evaluation.ceiling import (
+from pertcast.evaluation.ceilings.ceiling import (
     CEILING_OF_SKILL,
     Ceilings,
     SplitHalves,
@@ -22,16 +22,16 @@ from pertcast.evaluation.ceiling import (
     score_perfect,
     spearman_brown,
 )
-from pertcast.evaluation.deconvolution import energies_without_error, values_without_error
-from pertcast.evaluation.denoise import reliability
-from pertcast.evaluation.differential import replicate_tests
+from pertcast.evaluation.ceilings.deconvolution import energies_without_error, values_without_error
+from pertcast.evaluation.ceilings.denoise import reliability
+from pertcast.evaluation.ceilings.replicate_noise import ReplicateNoise
+from pertcast.evaluation.ceilings.retest import Retest
+from pertcast.evaluation.from_store.replicates import replicate_tests
+from pertcast.evaluation.from_store.store_truth import MeasuredResponses, measure_responses
+from pertcast.evaluation.gene_tests.multiple_testing import benjamini_hochberg
 from pertcast.evaluation.held_out import GeneTests, HeldOut
 from pertcast.evaluation.metrics import get_metric
-from pertcast.evaluation.multiple_testing import benjamini_hochberg
-from pertcast.evaluation.replicate_noise import ReplicateNoise
-from pertcast.evaluation.retest import Retest
-from pertcast.evaluation.score_board import score_conditions
-from pertcast.evaluation.store_truth import MeasuredResponses, measure_responses
+from pertcast.evaluation.scores.score_board import score_conditions
 from pertcast.evaluation.units import lay_out_units
 from pertcast_data.loading import pair_controls
 from pertcast_data.simulate.atlas import simulate_atlas

@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 import torch
 from numpy.typing import NDArray
-from pertcast.evaluation.across_summary import across_estimates
-from pertcast.evaluation.cell_board import HalfOfCells, chosen_conditions, with_cells
-from pertcast.evaluation.contenders import HeldOutInputs, forecast, sample_cells
-from pertcast.evaluation.differential import cell_tests
-from pertcast.evaluation.pooled_boards import average_seeds
-from pertcast.evaluation.score_board import Contender, ScoreBoard
+from pertcast.evaluation.cells.across_summary import across_estimates
+from pertcast.evaluation.cells.cell_board import HalfOfCells, chosen_conditions, with_cells
+from pertcast.evaluation.from_store.contenders import HeldOutInputs, forecast, sample_cells
+from pertcast.evaluation.gene_tests.differential import cell_tests
+from pertcast.evaluation.scores.pooled_boards import average_seeds
+from pertcast.evaluation.scores.score_board import Contender, ScoreBoard
 from pertcast.evaluation.units import Units
 from pertcast.models.batch import Prediction
 

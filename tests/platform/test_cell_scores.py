@@ -12,16 +12,15 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
-from pertcast.evaluation import distribution
-from pertcast.evaluation.cell_pair import CellPair, ControlCells
-from pertcast.evaluation.cell_scores import FACTS, CellScores, compare_cells, score_cells
-from pertcast.evaluation.differential import cell_tests
-from pertcast.evaluation.distribution import Points, squared_distances
+from pertcast.evaluation.cells.cell_scores import FACTS, CellScores, compare_cells, score_cells
+from pertcast.evaluation.from_store.store_cells import SampledCells, ShiftedControls, StoreCells
+from pertcast.evaluation.gene_tests.differential import cell_tests
 from pertcast.evaluation.held_out import GeneTests
-from pertcast.evaluation.metrics import get_metric, metrics_of_level
+from pertcast.evaluation.metrics import distribution, get_metric, metrics_of_level
 from pertcast.evaluation.metrics.across import ACROSS
+from pertcast.evaluation.metrics.cell_pair import CellPair, ControlCells
+from pertcast.evaluation.metrics.distribution import Points, squared_distances
 from pertcast.evaluation.metrics.gene_lists import average_precision, roc_area, spearman
-from pertcast.evaluation.store_cells import SampledCells, ShiftedControls, StoreCells
 from pertcast.evaluation.units import lay_out_units
 from pertcast_data.errors import SchemaError
 from pertcast_data.loading import pair_controls
@@ -319,8 +318,8 @@ def test_no_more_cells_than_said_are_paired_and_the_draw_is_seeded(monkeypatch: 
     half = planted(0.5, 2)
     whole = compare_cells(TRUTH, half, TESTS)
     assert whole.remarks == ()
-    monkeypatch.setattr("pertcast.evaluation.cell_pair.MOST_PAIRED", 30)
-    monkeypatch.setattr("pertcast.evaluation.cell_scores.MOST_PAIRED", 30)
+    monkeypatch.setattr("pertcast.evaluation.metrics.cell_pair.MOST_PAIRED", 30)
+    monkeypatch.setattr("pertcast.evaluation.cells.cell_scores.MOST_PAIRED", 30)
     first, second, other = (compare_cells(TRUTH, half, TESTS, seed=seed) for seed in (0, 0, 1))
     assert "at most 30 cells each" in first.remarks[0]
     assert first.scores["e_distance"].tolist() == second.scores["e_distance"].tolist()

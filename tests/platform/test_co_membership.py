@@ -11,11 +11,11 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 from pertcast.analysis.gene_sets import read_gmt
-from pertcast.evaluation.co_membership import co_membership, held_out_function, single_genes
 from pertcast.evaluation.held_out import HeldOut
-from pertcast.evaluation.pair_ranking import GenePairs, rank_pairs
 from pertcast.evaluation.parts import CoMembership
-from pertcast.evaluation.profile_similarity import (
+from pertcast.evaluation.structure.co_membership import co_membership, held_out_function, single_genes
+from pertcast.evaluation.structure.pair_ranking import GenePairs, rank_pairs
+from pertcast.evaluation.structure.profile_similarity import (
     PerturbedRows,
     neighbour_similarity,
     profile_similarity,

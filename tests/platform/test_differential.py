@@ -11,16 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from pertcast.evaluation import replicates
-from pertcast.evaluation.differential import (
-    benjamini_hochberg,
-    cell_tests,
-    log_fold_change,
-    pseudobulk_tests,
-    replicate_tests,
-)
-from pertcast.evaluation.moderated import fit_prior, inverse_trigamma, moderated_t
-from pertcast.evaluation.rank_sum import RankSum, SortedPopulation
+from pertcast.evaluation.from_store import replicates
+from pertcast.evaluation.from_store.replicates import pseudobulk_tests, replicate_tests
+from pertcast.evaluation.gene_tests.differential import cell_tests
+from pertcast.evaluation.gene_tests.fold_change import log_fold_change
+from pertcast.evaluation.gene_tests.moderated import fit_prior, inverse_trigamma, moderated_t
+from pertcast.evaluation.gene_tests.multiple_testing import benjamini_hochberg
+from pertcast.evaluation.gene_tests.rank_sum import RankSum, SortedPopulation
 from pertcast.evaluation.units import Units
 from pertcast_data.loading import ControlPairing
 from scipy import stats

@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
-from pertcast.evaluation.ceiling import SplitHalves
-from pertcast.evaluation.gene_correlation import (
+from pertcast.evaluation.ceilings.ceiling import SplitHalves
+from pertcast.evaluation.held_out import HeldOut
+from pertcast.evaluation.structure.gene_correlation import (
     MOST_SHOWN,
     MOST_TESTED,
     agreement,
@@ -17,7 +18,6 @@ from pertcast.evaluation.gene_correlation import (
     gene_correlation,
     genes_by_training,
 )
-from pertcast.evaluation.held_out import HeldOut
 
 Array = NDArray[Any]
 N, G = 120, 40

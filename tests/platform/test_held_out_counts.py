@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pertcast.evaluation.held_out_counts import count_held_out, pool_counts
+from pertcast.evaluation.from_store.held_out_counts import count_held_out, pool_counts
 from pertcast_data.splits import Split, make_split
 from pertcast_data.store import ExpressionStore
 

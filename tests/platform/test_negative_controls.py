@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from pertcast.evaluation.control_hits import control_cell_hits, control_hits, count_hits
+from pertcast.evaluation.from_store.control_hits import control_cell_hits, control_hits, count_hits
 from pertcast.evaluation.held_out import GeneTests, HeldOut
 from pertcast.evaluation.metrics import get_metric
-from pertcast.evaluation.negative_controls import permutation, permuted_labels
-from pertcast.evaluation.score_board import score_conditions
+from pertcast.evaluation.scores.negative_controls import permutation, permuted_labels
+from pertcast.evaluation.scores.score_board import score_conditions
 from pertcast.evaluation.units import Units, lay_out_units
 from pertcast_data.loading import ControlPairing, pair_controls
 from pertcast_data.store import create_store
@@ -130,7 +130,7 @@ def spied(units: Units, reader: Any, pairing: ControlPairing) -> tuple[Units, Co
     seen: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "pertcast.evaluation.control_hits.replicate_tests",
+            "pertcast.evaluation.from_store.control_hits.replicate_tests",
             lambda pseudo, _reader, rest, *_: seen.append((pseudo, rest)),
         )
         control_hits(units, reader, pairing, WELL_GENES)

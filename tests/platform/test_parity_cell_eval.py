@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pertcast.evaluation.anndata_pair import AnndataPair, open_pair
-from pertcast.evaluation.cell_scores import CellScores, compare_cells
-from pertcast.evaluation.differential import cell_tests
+from pertcast.evaluation.cells.cell_scores import CellScores, compare_cells
+from pertcast.evaluation.gene_tests.differential import cell_tests
 from pertcast.evaluation.metrics import METRICS
 from pertcast.evaluation.metrics.across import ACROSS
-from pertcast.evaluation.score_board import score_conditions
+from pertcast.evaluation.other_tools.pair import AnndataPair, open_pair
+from pertcast.evaluation.scores.score_board import score_conditions
 from pertcast_data.vocabulary import split_perturbation
 from scipy.spatial.distance import cdist
 

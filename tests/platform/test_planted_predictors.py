@@ -10,17 +10,17 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
-from pertcast.evaluation.ceiling import SplitHalves, score_ceiling
-from pertcast.evaluation.cell_scores import CellScores, compare_cells
-from pertcast.evaluation.differential import cell_tests
-from pertcast.evaluation.direction import SIGN_BLIND
+from pertcast.evaluation.ceilings.ceiling import SplitHalves, score_ceiling
+from pertcast.evaluation.ceilings.skill import skills
+from pertcast.evaluation.cells.cell_scores import CellScores, compare_cells
+from pertcast.evaluation.from_store.store_cells import ShiftedControls
+from pertcast.evaluation.gene_tests.differential import cell_tests
 from pertcast.evaluation.held_out import HeldOut
 from pertcast.evaluation.metrics import METRICS, Metric, metrics_of_level
 from pertcast.evaluation.metrics.across import ACROSS
-from pertcast.evaluation.score_board import Contender, ScoreBoard, condition_facts, score_conditions
-from pertcast.evaluation.skill import skills
-from pertcast.evaluation.store_cells import ShiftedControls
-from pertcast.evaluation.trust import evaluate
+from pertcast.evaluation.scores.score_board import Contender, ScoreBoard, condition_facts, score_conditions
+from pertcast.evaluation.trust.direction import SIGN_BLIND
+from pertcast.evaluation.trust.table import evaluate
 
 Array = NDArray[Any]
 N, G, CELLS, CONTROLS = 24, 80, 60, 120

@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 from pertcast.evaluation.bootstrap import Estimate
-from pertcast.evaluation.ceiling import SplitHalves
+from pertcast.evaluation.ceilings.ceiling import SplitHalves
 from pertcast.evaluation.held_out import HeldOut
-from pertcast.evaluation.trust import TrustFacts, TrustTable, evaluate
+from pertcast.evaluation.trust.table import TrustFacts, TrustTable, evaluate
 from pertcast.report.figures import interval_forest
 from pertcast.report.labels import place_labels
 from pertcast.report.trust_report import trust_report

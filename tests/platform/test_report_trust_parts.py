@@ -25,7 +25,7 @@ from pertcast.evaluation.parts import (
     Skill,
     TrustParts,
 )
-from pertcast.evaluation.trust import TrustFacts, TrustTable, evaluate
+from pertcast.evaluation.trust.table import TrustFacts, TrustTable, evaluate
 from pertcast.report.trust_figures import correlation_heatmaps, coverage_figure, error_curve_figure
 from pertcast.report.trust_report import trust_report
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from pertcast.evaluation.error_curve import error_curve
 from pertcast.evaluation.metrics.gene_lists import spearman
-from pertcast.evaluation.risk import SHARES, risk_coverage
-from pertcast.evaluation.score_board import Contender, ScoreBoard
+from pertcast.evaluation.scores.score_board import Contender, ScoreBoard
+from pertcast.evaluation.uncertainty.error_curve import error_curve
+from pertcast.evaluation.uncertainty.risk import SHARES, risk_coverage
 from scipy.stats import spearmanr
 
 N = 100

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
-from pertcast.evaluation.score_board import Contender, ScoreBoard
-from pertcast.evaluation.skill import skill_of, skills
-from pertcast.evaluation.strata import strata
+from pertcast.evaluation.ceilings.skill import skill_of, skills
+from pertcast.evaluation.scores.score_board import Contender, ScoreBoard
+from pertcast.evaluation.trust.strata import strata
 
 Array = NDArray[Any]
 N = 60

@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
-from pertcast.evaluation.ceiling import SplitHalves, dynamic_range, halve, score_ceiling
+from pertcast.evaluation.ceilings.ceiling import SplitHalves, dynamic_range, halve, score_ceiling
 from pertcast.evaluation.held_out import HeldOut
 from pertcast.evaluation.metrics import METRICS
-from pertcast.evaluation.pooled_boards import pool_boards
-from pertcast.evaluation.score_board import Contender
-from pertcast.evaluation.trust import TrustFacts, TrustTable, evaluate, make_board, trust_table
+from pertcast.evaluation.scores.pooled_boards import pool_boards
+from pertcast.evaluation.scores.score_board import Contender
+from pertcast.evaluation.trust.table import TrustFacts, TrustTable, evaluate, make_board, trust_table
 from pertcast_data.errors import ConfigError, SchemaError
 
 Array = NDArray[Any]

@@ -11,12 +11,12 @@ import pertcast
 import polars as pl
 import pytest
 from numpy.typing import NDArray
-from pertcast.evaluation.comparison import compare_boards
-from pertcast.evaluation.evidence import Evidence, stack_evidence
 from pertcast.evaluation.held_out import HeldOut
-from pertcast.evaluation.pooled_boards import average_seeds, pool_boards
-from pertcast.evaluation.score_board import Contender, ScoreBoard
-from pertcast.evaluation.trust import TrustFacts, TrustTable, evaluate, make_board, trust_table
+from pertcast.evaluation.scores.pooled_boards import average_seeds, pool_boards
+from pertcast.evaluation.scores.score_board import Contender, ScoreBoard
+from pertcast.evaluation.trust.comparison import compare_boards
+from pertcast.evaluation.trust.evidence import Evidence, stack_evidence
+from pertcast.evaluation.trust.table import TrustFacts, TrustTable, evaluate, make_board, trust_table
 from pertcast_data.errors import SchemaError
 
 Array = NDArray[Any]

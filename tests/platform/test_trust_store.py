@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
-from pertcast.evaluation.store_truth import measure_responses
+from pertcast.evaluation.from_store.store_truth import measure_responses
 from pertcast.evaluation.units import lay_out_units
 from pertcast_data.errors import ControlsMissing, SchemaError
 from pertcast_data.loading import pair_controls

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from pertcast.evaluation.bootstrap import Estimate, estimates
-from pertcast.evaluation.verdict import FEWEST_CLUSTERS, Verdict, decide
+from pertcast.evaluation.trust.verdict import FEWEST_CLUSTERS, Verdict, decide
 
 
 def estimate(mean: float, half_width: float, p_value: float) -> Estimate:

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 from pertcast.analysis.gene_sets import read_gmt
 from pertcast.evaluation.bootstrap import N_DRAWS
-from pertcast.evaluation.cell_board import MOST_CELL_CONDITIONS
-from pertcast.evaluation.comparison import Comparison
-from pertcast.evaluation.trust_json import SCHEMA_VERSION, comparison_json
+from pertcast.evaluation.cells.cell_board import MOST_CELL_CONDITIONS
+from pertcast.evaluation.trust.comparison import Comparison
+from pertcast.evaluation.trust.json_text import SCHEMA_VERSION, comparison_json
 
 from pertcast_jobs.evaluate import Evaluation, evaluate_runs, expand, pool_and_compare, side_by_side
 from pertcast_jobs.evaluate.function import add_gene_function

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from pertcast.evaluation.cell_board import with_cells
-from pertcast.evaluation.contenders import (
+from pertcast.evaluation.cells.cell_board import with_cells
+from pertcast.evaluation.from_store.contenders import (
     Forecast,
     SharedSums,
     fit_baselines,
@@ -15,11 +15,11 @@ from pertcast.evaluation.contenders import (
     sample_cells,
     without_information,
 )
+from pertcast.evaluation.from_store.held_out_part import HeldOutPart
+from pertcast.evaluation.from_store.store_cells import MOST_CELLS, SampledCells, ShiftedControls, StoreCells
 from pertcast.evaluation.held_out import FloatArray, GeneTests
-from pertcast.evaluation.held_out_part import HeldOutPart
 from pertcast.evaluation.populations import PredictedCells
-from pertcast.evaluation.score_board import Contender, ScoreBoard
-from pertcast.evaluation.store_cells import MOST_CELLS, SampledCells, ShiftedControls, StoreCells
+from pertcast.evaluation.scores.score_board import Contender, ScoreBoard
 from pertcast.models.batch import ConditionBatch
 from pertcast.models.contract import ResponseModel
 from pertcast.models.registry import MODELS

@@ -14,17 +14,17 @@ from typing import Any, Final
 import numpy as np
 from pertcast.encoding import make_training_data
 from pertcast.evaluation.bootstrap import N_DRAWS
-from pertcast.evaluation.ceiling import Ceilings, score_ceilings
-from pertcast.evaluation.contenders import SharedSums, fit_baselines, forecast, without_information
-from pertcast.evaluation.cross_store import ExternalPart, external_part
-from pertcast.evaluation.evidence import KEPT_BASELINES, Evidence
-from pertcast.evaluation.gene_match import FEWEST_SHARED
+from pertcast.evaluation.ceilings.ceiling import Ceilings, score_ceilings
+from pertcast.evaluation.external.cross_store import ExternalPart, external_part
+from pertcast.evaluation.external.gene_match import FEWEST_SHARED
+from pertcast.evaluation.external.reference_means import leave_one_out_means, model_means
+from pertcast.evaluation.external.scales import PRIMARY, comparable, same_scale
+from pertcast.evaluation.from_store.contenders import SharedSums, fit_baselines, forecast, without_information
 from pertcast.evaluation.held_out import FloatArray
-from pertcast.evaluation.negative_controls import PERMUTED, permuted_labels
-from pertcast.evaluation.reference_means import leave_one_out_means, model_means
-from pertcast.evaluation.scales import PRIMARY, comparable, same_scale
-from pertcast.evaluation.score_board import Contender
-from pertcast.evaluation.trust import TrustFacts, TrustTable, make_board, trust_table
+from pertcast.evaluation.scores.negative_controls import PERMUTED, permuted_labels
+from pertcast.evaluation.scores.score_board import Contender
+from pertcast.evaluation.trust.evidence import KEPT_BASELINES, Evidence
+from pertcast.evaluation.trust.table import TrustFacts, TrustTable, make_board, trust_table
 from pertcast.models.batch import ConditionBatch
 from pertcast.models.contract import ResponseModel
 from pertcast.models.registry import MODELS

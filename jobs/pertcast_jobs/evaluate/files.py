@@ -10,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from pertcast.evaluation.anndata_baselines import (
+from pertcast.evaluation.bootstrap import N_DRAWS
+from pertcast.evaluation.cells.cell_board import with_cells
+from pertcast.evaluation.other_tools.baselines import (
     TrainingMeans,
     baseline_predictions,
     permuted,
@@ -18,14 +20,12 @@ from pertcast.evaluation.anndata_baselines import (
     train_on,
     with_training,
 )
-from pertcast.evaluation.anndata_cells import RULES_HAVE_MEANS, populations, tests_of_cells
-from pertcast.evaluation.anndata_labels import Columns
-from pertcast.evaluation.anndata_pair import AnndataPair, open_pair
-from pertcast.evaluation.bootstrap import N_DRAWS
-from pertcast.evaluation.cell_board import with_cells
-from pertcast.evaluation.evidence import Evidence
-from pertcast.evaluation.score_board import Contender
-from pertcast.evaluation.trust import TrustFacts, TrustTable, make_board, trust_table
+from pertcast.evaluation.other_tools.cells import RULES_HAVE_MEANS, populations, tests_of_cells
+from pertcast.evaluation.other_tools.labels import Columns
+from pertcast.evaluation.other_tools.pair import AnndataPair, open_pair
+from pertcast.evaluation.scores.score_board import Contender
+from pertcast.evaluation.trust.evidence import Evidence
+from pertcast.evaluation.trust.table import TrustFacts, TrustTable, make_board, trust_table
 from pertcast_data.progress import ProgressCallback, no_progress
 
 from pertcast_jobs.evaluate.saving import Evaluation, save_predictions, save_trust

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 from pertcast.analysis.gene_sets import GeneSets
-from pertcast.evaluation.co_membership import PREDICTED, held_out_function
-from pertcast.evaluation.evidence import Evidence
 from pertcast.evaluation.held_out import FloatArray, HeldOut
 from pertcast.evaluation.parts import CoMembership
-from pertcast.evaluation.score_board import CLUSTER
+from pertcast.evaluation.scores.score_board import CLUSTER
+from pertcast.evaluation.structure.co_membership import PREDICTED, held_out_function
+from pertcast.evaluation.trust.evidence import Evidence
 from pertcast.predictor import Predictor
 from pertcast_data.errors import SchemaError
 

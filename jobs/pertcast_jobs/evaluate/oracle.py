@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 from pertcast.evaluation.held_out import FloatArray, HeldOut
-from pertcast.evaluation.score_board import ORACLE, Contender
+from pertcast.evaluation.scores.score_board import ORACLE, Contender
 from pertcast_data.errors import SchemaError
 from pertcast_data.simulate import load_truth
 from pertcast_data.simulate.oracle import Measured

@@ -11,14 +11,14 @@ from itertools import combinations
 from pathlib import Path
 
 from pertcast.evaluation.bootstrap import N_DRAWS
-from pertcast.evaluation.comparison import Comparison, compare_boards
-from pertcast.evaluation.evidence import join_uncertainties, stack_evidence
-from pertcast.evaluation.held_out_counts import pool_counts
+from pertcast.evaluation.from_store.held_out_counts import pool_counts
 from pertcast.evaluation.parts import TrustParts
-from pertcast.evaluation.pooled_boards import average_seeds, pool_boards
-from pertcast.evaluation.score_board import CLUSTER, ScoreBoard
+from pertcast.evaluation.scores.pooled_boards import average_seeds, pool_boards
+from pertcast.evaluation.scores.score_board import CLUSTER, ScoreBoard
 from pertcast.evaluation.text import text_table, with_interval
-from pertcast.evaluation.trust import TrustFacts, TrustTable, trust_table
+from pertcast.evaluation.trust.comparison import Comparison, compare_boards
+from pertcast.evaluation.trust.evidence import join_uncertainties, stack_evidence
+from pertcast.evaluation.trust.table import TrustFacts, TrustTable, trust_table
 from pertcast_data.errors import ConfigError
 
 from pertcast_jobs.evaluate.saving import Evaluation, save_trust

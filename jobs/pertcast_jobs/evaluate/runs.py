@@ -14,19 +14,24 @@ from typing import Final
 
 from pertcast.encoding import make_training_data
 from pertcast.evaluation.bootstrap import N_DRAWS
-from pertcast.evaluation.ceiling import Ceilings, score_ceilings
-from pertcast.evaluation.cell_board import MOST_CELL_CONDITIONS
-from pertcast.evaluation.contenders import Forecast, SharedSums
-from pertcast.evaluation.control_hits import control_cell_hits, control_hits
-from pertcast.evaluation.evidence import KEPT_BASELINES, Evidence
+from pertcast.evaluation.ceilings.ceiling import Ceilings, score_ceilings
+from pertcast.evaluation.cells.cell_board import MOST_CELL_CONDITIONS
+from pertcast.evaluation.from_store.contenders import Forecast, SharedSums
+from pertcast.evaluation.from_store.control_hits import control_cell_hits, control_hits
+from pertcast.evaluation.from_store.held_out_counts import count_held_out
+from pertcast.evaluation.from_store.held_out_part import (
+    HeldOutPart,
+    held_out_part,
+    measured_cells,
+    with_tests,
+)
+from pertcast.evaluation.from_store.store_cells import StoreCells
 from pertcast.evaluation.held_out import FloatArray
-from pertcast.evaluation.held_out_counts import count_held_out
-from pertcast.evaluation.held_out_part import HeldOutPart, held_out_part, measured_cells, with_tests
-from pertcast.evaluation.negative_controls import PERMUTED, permuted_labels
 from pertcast.evaluation.parts import ControlHits, TrustParts
-from pertcast.evaluation.score_board import Contender, ScoreBoard
-from pertcast.evaluation.store_cells import StoreCells
-from pertcast.evaluation.trust import TrustFacts, TrustTable, make_board, trust_table
+from pertcast.evaluation.scores.negative_controls import PERMUTED, permuted_labels
+from pertcast.evaluation.scores.score_board import Contender, ScoreBoard
+from pertcast.evaluation.trust.evidence import KEPT_BASELINES, Evidence
+from pertcast.evaluation.trust.table import TrustFacts, TrustTable, make_board, trust_table
 from pertcast.models.registry import MODELS
 from pertcast.predictor import Predictor
 from pertcast.training.bundle import add_metrics, find_bundle

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from pertcast.evaluation.evidence import Evidence
 from pertcast.evaluation.held_out import FloatArray, HeldOut
-from pertcast.evaluation.score_board import ScoreBoard
-from pertcast.evaluation.trust import TrustTable
+from pertcast.evaluation.scores.score_board import ScoreBoard
+from pertcast.evaluation.trust.evidence import Evidence
+from pertcast.evaluation.trust.table import TrustTable
 from pertcast.report.trust_report import trust_report
 
 from pertcast_jobs.run_folder import write_text

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 from pertcast.evaluation.bootstrap import N_DRAWS
-from pertcast.evaluation.cell_board import MOST_CELL_CONDITIONS
-from pertcast.evaluation.comparison import Comparison
+from pertcast.evaluation.cells.cell_board import MOST_CELL_CONDITIONS
+from pertcast.evaluation.trust.comparison import Comparison
 from pertcast_data.progress import ProgressCallback, no_progress
 
 from pertcast_jobs.evaluate.pooling import can_be_pooled, compare, groups, pool

@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 import polars as pl
-from pertcast.evaluation.calibration import STOPPED_EARLY, Forecasted, judge
-from pertcast.evaluation.contenders import Forecast, forecast
-from pertcast.evaluation.evidence import Uncertainty
+from pertcast.evaluation.from_store.contenders import Forecast, forecast
+from pertcast.evaluation.from_store.held_out_part import HeldOutPart, held_out_part
 from pertcast.evaluation.held_out import FloatArray, IndexArray
-from pertcast.evaluation.held_out_part import HeldOutPart, held_out_part
-from pertcast.evaluation.score_board import CLUSTER
-from pertcast.evaluation.trust_parts import DISTANCE
+from pertcast.evaluation.scores.score_board import CLUSTER
+from pertcast.evaluation.trust.evidence import Uncertainty
+from pertcast.evaluation.trust.filling import DISTANCE
+from pertcast.evaluation.uncertainty.calibration import STOPPED_EARLY, Forecasted, judge
 from pertcast.models.baselines.statistics import ConditionStatistics
 from pertcast.models.registry import MODELS
 from pertcast.predictor import Predictor

@@ -1,4 +1,6 @@
 """What a result must show to be believed: metrics, baselines beside the model, intervals, a verdict.
 
-Works on plain arrays and tables; `pertcast_jobs.evaluate` fills them from a run.
+Truth comes in through `from_store`, `other_tools` or `external` as one table of held-out conditions;
+`scores` and `cells` judge predictions with `metrics`, `ceilings` and `uncertainty` say what could be reached
+and trusted, `trust` brings it together. `pertcast_jobs.evaluate` fills all of it from a run.
 """

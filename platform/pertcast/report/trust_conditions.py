@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from pertcast.evaluation.bootstrap import LEVEL
-from pertcast.evaluation.trust import TrustTable
+from pertcast.evaluation.trust.table import TrustTable
 from pertcast.naming import condition_name, response_unit
 from pertcast.report.figures import interval_forest, score_scatter
 from pertcast.report.page import Section, figure_html, paragraph_html

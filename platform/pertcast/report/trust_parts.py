@@ -11,7 +11,7 @@ import polars as pl
 
 from pertcast.evaluation.bootstrap import LEVEL
 from pertcast.evaluation.parts import Calibration
-from pertcast.evaluation.trust import TrustTable
+from pertcast.evaluation.trust.table import TrustTable
 from pertcast.naming import response_unit
 from pertcast.report.figures import interval_forest
 from pertcast.report.page import Section, figure_html, paragraph_html

@@ -7,8 +7,8 @@ from html import escape
 from types import MappingProxyType
 from typing import Final
 
-from pertcast.evaluation.trust import TrustTable
-from pertcast.evaluation.trust_lines import provenance
+from pertcast.evaluation.trust.lines import provenance
+from pertcast.evaluation.trust.table import TrustTable
 from pertcast.report import trust_conditions as conditions
 from pertcast.report import trust_parts as parts
 from pertcast.report import trust_tables as tables

@@ -9,12 +9,12 @@ from typing import Final
 import polars as pl
 
 from pertcast.evaluation.bootstrap import LEVEL, Estimate
-from pertcast.evaluation.ceiling import RELIABLE_FRACTION
+from pertcast.evaluation.ceilings.ceiling import RELIABLE_FRACTION
 from pertcast.evaluation.metrics import METRICS, get_metric, metrics_of_level
 from pertcast.evaluation.metrics.across import ACROSS
 from pertcast.evaluation.parts import Skill
 from pertcast.evaluation.text import MISSING
-from pertcast.evaluation.trust import TrustTable
+from pertcast.evaluation.trust.table import TrustTable
 from pertcast.report.page import Section, paragraph_html
 from pertcast.report.tables import csv_link, fixed, format_number, table_html
 

@@ -1,7 +1,7 @@
 """Metrics over conditions: one number for a prediction, from two columns of facts that each condition has.
 
-The columns are those of `pertcast.evaluation.cell_scores.CellScores.facts`; a bootstrap over conditions takes
-the same rows of both.
+The columns are those of `pertcast.evaluation.cells.cell_scores.CellScores.facts`; a bootstrap over
+conditions takes the same rows of both.
 """
 
 from __future__ import annotations

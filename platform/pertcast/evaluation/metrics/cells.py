@@ -12,9 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from pertcast.evaluation import distribution
-from pertcast.evaluation.cell_pair import CellPair
 from pertcast.evaluation.held_out import FloatArray, IndexArray
+from pertcast.evaluation.metrics import distribution
+from pertcast.evaluation.metrics.cell_pair import CellPair
 from pertcast.evaluation.metrics.gene_lists import (
     average_precision,
     ranked,

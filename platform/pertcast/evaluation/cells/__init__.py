@@ -1,0 +1,1 @@
+"""Populations of cells scored against each other, for every contender."""

@@ -1,0 +1,1 @@
+"""Which genes truly respond: Wilcoxon tests of cells, moderated t statistics, corrections."""

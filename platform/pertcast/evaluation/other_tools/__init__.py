@@ -1,0 +1,1 @@
+"""Predictions of other tools: two h5ad files become held-out conditions and cells."""

@@ -1,0 +1,1 @@
+"""Scores of every contender on every condition, pooled over folds and seeds; permuted labels."""

@@ -1,0 +1,1 @@
+"""The trust table: verdict, intervals, parts and notes, as lines and as JSON."""

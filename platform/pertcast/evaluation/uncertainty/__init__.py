@@ -1,0 +1,1 @@
+"""Whether stated uncertainties are true: conformal intervals, coverage, refusal, error by distance."""
