@@ -187,7 +187,7 @@ def to_lines(trust: TrustResult) -> list[str]:
     """Return the lines; see `TrustTable.lines`."""
     lines = [
         f"Verdict: {trust.facts.title} is {trust.verdict.text}",
-        provenance(trust),
+        *_wrapped([provenance(trust)], "", "  "),
         "",
         *_table(trust),
         _legend(trust),
