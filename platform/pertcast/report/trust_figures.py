@@ -15,11 +15,14 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from pertcast.evaluation.bootstrap import Estimate
+from pertcast.evaluation.held_out import FloatArray
 from pertcast.evaluation.parts import Calibration, ErrorCurve, GeneCorrelation, RiskCoverage, ShownCondition
 from pertcast.report.theme import ACCENT, DIVERGING, INK, MUTED, WHITE
 
 GREY: Final = "#9aa5b0"
 _LABELLED_GENES: Final = 3
+_LABEL_HEIGHT: Final = 0.1
+"""Of the panel's range."""
 _COLUMNS: Final = 3
 
 
@@ -149,8 +152,8 @@ def correlation_heatmaps(correlation: GeneCorrelation, titles: dict[str, str]) -
             row=1,
             col=column,
         )
-    figure.update_xaxes(showticklabels=False, showgrid=False)
-    figure.update_yaxes(autorange="reversed", showticklabels=False, showgrid=False)
+    figure.update_xaxes(showticklabels=False, showgrid=False, ticks="")
+    figure.update_yaxes(autorange="reversed", showticklabels=False, showgrid=False, ticks="")
     figure.update_annotations(font={"size": 12, "color": INK})
     return figure.update_layout(margin={"t": 30, "l": 16, "b": 16})
 
@@ -185,6 +188,16 @@ def _title(condition: ShownCondition) -> str:
     return f"{escape(condition.name)}<br><span style='color:{MUTED}'>{scores}</span>"
 
 
+def _labelled_genes(x: FloatArray, y: FloatArray, height: float) -> set[int]:
+    """Return the genes of largest measured response whose labels, written inwards, do not meet."""
+    chosen: list[int] = []
+    for gene in np.argsort(-np.abs(x), kind="stable")[: 3 * _LABELLED_GENES].tolist():
+        same_side = [other for other in chosen if (x[other] > 0) == (x[gene] > 0)]
+        if all(abs(y[other] - y[gene]) > _LABEL_HEIGHT * height for other in same_side):
+            chosen.append(gene)
+    return set(chosen[:_LABELLED_GENES])
+
+
 def _draw_genes(
     figure: go.Figure,
     condition: ShownCondition,
@@ -199,7 +212,7 @@ def _draw_genes(
         type="line", x0=low, y0=low, x1=high, y1=high, line={"color": GREY, "width": 1, "dash": "dot"},
         row=row, col=column,
     )  # fmt: skip
-    strongest = set(np.argsort(-np.abs(x), kind="stable")[:_LABELLED_GENES].tolist())
+    labelled = _labelled_genes(x, condition.model, high - low)
     for values, name, colour in ((condition.baseline, baseline, GREY), (condition.model, "model", ACCENT)):
         is_model = name == "model"
         figure.add_trace(
@@ -210,8 +223,8 @@ def _draw_genes(
                 legendgroup=name,
                 showlegend=row == column == 1,
                 mode="markers+text" if is_model else "markers",
-                text=[g if is_model and i in strongest else "" for i, g in enumerate(genes)],
-                textposition="top center",
+                text=[g if is_model and i in labelled else "" for i, g in enumerate(genes)],
+                textposition=["middle right" if value < (low + high) / 2 else "middle left" for value in x],
                 textfont={"size": 10, "color": INK},
                 hovertext=list(genes),
                 hovertemplate=f"%{{hovertext}}<br>measured %{{x:.3g}}, {name} %{{y:.3g}}<extra></extra>",
