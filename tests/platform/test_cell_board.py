@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from pertcast.evaluation.cells.across_summary import across_estimates
 from pertcast.evaluation.cells.cell_board import HalfOfCells, chosen_conditions, with_cells
 from pertcast.evaluation.from_store.contenders import HeldOutInputs, forecast, sample_cells
+from pertcast.evaluation.from_store.held_out_part import of_one_kind
 from pertcast.evaluation.gene_tests.differential import cell_tests
+from pertcast.evaluation.held_out import GeneTests
 from pertcast.evaluation.scores.pooled_boards import average_seeds
 from pertcast.evaluation.scores.score_board import Contender, ScoreBoard
 from pertcast.evaluation.units import Units
@@ -90,6 +92,15 @@ def test_halves_of_cells_share_no_cell_and_hold_them_all() -> None:
     assert len(first.cells(2)) == len(second.cells(2)) == CELLS // 2
     assert np.array_equal(np.sort(both, axis=0), np.sort(truth.cells(2), axis=0))
     assert len(np.unique(both, axis=0)) == CELLS
+
+
+def test_all_conditions_are_tested_in_one_way() -> None:
+    by_cell = GeneTests(np.ones((3, G)), np.ones((3, G)), "cells")
+    by_batch = GeneTests(np.ones((3, G)), np.full((3, G), 0.5), "batches")
+    assert of_one_kind(by_batch, by_cell) is by_batch
+    assert of_one_kind(None, by_cell) is by_cell
+    by_batch.q_value[1] = np.nan
+    assert of_one_kind(by_batch, by_cell) is by_cell
 
 
 def test_facts_of_cells_are_averaged_over_seeds(scored: ScoreBoard) -> None:

@@ -208,8 +208,8 @@ def with_tests(
 ) -> tuple[HeldOutPart, GeneTests | None]:
     """Test which genes truly respond, and keep the tests with the truth.
 
-    Replicate profiles are tested against their controls. Cells are tested over batches where conditions have
-    several (cells of one culture are no replicates), else one by one.
+    Replicate profiles are tested against their controls. Cells are tested over batches where every condition
+    has several (cells of one culture are no replicates), else one by one.
 
     Returns
     -------
@@ -222,5 +222,11 @@ def with_tests(
         return replace(part, held=replace(part.held, tests=tests)), None
     by_cell = cell_tests(cells, progress)
     by_batch = pseudobulk_tests(units, reader, means, n_genes)
-    held = replace(part.held, tests=by_batch if by_batch is not None else by_cell)
-    return replace(part, held=held), by_cell
+    return replace(part, held=replace(part.held, tests=of_one_kind(by_batch, by_cell))), by_cell
+
+
+def of_one_kind(by_batch: GeneTests | None, by_cell: GeneTests) -> GeneTests:
+    """Return the tests over batches if they test every condition, else those of cells for all alike."""
+    if by_batch is None or np.isnan(by_batch.q_value).all(axis=1).any():
+        return by_cell
+    return by_batch
