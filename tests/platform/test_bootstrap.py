@@ -119,3 +119,11 @@ def test_a_condition_counts_once_however_many_seeds_define_it() -> None:
     values = np.array([[1.0, np.nan, np.nan], [3.0, 5.0, np.nan]])[:, :, None]
     (found,) = estimates_over_seeds(values, np.arange(3), 100)
     assert (found.mean, found.n_defined, found.n_undefined) == (3.0, 2, 1)
+
+
+def test_a_mean_that_leaves_out_more_than_a_tenth_of_the_conditions_is_partial() -> None:
+    values = np.arange(20.0)[:, None] * np.ones((20, 3))
+    values[:2, 1], values[:3, 2] = np.nan, np.nan
+    found = estimates(values, np.arange(20), 100)
+    assert [each.is_partial for each in found] == [False, False, True]
+    assert not estimates(np.full((5, 1), np.nan), np.arange(5), 100)[0].is_partial

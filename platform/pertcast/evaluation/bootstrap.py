@@ -17,6 +17,9 @@ from pertcast.evaluation.held_out import FloatArray, IndexArray
 N_DRAWS: Final = 2000
 LEVEL: Final = 0.95
 
+MOSTLY: Final = 0.9
+"""Means over a smaller share of the conditions are marked: a contender may be silent where it is hard."""
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -42,6 +45,11 @@ class Estimate:
     n_defined: int
     n_undefined: int
     p_value: float
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the mean leaves out more than a tenth of the conditions: it is not one of all of them."""
+        return 0 < self.n_defined < MOSTLY * (self.n_defined + self.n_undefined)
 
 
 def cluster_draws(n_clusters: int, n_draws: int = N_DRAWS, seed: int = 0) -> NDArray[np.int32]:

@@ -8,6 +8,9 @@ from typing import Final
 
 MISSING: Final = "–"
 
+PARTIAL: Final = "°"
+"""Marks a mean over fewer than nine tenths of the conditions."""
+
 
 def decimal(value: float, decimals: int = 3) -> str:
     """Write a number with fixed decimals; a dash where it is NaN."""

@@ -124,7 +124,7 @@ def table_html(
     str
         HTML without scripts.
     """
-    numbers = {name for name in frame.columns if frame.schema[name].is_numeric()} | set(number_columns)
+    numbers = {n for n in frame.columns if frame.schema[n].is_numeric() or n in number_columns}
     kinds = {name: "number" if name in numbers else "text" for name in frame.columns}
     titles = {name: (headers or {}).get(name, name) for name in frame.columns}
     titles |= {name: _narrow(titles[name]) for name in numbers}

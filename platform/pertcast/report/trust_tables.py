@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Final
 
@@ -13,7 +14,7 @@ from pertcast.evaluation.ceilings.ceiling import RELIABLE_FRACTION
 from pertcast.evaluation.metrics import METRICS, get_metric, metrics_of_level
 from pertcast.evaluation.metrics.across import ACROSS
 from pertcast.evaluation.parts import Skill
-from pertcast.evaluation.text import MISSING
+from pertcast.evaluation.text import MISSING, PARTIAL
 from pertcast.evaluation.trust.table import TrustTable
 from pertcast.report.page import Section, paragraph_html
 from pertcast.report.tables import csv_link, fixed, format_number, table_html
@@ -27,6 +28,7 @@ _HEADERS: Final = MappingProxyType(
         "discrimination_l1": "discrimination",
     }
 )
+_PARTIAL_WORDS: Final = f"{PARTIAL}: defined for fewer than nine in ten conditions, so not a mean of all."
 _ROW_CLASSES: Final = MappingProxyType(
     {"model": "strong", "baseline": "", "control": "muted", "ceiling": "muted"}
 )
@@ -43,20 +45,19 @@ def plus_minus(estimate: Estimate) -> str:
 def main_table(trust: TrustTable) -> Section:
     """Return the primary and leading metrics of every contender."""
     scored = {metric.name for metric in trust.board.metrics}
-    columns: dict[str, list[str] | list[float]] = {"": [trust.shown_title(c) for c in trust.order]}
+    columns: dict[str, list[str]] = {"": [trust.shown_title(c) for c in trust.order]}
     columns[trust.primary] = [plus_minus(trust.summary[c.name][trust.primary]) for c in trust.order]
     for name in _LEADING:
         if name in scored and name != trust.primary:
-            columns[name] = [trust.summary[c.name][name].mean for c in trust.order]
+            columns[name] = [_marked(trust.summary[c.name][name], fixed(3)) for c in trust.order]
     html = table_html(
         pl.DataFrame(columns),
         headers={name: _HEADERS.get(name, get_metric(name).title) for name in columns if name},
-        formats={name: fixed(3) for name in _LEADING},
         row_classes=[_ROW_CLASSES[c.role] for c in trust.order],
-        number_columns=[trust.primary],
+        number_columns=[trust.primary, *_LEADING],
         caption=f"Mean over held-out conditions ± half the {LEVEL:.0%} interval ({trust.n_draws:,} "
         "resamplings of the held-out perturbations). Baselines from strong to weak; greyed: controls and "
-        "ceilings.",
+        f"ceilings. {_PARTIAL_WORDS}",
     )
     link = csv_link(_long_table(trust), "trust_table.csv")
     return Section("Beside what could have produced it", html + link, width="wide")
@@ -80,6 +81,11 @@ def _long_table(trust: TrustTable) -> pl.DataFrame:
     )
 
 
+def _marked(estimate: Estimate, write: Callable[[float], str] = format_number) -> str:
+    """Write a mean, and mark it where it is one of too few conditions."""
+    return write(estimate.mean) + (PARTIAL if estimate.is_partial else "")
+
+
 def skill_words(skill: Skill | None) -> str:
     """Write "0.26 [0.21, 0.31]", or a dash where skill is undefined."""
     if skill is None or math.isnan(skill.value):
@@ -93,6 +99,10 @@ def _interval_words(estimate: Estimate) -> str:
     return f"{format_number(estimate.mean)} [{format_number(estimate.low)}, {format_number(estimate.high)}]"
 
 
+def _ceiling_words(estimate: Estimate | None) -> str:
+    return MISSING if estimate is None else _marked(estimate)
+
+
 def metric_reliability(trust: TrustTable) -> Section:
     """Return every metric: model, strongest baseline, gain, skill, and whether it can rank models here."""
     ceiling = next((c for c in trust.order if c.role == "ceiling" and c.name == "perfect"), None)
@@ -101,13 +111,13 @@ def metric_reliability(trust: TrustTable) -> Section:
         own = trust.summary[trust.board.model.name][metric.name]
         fraction = trust.dynamic_range.get(metric.name, math.nan)
         row: dict[str, str | float] = {"metric": metric.title, "name": metric.name}
-        row |= {"better": metric.direction, "model": own.mean}
+        row |= {"better": metric.direction, "model": _marked(own)}
         if trust.strongest is not None:
-            row["baseline"] = trust.summary[trust.strongest.name][metric.name].mean
+            row["baseline"] = _marked(trust.summary[trust.strongest.name][metric.name])
             row["gain"] = _interval_words(trust.gains[metric.name][trust.strongest.name])
         row["skill"] = skill_words(trust.parts.skill.get(metric.name))
         if ceiling is not None:
-            row["ceiling"] = trust.summary[ceiling.name].get(metric.name, own).mean
+            row["ceiling"] = _ceiling_words(trust.summary[ceiling.name].get(metric.name))
         row["dynamic range"] = fraction
         rows.append(row)
         classes.append("muted" if fraction < RELIABLE_FRACTION else "")
@@ -117,11 +127,12 @@ def metric_reliability(trust: TrustTable) -> Section:
         headers={**headers, "dynamic range": "dynamic range fraction"},
         formats={"dynamic range": fixed(2)},
         row_classes=classes,
-        number_columns=["gain", "skill"],
-        caption="Means over held-out conditions; a dash is undefined. Gain: model minus the strongest "
-        "baseline by the primary metric, positive where the model is better. Skill: 0 as good as the "
-        "strongest baseline of that metric, 1 as good as the ceiling. Dynamic range fraction: (duplicate - "
-        f"mean) / (perfect - mean); below {RELIABLE_FRACTION:g}, greyed, a metric cannot rank models here.",
+        number_columns=["model", "baseline", "gain", "skill", "ceiling"],
+        caption=f"Means over held-out conditions; a dash is undefined. {_PARTIAL_WORDS} Gain: model minus "
+        "the strongest baseline by the primary metric, positive where the model is better. Skill: 0 as good "
+        "as the strongest baseline of that metric, 1 as good as the ceiling. Dynamic range fraction: "
+        f"(duplicate - mean) / (perfect - mean); below {RELIABLE_FRACTION:g}, greyed, a metric cannot rank "
+        "models here.",
     )
     link = csv_link(pl.DataFrame(rows), "metrics.csv")
     return Section("Every metric, and what it is worth here", html + link)

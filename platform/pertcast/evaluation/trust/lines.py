@@ -10,7 +10,7 @@ from typing import Final
 from pertcast.evaluation.ceilings.ceiling import RELIABLE_FRACTION
 from pertcast.evaluation.metrics import get_metric, metrics_of_level
 from pertcast.evaluation.metrics.across import ACROSS
-from pertcast.evaluation.text import decimal, text_table, with_interval
+from pertcast.evaluation.text import PARTIAL, decimal, text_table, with_interval
 from pertcast.evaluation.trust.result import TrustResult
 
 SHOWN: Final = (
@@ -61,11 +61,13 @@ def _clipped(title: str) -> str:
 def _column(trust: TrustResult, name: str) -> list[str]:
     """Return a metric's column, its header first; the primary metric's with intervals."""
     weak = trust.dynamic_range.get(name, 1.0) < RELIABLE_FRACTION
+    estimates = [trust.summary[contender.name][name] for contender in trust.order]
+    other = " " if any(found.is_partial for found in estimates) else ""
     cells = []
-    for contender in trust.order:
-        found = trust.summary[contender.name][name]
+    for found in estimates:
         with_bounds = with_interval(found.mean, found.low, found.high)
-        cells.append(with_bounds if name == trust.primary else decimal(found.mean))
+        shown = with_bounds if name == trust.primary else decimal(found.mean)
+        cells.append(shown + (PARTIAL if found.is_partial else other))
     return [get_metric(name).title + (" ~" if weak else ""), *cells]
 
 
@@ -177,10 +179,11 @@ def _across_table(trust: TrustResult) -> list[str]:
 def _legend(trust: TrustResult) -> str:
     weak = any(fraction < RELIABLE_FRACTION for fraction in trust.dynamic_range.values())
     resampled = "perturbations and seeds" if trust.board.n_seeds > 1 else "perturbations"
-    return (
-        f"  > model, - negative control, ^ ceiling{', ~ too little range' if weak else ''}; mean over "
-        f"conditions [95 %, over {resampled}]"
-    )
+    partial = any(found.is_partial for scored in trust.summary.values() for found in scored.values())
+    marks = ", ~ too little range" if weak else ""
+    marks += f", {PARTIAL} of fewer than 9 in 10 conditions" if partial else ""
+    line = f"> model, - negative control, ^ ceiling{marks}; mean over conditions [95 %, over {resampled}]"
+    return "\n".join(_wrapped([line], "  ", "    "))
 
 
 def to_lines(trust: TrustResult) -> list[str]:
