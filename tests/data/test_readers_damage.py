@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pertcast_data.errors import FormatError
 from pertcast_data.readers import open_source
+from pertcast_data.readers.hdf5 import open_hdf5
 from scipy import sparse
 
 GCT = "#1.3\n2\t2\t1\t1\nid\tsymbol\ts1\ts2\ncell_id\tna\tA\tB\np1\tX\t1.25\t2.5\np2\tY\t3.25\t4.5\n"
@@ -144,3 +145,11 @@ def test_a_sparse_matrix_that_points_outside_itself_is_refused(
         file[f"X/{part}"][0] = value
     with pytest.raises(FormatError, match=r"file\.h5ad"):
         read_all(path)
+
+
+def test_a_file_that_is_not_there_is_not_called_damaged(tmp_path: Path) -> None:
+    with (
+        pytest.raises(FormatError, match=r"absent\.h5ad: there is no such file"),
+        open_hdf5(tmp_path / "absent.h5ad"),
+    ):
+        pass

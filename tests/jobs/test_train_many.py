@@ -16,7 +16,7 @@ from pertcast_data.splits import Split
 from pertcast_jobs.cli import run as pertcast
 from pertcast_jobs.run_config import RunConfig, load_config
 from pertcast_jobs.run_folder import RunFolder
-from pertcast_jobs.train import many, run_training
+from pertcast_jobs.train import many_member, run_training
 from pertcast_jobs.train.many import ManyOutcome, members, train_many
 from pertcast_jobs.train.many_plan import chosen_folds, chosen_seeds
 
@@ -132,7 +132,7 @@ def test_without_ray_members_train_one_after_another_and_an_interrupted_one_is_m
 
     command = words(small_screen, *INSTANT, "--folds", "0,1", "--out", str(out))
     with monkeypatch.context() as patch:
-        patch.setattr(many, "run_training", interrupted_at_the_second)
+        patch.setattr(many_member, "run_training", interrupted_at_the_second)
         assert pertcast(command) == 130
     assert trained == ["fold0-seed0"]
     assert pertcast(command) == 1, "an existing folder needs --resume"

@@ -39,6 +39,8 @@ def has_hdf5_signature(path: Path) -> bool:
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[Any]:
     """Open an HDF5 file for reading; OS and library errors inside the block become FormatError."""
+    if not path.is_file():
+        raise FormatError(f"{path}: there is no such file. Check the path.")
     remedy = "The file is truncated or damaged: copy or download it again and compare sizes."
     try:
         file = h5py.File(path, "r")
