@@ -83,7 +83,11 @@ class Killer(threading.Thread):
 
 
 def pertcast(*words: str) -> list[str]:
-    program = "import sys; from pertcast_jobs.cli import run; sys.exit(run(sys.argv[1:]))"
+    """Return the command line, deaf to no interrupt: what a shell starts in the background ignores them."""
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from pertcast_jobs.cli import run; sys.exit(run(sys.argv[1:]))"
+    )
     return [sys.executable, "-c", program, *words]
 
 
