@@ -174,7 +174,7 @@ def _judge(run: OpenRun, asked: Asked, progress: ProgressCallback) -> tuple[Trus
     statistics = sums.statistics(encoder.space)
     rows = run.split.rows(run.store, run.fold, "test")
     part = held_out_part(run.store, run.reader, rows, encoder, statistics, seed)
-    cells = measured_cells(part, run.store, run.reader, seed) if asked.most_cell_conditions else None
+    cells = measured_cells(part, run.store, run.reader, seed)
     part, tests = with_tests(part, run.reader, cells, progress)
     entrants = gather_entrants(run.predictor, part, sums, seed)
     forecasts = forecast_all(entrants, part, progress)
@@ -183,7 +183,7 @@ def _judge(run: OpenRun, asked: Asked, progress: ProgressCallback) -> tuple[Trus
     ceilings = score_ceilings(part.measured, part.held, seed)
     board = _board(entrants, beside, part, forecasts, ceilings)
     remarks = [*part.remarks, *run.warnings, *([ceilings.remark] if ceilings.remark else [])]
-    if cells is not None and tests is not None:
+    if cells is not None and tests is not None and asked.most_cell_conditions:
         board, thinned = score_populations(
             board, entrants, forecasts, part, cells, tests, {c.name: mean for c, mean in beside.items()},
             most_conditions=asked.most_cell_conditions, seed=seed, progress=progress,
