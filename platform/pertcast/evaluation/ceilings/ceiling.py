@@ -266,19 +266,6 @@ def score_ceilings(measured: Replicated, held: HeldOut, seed: int = 0) -> Ceilin
     return Ceilings((*contenders, REPEAT, PERFECT), scores, mean_on_halves)
 
 
-def spearman_brown(halves_correlation: float) -> float:
-    """Return the correlation of the noise-free with the measured mean, from that of two halves.
-
-    sqrt(2 r / (1 + r)): the reliability of the whole from that of its halves (Spearman 1910, Brown 1910), and
-    its root, since the noise-free side carries no noise. NaN for a negative r.
-    """
-    return (
-        float(np.sqrt(2 * halves_correlation / (1 + halves_correlation)))
-        if halves_correlation >= 0
-        else np.nan
-    )
-
-
 def dynamic_range(duplicate: Mapping[str, FloatArray], mean: Mapping[str, FloatArray]) -> dict[str, float]:
     """Return metric -> (duplicate - mean) / (perfect - mean), on means over conditions; NaN where undefined.
 

@@ -126,15 +126,3 @@ def compare_cells(
         n_thinned += max(len(pair.true), len(pair.predicted), len(controls.cells)) > MOST_PAIRED
         progress(done + 1, n, "conditions scored by their cells")
     return CellScores(scores, facts, _remarks(n_thinned, n))
-
-
-def score_cells(
-    measured: MeasuredCells,
-    predicted: PredictedCells,
-    tests: GeneTests,
-    *,
-    seed: int = 0,
-    progress: ProgressCallback = no_progress,
-) -> dict[str, FloatArray]:
-    """Score predicted cells with every metric of cells: metric -> (N,) float64; see `compare_cells`."""
-    return compare_cells(measured, predicted, tests, seed=seed, progress=progress).scores

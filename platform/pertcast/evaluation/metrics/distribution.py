@@ -69,19 +69,6 @@ def energy_distance(between: FloatArray, within_first: FloatArray, within_second
     return 2.0 * mean[0] - mean[1] - mean[2]
 
 
-def energy_distance_of_squares(first: FloatArray, second: FloatArray) -> float:
-    """Return 2 mean |x - y|^2 - mean |x - x'|^2 - mean |y - y'|^2, each cell with itself left out.
-
-    The definition of scPerturb (Peidli et al. 2024), there taken on principal components. It is twice the
-    squared distance of the two means, less their sampling noise, so it may be negative. NaN for one cell.
-    """
-    if min(len(first), len(second)) < 2:
-        return float("nan")
-    means = [cells.mean(axis=0, dtype=np.float64) for cells in (first, second)]
-    noise = [cells.var(axis=0, dtype=np.float64).sum() / (len(cells) - 1) for cells in (first, second)]
-    return float(2.0 * np.square(means[0] - means[1]).sum() - 2.0 * sum(noise))
-
-
 def _kernel_mean(squared: FloatArray, scale: float) -> float:
     """Return the mean over pairs and `BANDWIDTHS`: half the width makes the square of the kernel."""
     kernel = np.exp(squared * (-0.5 / (BANDWIDTHS[0] * scale)))
