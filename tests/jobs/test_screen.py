@@ -300,6 +300,16 @@ def test_an_unknown_compound_is_refused_with_its_row_before_anything_is_written(
     assert not (tmp_path / "screen").exists()
 
 
+def test_a_list_of_one_broken_structure_is_told_what_is_wrong_with_it(
+    compound_run: Path, tmp_path: Path
+) -> None:
+    library = tmp_path / "list.csv"
+    library.write_text("pert_id,canonical_smiles\nx,C1CC\n", encoding="utf-8")
+    request = ScreenRequest(kind="compounds", model=compound_run, library=library)
+    with pytest.raises(SchemaError, match=r"row 1 \(x\): 'C1CC' is no valid SMILES"):
+        run_screen(request, tmp_path / "screen", "in-process")
+
+
 def test_skipped_rows_are_listed_and_never_predicted(compound_run: Path, tmp_path: Path) -> None:
     library = list_of(tmp_path, "SIM-CP00001,", "SIM-CP0000X,", "odd,C1CC", column="pert_id,canonical_smiles")
     request = ScreenRequest(kind="compounds", model=compound_run, library=library, skip_unknown=True)

@@ -178,6 +178,8 @@ def _predictable(
     progress: ProgressCallback,
 ) -> tuple[pl.DataFrame, tuple[Refusal, ...]]:
     """Cross the library and take out what cannot be predicted; raise where a user's list holds any."""
+    if library.frame.is_empty():
+        raise_refused(library.refused, library.source)
     crossed = cross(library, grid)
     refused = (*library.refused, *find_refusals(predictor, crossed, progress))
     is_default = request.library is None
