@@ -149,6 +149,20 @@ class ResponseModel(nn.Module, ABC):
             Source of noise, keyed by `conditions.key`; seed 0 where None.
         """
 
+    def latent(self, conditions: ConditionBatch, basal: Tensor, response: Tensor) -> Tensor | None:
+        """Return (N, D) float32 coordinates of N profiles in the latent space; None where there is none.
+
+        Parameters
+        ----------
+        conditions
+            N conditions that the profiles belong to.
+        basal
+            (N, G) float32 basal profiles; zero for measure "response".
+        response
+            (N, G) float32 responses, measured or predicted; zero for the control itself.
+        """
+        return None
+
 
 def always_applies(space: ModelSpace) -> bool:
     """Return True: the model makes sense for every training store."""
