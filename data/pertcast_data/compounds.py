@@ -1,4 +1,4 @@
-"""Compounds: one canonical SMILES and InChIKey for each structure, and its Morgan fingerprint.
+"""Compounds: one canonical SMILES and InChIKey for each structure, and its circular fingerprint.
 
 Salts and solvents are stripped and charges neutralised: a drug and its hydrochloride are one compound.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,10 @@ from rdkit.Chem import rdFingerprintGenerator
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
 from pertcast_data.errors import UnknownCompound
+
+FingerprintKind = Literal["morgan", "fcfp", "count"]
+"""What a fingerprint's columns say: atoms' environments (Morgan, ECFP), environments of pharmacophore roles
+(FCFP: donor, acceptor, aromatic, halogen, acid, base), or how often each atoms' environment occurs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +58,9 @@ def inchi_key_14(inchi_key: str) -> str:
 
 
 def morgan_fingerprints(
-    smiles: Sequence[str], n_bits: int = 1024, radius: int = 2
+    smiles: Sequence[str], n_bits: int = 1024, radius: int = 2, kind: FingerprintKind = "morgan"
 ) -> npt.NDArray[np.float32]:
-    """Return Morgan fingerprints as zeros and ones.
+    """Return circular fingerprints: zeros and ones, or counts.
 
     Parameters
     ----------
@@ -65,6 +70,8 @@ def morgan_fingerprints(
         Length of a fingerprint.
     radius
         Bonds around each atom that are looked at.
+    kind
+        See `FingerprintKind`; "count" is of the environments that "morgan" tells apart.
 
     Returns
     -------
@@ -76,7 +83,8 @@ def morgan_fingerprints(
     UnknownCompound
         A structure is not valid; the message names its position.
     """
-    generator = rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=n_bits)
+    generator = _generator(n_bits, radius, kind)
+    make = generator.GetCountFingerprintAsNumPy if kind == "count" else generator.GetFingerprintAsNumPy
     fingerprints = np.zeros((len(smiles), n_bits), np.float32)
     with rdBase.BlockLogs():
         for position, text in enumerate(smiles):
@@ -85,8 +93,15 @@ def morgan_fingerprints(
                 raise UnknownCompound(
                     text, where=f"row {position}", remedy="The SMILES is not valid: correct or drop it."
                 )
-            fingerprints[position] = generator.GetFingerprintAsNumPy(molecule)
+            fingerprints[position] = make(molecule)
     return fingerprints
+
+
+def _generator(n_bits: int, radius: int, kind: FingerprintKind) -> Any:
+    roles = rdFingerprintGenerator.GetMorganFeatureAtomInvGen() if kind == "fcfp" else None
+    return rdFingerprintGenerator.GetMorganGenerator(
+        radius=radius, fpSize=n_bits, atomInvariantsGenerator=roles
+    )
 
 
 def _parent(smiles: str) -> Chem.Mol | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pertcast
+from pertcast.encoding.compound_embedding import EmbeddingCoverage
 from pertcast.training.bundle import MANIFEST as BUNDLE_MANIFEST
 from pertcast.training.files import write_json
 from pertcast_data.errors import ConfigError
@@ -44,6 +45,8 @@ class RunManifest(BaseModel):
         Python, platform, CPUs and versions of the packages that decide the numbers.
     launcher, engine, world_size
         How it was trained, on how many workers.
+    compound_embedding
+        What the embedding table knows of the store's compounds (`EmbeddingCoverage`); None without a table.
     result
         Best metrics, steps and seconds, once done.
     """
@@ -67,6 +70,7 @@ class RunManifest(BaseModel):
     launcher: str
     engine: str
     world_size: int
+    compound_embedding: EmbeddingCoverage | None = None
     result: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -19,6 +19,8 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 def _outcome_lines(outcome: TrainingOutcome) -> list[str]:
     lines = [f"run      {outcome.run}", f"bundle   {outcome.bundle}"]
+    if outcome.compound_embedding is not None:
+        lines.append(outcome.compound_embedding.text())
     lines += [f"{name:<24} {value:.6g}" for name, value in sorted(outcome.validation.items())]
     seconds = outcome.result.get("seconds", 0.0)
     lines.append(f"{outcome.result.get('global_step', 0):,} steps in {seconds:,.1f} s")
@@ -31,6 +33,7 @@ def _plan_lines(plan: dict[str, Any]) -> list[str]:
     return [
         f"model            {plan['model']}, {plan['parameters']:,} parameters",
         f"space            {plan['genes']:,} genes, {plan['features']:,} features of a perturbation",
+        *_embedding_lines(plan),
         *(
             f"{part:<16} {rows[part]:,} profiles of {conditions[part]:,} conditions"
             for part in ("train", "validation", "test")
@@ -39,6 +42,10 @@ def _plan_lines(plan: dict[str, Any]) -> list[str]:
         f"workers          {plan['workers']} ({plan['launcher']}, engine {plan['engine']})",
         f"memory a worker  about {plan['memory_bytes_per_worker'] / 1e9:.2f} GB",
     ]
+
+
+def _embedding_lines(plan: dict[str, Any]) -> list[str]:
+    return [] if plan["compound_embedding"] is None else [plan["compound_embedding"]["text"]]
 
 
 def _many_plan_lines(plan: dict[str, Any]) -> list[str]:
@@ -50,8 +57,12 @@ def _many_plan_lines(plan: dict[str, Any]) -> list[str]:
     return [
         f"trainings        {len(names)}: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}",
         *(
-            f"fold {fold:<11} {own['rows']['train']:,} training profiles, {own['steps']:,} steps at most"
+            line
             for fold, own in plan["folds"].items()
+            for line in (
+                f"fold {fold:<11} {own['rows']['train']:,} training profiles, {own['steps']:,} steps at most",
+                *_embedding_lines(own),
+            )
         ),
         f"steps            {plan['steps']:,} at most over all",
         f"where            {beside}",
@@ -64,6 +75,8 @@ def _many_lines(outcome: ManyOutcome) -> list[str]:
     for name, trained in outcome.trained.items():
         losses = ", ".join(f"{loss} {value:.6g}" for loss, value in sorted(trained.validation.items()))
         lines.append(f"{name:<16} trained  {losses}".rstrip())
+        if trained.compound_embedding is not None:
+            lines.append(f"{'':<16} {trained.compound_embedding.text()}")
     lines += [f"{name:<16} FAILED   {reason}" for name, reason in outcome.failed.items()]
     if outcome.failed:
         lines.append("Mend it, and run the same command with --resume: only what is missing is trained.")

@@ -154,4 +154,6 @@ class RunConfig(_Section):
         data = self.data.model_copy(update={"store": store, "split": split})
         shared = self.cluster.storage_path
         cluster = self.cluster.model_copy(update={"storage_path": shared.absolute() if shared else None})
-        return self.model_copy(update={"data": data, "cluster": cluster})
+        table = self.encoder.compound_embedding
+        encoder = self.encoder.model_copy(update={"compound_embedding": table.absolute() if table else None})
+        return self.model_copy(update={"data": data, "cluster": cluster, "encoder": encoder})

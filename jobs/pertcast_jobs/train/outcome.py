@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pertcast.encoding.compound_embedding import EmbeddingCoverage
 from pertcast.training.reports import FitResult
 from torch import Tensor
 
@@ -41,12 +42,15 @@ class TrainingOutcome:
         Held-out losses of the kept weights by name; empty for models without.
     result
         Steps, seconds, stages: `FitResult` as plain JSON.
+    compound_embedding
+        What the embedding table knows of the store's compounds; None without a table.
     """
 
     run: Path
     bundle: Path
     validation: Mapping[str, float]
     result: Mapping[str, Any]
+    compound_embedding: EmbeddingCoverage | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as plain JSON."""
@@ -55,4 +59,10 @@ class TrainingOutcome:
             "bundle": str(self.bundle),
             "validation": dict(self.validation),
             "result": dict(self.result),
+            "compound_embedding": plain_coverage(self.compound_embedding),
         }
+
+
+def plain_coverage(coverage: EmbeddingCoverage | None) -> dict[str, Any] | None:
+    """Return the report of an embedding table as plain JSON, with its one line as "text"."""
+    return None if coverage is None else {**coverage.model_dump(mode="json"), "text": coverage.text()}

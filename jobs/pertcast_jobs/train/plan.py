@@ -7,6 +7,7 @@ from typing import Any
 from pertcast.models.contract import GradientStage
 
 from pertcast_jobs.run_config import RunConfig
+from pertcast_jobs.train.outcome import plain_coverage
 from pertcast_jobs.train.prepare import build_seeded_model, open_training_data, prepare
 
 _OPTIMISER_COPIES = 5
@@ -40,6 +41,7 @@ def plan_training(config: RunConfig) -> dict[str, Any]:
         "parameters": parameters,
         "genes": space.n_genes,
         "features": space.feature_width,
+        "compound_embedding": plain_coverage(prepared.encoder.coverage),
         "rows": dict(prepared.n_rows),
         "conditions": dict(prepared.n_conditions),
         "stages": stages,

@@ -88,10 +88,12 @@ class PreparedRun:
             launcher=config.cluster.launcher,
             engine=config.train.engine.name,
             world_size=config.cluster.num_workers,
+            compound_embedding=self.encoder.coverage,
         )
 
     def bundle_facts(self, validation: Mapping[str, float], result: Mapping[str, Any]) -> BundleFacts:
         """Return where the bundle comes from, with the held-out losses of training."""
+        config = self.config.model_copy(update={"encoder": self.encoder.spec})
         return BundleFacts(
             data_hash=self.data_hash,
             split_hash=self.split_hash,
@@ -101,7 +103,7 @@ class PreparedRun:
             normalisation=self.normalisation,
             seed=self.config.train.seed,
             metrics={f"validation_{name}": value for name, value in validation.items()},
-            training={"config": self.config.model_dump(mode="json"), "result": dict(result)},
+            training={"config": config.model_dump(mode="json"), "result": dict(result)},
             fitted_on=tuple(each.model_dump(mode="json") for each in self.fitted_on),
         )
 

@@ -25,9 +25,10 @@ _MAY_DIFFER_ON_RESUME = (
     "cluster.cpus_per_worker",
     "data.store",
     "data.split",
+    "encoder.compound_embedding",
     "train.keep_checkpoints",
 )
-"""The rest decides the numbers. Store and split may move: their hashes are compared."""
+"""The rest decides the numbers. Store, split and embedding table may move: their hashes are compared."""
 
 
 Launch = Callable[[PreparedRun, RunFolder, ProgressCallback], Trained]
@@ -128,6 +129,12 @@ def _require_same(run: RunFolder, prepared: PreparedRun) -> None:
         differing.append(f"the store's data ({manifest.data_hash} before, {prepared.data_hash} now)")
     if manifest.split_hash != prepared.split_hash:
         differing.append(f"the split ({manifest.split_hash} before, {prepared.split_hash} now)")
+    tables = [
+        None if each is None else each.sha256
+        for each in (manifest.compound_embedding, prepared.encoder.coverage)
+    ]
+    if tables[0] != tables[1]:
+        differing.append(f"the embedding table's content ({tables[0]} before, {tables[1]} now)")
     if differing:
         raise ConfigError(
             f"{run.path} cannot be resumed, it is another training: {'; '.join(differing)}. "
@@ -160,7 +167,12 @@ def _finish(prepared: PreparedRun, run: RunFolder, trained: Trained) -> Training
 
 def outcome_of(run: RunFolder) -> TrainingOutcome:
     """Return what a finished run left."""
-    result = dict(run.manifest().result)
+    manifest = run.manifest()
+    result = dict(manifest.result)
     return TrainingOutcome(
-        run=run.path, bundle=run.bundle_path, validation=result.pop("validation", {}), result=result
+        run=run.path,
+        bundle=run.bundle_path,
+        validation=result.pop("validation", {}),
+        result=result,
+        compound_embedding=manifest.compound_embedding,
     )

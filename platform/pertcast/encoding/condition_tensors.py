@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from pertcast_data.vocabulary import PAIR_SEPARATOR, condition_id, condition_key
 
-from pertcast.encoding.perturbations import Single
+from pertcast.encoding.descriptions import Single
 from pertcast.encoding.problems import Fault
 from pertcast.models.batch import ConditionBatch, ModelSpace
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ from pertcast_data.store.readers import RowReader
 from pertcast_data.vocabulary import PERTURBATION_KINDS
 
 from pertcast.encoding.applicability import Applicability
+from pertcast.encoding.compound_embedding import EmbeddingCoverage
 from pertcast.encoding.condition_frame import (
     PERTURBATION_COLUMNS,
     condition_frame,
@@ -30,20 +31,18 @@ from pertcast.encoding.condition_tensors import (
     condition_names,
     no_conditions,
 )
+from pertcast.encoding.descriptions import Single, descriptions_of
+from pertcast.encoding.encoder_state import EncoderParts, parts_from_state, state_of
+from pertcast.encoding.fit_space import fit_space
 from pertcast.encoding.gene_loadings import fit_gene_loadings
-from pertcast.encoding.perturbations import (
-    Description,
-    Perturbations,
-    Single,
-    descriptions_of,
-    fit_perturbations,
-    training_members,
-)
+from pertcast.encoding.perturbation_fit import fit_perturbations
+from pertcast.encoding.perturbations import Perturbations
 from pertcast.encoding.problems import Fault, RowProblem, report
 from pertcast.encoding.spec import EncoderSpec
 from pertcast.models.batch import ConditionBatch, ModelSpace
 
 _FITTED = ("perturbations and their features", "gene loadings", "limits of applicability")
+_SCALE = "scale of the compound embedding"
 
 
 class ConditionEncoder:
@@ -109,7 +108,9 @@ class ConditionEncoder:
         Raises
         ------
         ConfigError
-            There is no treated row among `train_rows`.
+            There is no treated row among `train_rows`, or the embedding table lacks training compounds.
+        FormatError, SchemaError
+            The embedding table cannot be used.
         """
         spec = spec or EncoderSpec()
         rows = np.unique(np.asarray(train_rows, dtype=np.int64))
@@ -123,12 +124,15 @@ class ConditionEncoder:
         loadings = np.zeros((store.n_genes, 0), np.float32)
         if any(not row.is_compound for row in named):
             loadings = fit_gene_loadings(store, reader or store.reader(), rows, spec)
-        perturbations = fit_perturbations(named, store.genes, loadings, spec)
-        space = _space(store, rows, frame, descriptions, training, perturbations)
-        features = perturbations.features(_training_singles(perturbations))
+        perturbations = fit_perturbations(named, store.genes, loadings, spec, descriptions)
+        space = fit_space(store, rows, frame, descriptions, training, perturbations)
+        features = perturbations.features(perturbations.singles())
         domain = Applicability.fit(perturbations, features)
         ids = store.conditions["condition_id"].gather(training).to_list()
         fitted_on = tuple(FittedOn.of(name, "features", "train", rows) for name in _FITTED)
+        if perturbations.embedding is not None:
+            fitted_on = (*fitted_on, FittedOn.of(_SCALE, "scaler", "train", rows))
+        spec = spec.without_folders()
         encoder = cls(spec, space, perturbations, no_conditions(space, features), ids, domain, fitted_on)
         encoder.training_conditions = encoder._encode_training(store.conditions[training])
         return encoder
@@ -256,82 +260,26 @@ class ConditionEncoder:
             sets.append(found)
         return sets, set_of_row.to_numpy().astype(np.int64), faults
 
+    @property
+    def coverage(self) -> EmbeddingCoverage | None:
+        """What the embedding table knows of the training store's compounds; None without a table."""
+        embedding = self.perturbations.embedding
+        return None if embedding is None else embedding.coverage
+
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return (plain facts, arrays) from which `from_state` makes the same encoder."""
-        known = self.perturbations
-        facts = {
-            "spec": self.spec.model_dump(mode="json"),
-            "space": self.space.model_dump(mode="json"),
-            "names": list(known.names),
-            "is_compound": list(known.is_compound),
-            "smiles": list(known.smiles),
-            "inchi_keys": list(known.inchi_keys),
-            "aliases": dict(known.aliases),
-            "condition_ids": list(self.training_index),
-            "limits": [self._domain.compound_limit, self._domain.gene_limit],
-        }
-        arrays: dict[str, NDArray[Any]] = {
-            f"conditions.{each.name}": getattr(self.training_conditions, each.name).numpy()
-            for each in fields(ConditionBatch)
-        }
-        return facts, {**arrays, "loadings": known.loadings}
+        conditions, ids = self.training_conditions, tuple(self.training_index)
+        return state_of(
+            EncoderParts(self.spec, self.space, self.perturbations, conditions, ids, self._domain)
+        )
 
     @classmethod
     def from_state(cls, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> ConditionEncoder:
         """Make the encoder whose `state` this is."""
-        spec = EncoderSpec.model_validate(facts["spec"])
-        space = ModelSpace.model_validate(facts["space"])
-        perturbations = Perturbations(
-            names=tuple(facts["names"]),
-            is_compound=tuple(facts["is_compound"]),
-            smiles=tuple(facts["smiles"]),
-            inchi_keys=tuple(facts["inchi_keys"]),
-            aliases=dict(facts["aliases"]),
-            genes=space.genes,
-            loadings=np.asarray(arrays["loadings"], np.float32),
-            spec=spec,
+        parts = parts_from_state(facts, arrays)
+        return cls(
+            parts.spec, parts.space, parts.perturbations, parts.conditions, parts.condition_ids, parts.domain
         )
-        tensors = {
-            each.name: torch.from_numpy(np.array(arrays[f"conditions.{each.name}"]))
-            for each in fields(ConditionBatch)
-        }
-        conditions = ConditionBatch(**tensors)
-        domain = Applicability.restore(perturbations, conditions.features.numpy(), facts["limits"])
-        return cls(spec, space, perturbations, conditions, facts["condition_ids"], domain)
-
-
-def _training_singles(perturbations: Perturbations) -> list[Single]:
-    return [
-        Single(is_compound, name, index)
-        for index, (name, is_compound) in enumerate(
-            zip(perturbations.names, perturbations.is_compound, strict=True)
-        )
-    ]
-
-
-def _space(
-    store: ExpressionStore,
-    rows: NDArray[np.int64],
-    frame: pl.DataFrame,
-    descriptions: Sequence[Description],
-    training: NDArray[np.int32],
-    perturbations: Perturbations,
-) -> ModelSpace:
-    known = frozenset(perturbations.compound_index)
-    sizes = [len(training_members(row, known)) for row in descriptions if not row.is_control]
-    genes = set(store.genes)
-    return ModelSpace(
-        genes=store.genes,
-        measure=store.measure,
-        contexts=tuple(sorted(frame["cell_iname"].fill_null("").gather(training).unique().to_list())),
-        groups=tuple(sorted(store.obs["batch_id"].gather(rows).drop_nulls().unique().to_list())),
-        perturbations=perturbations.names,
-        pert_types=tuple(sorted(frame["pert_type"].gather(training).drop_nulls().unique().to_list())),
-        feature_width=perturbations.feature_width,
-        own_genes=any(gene in genes for gene in perturbations.gene_index),
-        n_conditions=len(training),
-        max_slots=max([1, *sizes]),
-    )
 
 
 def _as_done(conditions: ConditionBatch) -> NDArray[np.int64]:
