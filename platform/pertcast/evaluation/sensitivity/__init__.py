@@ -1,0 +1,1 @@
+"""Whether ln IC50 or AUC can be predicted from generated expression, beside what else could predict it."""
