@@ -9,10 +9,11 @@ import pytest
 import torch
 from pertcast.models.batch import Batch
 from pertcast.models.contract import GradientStage
+from pertcast.models.layers.blocks import KeyedDropout
+from pertcast.models.layers.condition_encoding import LogScaleFeatures
+from pertcast.models.layers.scaling import Scaling, ScalingStage, shrunken_offsets
 from pertcast.models.noise import KeyedNoise
 from pertcast.models.registry import get_model
-from pertcast.models.response_mlp.network import KeyedDropout, LogScaleFeatures
-from pertcast.models.response_mlp.scaling import Scaling, ScalingStage, shrunken_offsets
 
 
 def plate_rows(n_plates: int, rows: int, spread: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pertcast.models.contract import ModelConfig, OptimiserConfig
+from pertcast.models.contract import OptimiserConfig
+from pertcast.models.layers.config import TrunkConfig
 
 
-class ResponseMlpConfig(ModelConfig):
-    """Configuration of response_mlp.
+class ResponseMlpConfig(TrunkConfig):
+    """Configuration of response_mlp: that of its trunk, and the following.
 
     Attributes
     ----------
-    width
-        Width of the trunk.
-    depth
-        Number of residual blocks.
-    basal_width
-        Width that the basal profile is squeezed to before it meets the perturbation.
-    dropout
-        Share of the trunk's units dropped in training.
-    dose_frequencies
-        Number of sine and cosine pairs that describe log dose beside its linear term.
-    context_embedding
-        Learn a vector for each training context. Of no use to unseen contexts, hence off.
     use_context_mean, use_group_mean
         Start from the shrunken mean response of the context and of the group (plate or batch).
     output_shrinkage
@@ -36,12 +25,6 @@ class ResponseMlpConfig(ModelConfig):
         How the network is trained.
     """
 
-    width: int = Field(256, ge=8)
-    depth: int = Field(2, ge=1)
-    basal_width: int = Field(64, ge=1)
-    dropout: float = Field(0.2, ge=0, lt=1)
-    dose_frequencies: int = Field(3, ge=0)
-    context_embedding: bool = False
     use_context_mean: bool = True
     use_group_mean: bool = True
     output_shrinkage: float = Field(0.1, ge=0)

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from pertcast.models.batch import Batch, ConditionBatch, ModelSpace, Prediction
 from pertcast.models.contract import GradientStage, ResponseModel, Stage
+from pertcast.models.layers.scaling import Scaling, ScalingStage
 from pertcast.models.noise import KeyedNoise
 from pertcast.models.response_mlp.config import ResponseMlpConfig
 from pertcast.models.response_mlp.network import ResponseNetwork
-from pertcast.models.response_mlp.scaling import Scaling, ScalingStage
 from pertcast.models.sampling import gaussian_prediction
 
 

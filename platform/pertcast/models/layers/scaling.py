@@ -1,4 +1,4 @@
-"""Where response_mlp starts from: means and sd of basal and target, solved in closed form.
+"""Where a trained model starts from: means and sd of basal and target, solved in closed form.
 
 Targets are standardised around mean + context offset + group offset; the offsets are shrunk by
 empirical Bayes, so a plate counts only as far as plates differ more than their noise.
