@@ -58,13 +58,12 @@ class Interval:
     high: float
     n: int
 
-    def words(self) -> str:
+    def words(self, decimals: int = 3) -> str:
         """Write "0.412 [0.400, 0.424]"; a dash where undefined."""
+        value, low, high = (f"{each:.{decimals}f}" for each in (self.value, self.low, self.high))
         if math.isnan(self.value):
             return "–"
-        if math.isnan(self.low):
-            return f"{self.value:.3f}"
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return value if math.isnan(self.low) else f"{value} [{low}, {high}]"
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain numbers, None where undefined."""

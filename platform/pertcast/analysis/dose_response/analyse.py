@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from pertcast_data.errors import ConfigError, SchemaError
 from pertcast_data.progress import ProgressCallback, no_progress
 
-from pertcast.analysis.association import N_DRAWS, FloatArray
+from pertcast.analysis.association import N_DRAWS
 from pertcast.analysis.compared import ComparedResponses
 from pertcast.analysis.dose_response.curves import (
     CURVE_KEY,
@@ -25,8 +26,10 @@ from pertcast.analysis.dose_response.curves import (
 from pertcast.analysis.dose_response.drift import drifts
 from pertcast.analysis.dose_response.ec50 import compare_ec50
 from pertcast.analysis.dose_response.fitted import LogLogisticFit
-from pertcast.analysis.dose_response.result import MEASURED, DoseResponse, FittedCurve
+from pertcast.analysis.dose_response.result import MEASURED, DoseResponse, FittedCurve, dense_title
 from pertcast.analysis.dose_response.shared import FREE_SLOPE_DOSES, ScalarCurve, SharedSlope, fit_curves
+
+Kept = TypeVar("Kept")
 
 
 def dose_response(
@@ -50,8 +53,9 @@ def dose_response(
     compared
         N conditions over G genes, doses in uM, times in hours.
     dense
-        The model's responses at further doses of the same curves; they replace those at the tested doses in
-        its fits. A grid counts as the tested doses when its error is judged.
+        The model's responses at further doses of the same curves. They are fitted beside those at the tested
+        doses, which alone compare like with like: between the doses of its training a model was told nothing.
+        A grid counts as the tested doses when its error is judged.
     min_doses
         Distinct doses that a curve must have; at least three.
     n_draws, seed
@@ -69,43 +73,33 @@ def dose_response(
     _require_sense(compared, dense, min_doses)
     responses = {MEASURED: compared.measured, **compared.generated}
     curves = find_curves(compared, min_doses)
-    dense_rows = {} if dense is None else groups(dense.conditions, CURVE_KEY)
     scalars = {
-        title: tuple(ScalarCurve(c.doses, c.project(values[c.rows])) for c in curves)
+        title: {c.key: ScalarCurve(c.doses, c.project(values[c.rows])) for c in curves}
         for title, values in responses.items()
     }
     if dense is not None:
-        scalars[compared.model] = tuple(
-            _dense_curve(curve, plain, dense, dense_rows)
-            for curve, plain in zip(curves, scalars[compared.model], strict=True)
-        )
+        scalars[dense_title(compared.model)] = _dense_curves(curves, dense)
     fits, slopes = _fit_all(scalars, progress)
     n_used = sum(len(curve.rows) for curve in curves)
     return DoseResponse(
         model=compared.model,
         curves=tuple(
-            FittedCurve(
-                curve,
-                {title: found[i] for title, found in scalars.items()},
-                {title: found[i] for title, found in fits.items()},
-                curve.key in dense_rows,
-            )
-            for i, curve in enumerate(curves)
+            FittedCurve(curve, _of_curve(curve, scalars), _of_curve(curve, fits)) for curve in curves
         ),
         slopes=slopes,
         agreement=tuple(
             compare_ec50(
-                title, curves, fits[MEASURED], fits[title],
-                _amplitudes(curves, compared.measured, responses[title]), n_draws=n_draws, seed=seed,
+                title, [curve for curve in curves if curve.key in found], fits[MEASURED], found,
+                _amplitudes(scalars[MEASURED], scalars[title]), n_draws=n_draws, seed=seed,
             )
-            for title in responses
+            for title, found in fits.items()
         ),
         drift=drifts(
             compared.conditions, responses, MEASURED, min_doses=min_doses, n_draws=n_draws, seed=seed
         ),
         n_left_out=compared.conditions.height - n_used,
         seed=seed,
-        warnings=_warnings(curves, compared.conditions.height - n_used, len(dense_rows), slopes),
+        warnings=_warnings(curves, compared.conditions.height - n_used, slopes),
     )  # fmt: skip
 
 
@@ -133,42 +127,48 @@ def _require_sense(compared: ComparedResponses, dense: DenseResponses | None, mi
         )
 
 
-def _dense_curve(
-    curve: Curve, plain: ScalarCurve, dense: DenseResponses, rows_of: Mapping[Key, NDArray[np.int64]]
-) -> ScalarCurve:
-    """Return a curve on the dense grid where it has one; it weighs as much as the tested doses."""
-    if curve.key not in rows_of:
-        return plain
-    rows = rows_of[curve.key][with_dose(dense.conditions)[rows_of[curve.key]]]
-    doses = dense.conditions["pert_dose"].cast(pl.Float64).gather(rows).to_numpy()
-    order = np.argsort(doses, kind="stable")
-    weight = min(1.0, len(np.unique(curve.doses)) / max(len(rows), 1))
-    return ScalarCurve(doses[order], curve.project(dense.responses[rows[order]]), weight)
+def _dense_curves(curves: Sequence[Curve], dense: DenseResponses) -> dict[Key, ScalarCurve]:
+    """Return the curves that have a dense grid on it; a grid weighs as much as the tested doses."""
+    doses = dense.conditions["pert_dose"].cast(pl.Float64).fill_null(0.0).to_numpy()
+    rows_of = groups(dense.conditions, CURVE_KEY)
+    found = {}
+    for curve in curves:
+        rows = rows_of.get(curve.key, np.empty(0, dtype=np.int64))
+        rows = rows[doses[rows] > 0]
+        rows = rows[np.argsort(doses[rows], kind="stable")]
+        if len(np.unique(doses[rows])) >= MIN_DOSES:
+            weight = min(1.0, len(np.unique(curve.doses)) / len(rows))
+            found[curve.key] = ScalarCurve(doses[rows], curve.project(dense.responses[rows]), weight)
+    return found
 
 
 def _fit_all(
-    scalars: Mapping[str, Sequence[ScalarCurve]], progress: ProgressCallback
-) -> tuple[dict[str, tuple[LogLogisticFit, ...]], dict[str, SharedSlope]]:
+    scalars: Mapping[str, Mapping[Key, ScalarCurve]], progress: ProgressCallback
+) -> tuple[dict[str, dict[Key, LogLogisticFit]], dict[str, SharedSlope]]:
     fits, slopes = {}, {}
     for done, (title, curves) in enumerate(scalars.items(), start=1):
-        fits[title], slopes[title] = fit_curves(curves)
+        found, slopes[title] = fit_curves(list(curves.values()))
+        fits[title] = dict(zip(curves, found, strict=True))
         progress(done, len(scalars), title)
     return fits, slopes
 
 
-def _amplitudes(curves: Sequence[Curve], measured: FloatArray, generated: FloatArray) -> FloatArray:
-    """Return (C,) generated over measured response along the direction at the highest dose."""
-    tops = [curve.rows[-1:] for curve in curves]
-    pairs = [
-        (float(c.project(generated[top])[0]), float(c.project(measured[top])[0]))
-        for c, top in zip(curves, tops, strict=True)
-    ]
-    return np.array([said / true if true != 0 else np.nan for said, true in pairs])
+def _of_curve(curve: Curve, found: Mapping[str, Mapping[Key, Kept]]) -> dict[str, Kept]:
+    return {title: by_key[curve.key] for title, by_key in found.items() if curve.key in by_key}
 
 
-def _warnings(
-    curves: Sequence[Curve], n_left_out: int, n_dense: int, slopes: Mapping[str, SharedSlope]
-) -> tuple[str, ...]:
+def _amplitudes(
+    measured: Mapping[Key, ScalarCurve], generated: Mapping[Key, ScalarCurve]
+) -> dict[Key, float]:
+    """Return generated over measured response along the direction at the highest dose; NaN where it is 0."""
+    tops = {
+        key: (float(each.responses[-1]), float(measured[key].responses[-1]))
+        for key, each in generated.items()
+    }
+    return {key: said / true if true != 0 else math.nan for key, (said, true) in tops.items()}
+
+
+def _warnings(curves: Sequence[Curve], n_left_out: int, slopes: Mapping[str, SharedSlope]) -> tuple[str, ...]:
     said = []
     few = sum(len(np.unique(curve.doses)) < FREE_SLOPE_DOSES for curve in curves)
     if few:
@@ -181,10 +181,6 @@ def _warnings(
         said.append(
             f"{own:,} curves are the only ones of their perturbation and are projected on their own "
             "direction: noise adds to the response of the highest dose, and EC50 come out too high."
-        )
-    if n_dense and n_dense < len(curves):
-        said.append(
-            f"The model was asked for a dense grid of doses in {n_dense:,} of {len(curves):,} curves."
         )
     assumed = [title for title, slope in slopes.items() if slope.is_assumed]
     if assumed:

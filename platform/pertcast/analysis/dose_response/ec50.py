@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +11,12 @@ from typing import Any, Final
 import numpy as np
 
 from pertcast.analysis.association import (
-    FloatArray,
     Interval,
     clustered_mean,
     clustered_pearson,
     plain_number,
 )
-from pertcast.analysis.dose_response.curves import Curve
+from pertcast.analysis.dose_response.curves import Curve, Key
 from pertcast.analysis.dose_response.fitted import LogLogisticFit
 
 STATES: Final = ("identified", "open", "above", "below", "flat")
@@ -62,9 +62,9 @@ class Ec50Agreement:
 def compare_ec50(
     title: str,
     curves: Sequence[Curve],
-    measured: Sequence[LogLogisticFit],
-    fits: Sequence[LogLogisticFit],
-    amplitudes: FloatArray,
+    measured: Mapping[Key, LogLogisticFit],
+    generated: Mapping[Key, LogLogisticFit],
+    amplitudes: Mapping[Key, float],
     *,
     n_draws: int,
     seed: int,
@@ -75,20 +75,22 @@ def compare_ec50(
     ----------
     title
         The contender.
-    curves, measured, fits
-        C curves with the fits of their measured and of the contender's responses.
-    amplitudes
-        (C,) generated over measured response at the highest dose; NaN where undefined.
+    curves
+        C curves.
+    measured, generated, amplitudes
+        Of each curve, by its key: the two fits, and generated over measured response at the highest dose
+        (NaN where undefined).
     n_draws, seed
         Of the bootstrap over perturbations.
     """
-    known = np.array([fit.is_identified for fit in measured], dtype=bool)
+    truth, fits = ([found[curve.key] for curve in curves] for found in (measured, generated))
+    known = np.array([fit.is_identified for fit in truth], dtype=bool)
     both = known & np.array([fit.is_identified for fit in fits], dtype=bool)
     strong = np.array([curve.is_strong for curve in curves], dtype=bool)
     cluster = np.array([curve.pert_id for curve in curves], dtype=np.str_)
-    hits = np.array([fit.agrees_with(own.ec50) for fit, own in zip(fits, measured, strict=True)], dtype=float)
-    logs = [np.log10([fit.ec50 for fit in found]) for found in (fits, measured)]
-    sizes = amplitudes[strong & np.isfinite(amplitudes)]
+    hits = np.array([fit.agrees_with(own.ec50) for fit, own in zip(fits, truth, strict=True)], dtype=float)
+    logs = [np.log10([fit.ec50 for fit in found]) for found in (fits, truth)]
+    sizes = [amplitudes[c.key] for c in curves if c.is_strong and math.isfinite(amplitudes[c.key])]
     counted = Counter(fit.state for fit in fits)
     return Ec50Agreement(
         title=title,

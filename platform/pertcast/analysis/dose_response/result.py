@@ -17,11 +17,17 @@ from pertcast.analysis.printing import decimal, percent, sentence_lines, table_l
 MEASURED: Final = "measured"
 _SHOWN_CURVES: Final = 12
 _NOTE: Final = (
-    "> model; grows: mean Spearman of effect size with dose or time, curve by curve; within 2x: of the curves "
-    "with an identified measured EC50; r log: Pearson of log EC50 where both are identified; size: generated "
-    "over measured response at the top dose, strong curves; slope: shared by curves with few doses; stated, "
-    "open on one side, above or below the tested doses, flat: numbers of curves. [95 %, over perturbations]"
+    "> model; grows: mean Spearman of effect size with dose or time, curve by curve; within 2x: of the "
+    "curves with an identified measured EC50; r log: Pearson of log EC50 where both are identified; size: "
+    "generated over measured response at the top dose, strong curves; slope: shared by curves of few doses; "
+    "stated, open on one side, above or below the tested doses, flat: numbers of curves. [95 %, over "
+    "perturbations]"
 )
+
+
+def dense_title(model: str) -> str:
+    """Return the title of a model's responses at more doses than were measured."""
+    return f"{model}, dense grid"
 
 
 @dataclass(frozen=True)
@@ -33,18 +39,15 @@ class FittedCurve:
     curve
         Identity, doses, direction.
     responses
-        "measured" and contender -> doses and responses as they were fitted; the model's may be on a dense
-        grid.
+        "measured" and contender -> doses and responses as they were fitted; `dense_title` of the model too
+        where it was asked for more doses.
     fits
         The same titles -> the fitted curve.
-    is_dense
-        Whether the model was asked for more doses than were measured.
     """
 
     curve: Curve
     responses: Mapping[str, ScalarCurve]
     fits: Mapping[str, LogLogisticFit]
-    is_dense: bool
 
     def to_json(self) -> dict[str, Any]:
         """Return identity, responses and fits as plain values."""
@@ -60,7 +63,6 @@ class FittedCurve:
             "is_strong": curve.is_strong,
             "direction_from": curve.direction_from,
             "alignment": plain_number(curve.alignment),
-            "is_dense": self.is_dense,
             "responses": {
                 title: {"doses": plain_numbers(found.doses), "responses": plain_numbers(found.responses)}
                 for title, found in self.responses.items()
@@ -82,7 +84,7 @@ class DoseResponse:
     slopes
         "measured" and contender -> the slope its curves share.
     agreement
-        "measured", then every contender.
+        "measured", then every contender, then the model on a dense grid where it was asked for one.
     drift
         "measured", then every contender.
     n_left_out
@@ -115,15 +117,15 @@ class DoseResponse:
         drift, truth = self.drift_of(self.model), self.drift_of(MEASURED)
         text = (
             f"The effect of {self.model} grows with dose in strong curves at Spearman "
-            f"{drift.dose_strong.words()} (measured {truth.dose_strong.words()}), with time at "
-            f"{drift.time_strong.words()} (measured {truth.time_strong.words()})"
+            f"{drift.dose_strong.words(2)} (measured {truth.dose_strong.words(2)}), with time at "
+            f"{drift.time_strong.words(2)} (measured {truth.time_strong.words(2)})"
         )
         found = self.agreement_of(self.model)
         if found.within_twofold.n:
+            share, count = percent(found.within_twofold.value), found.within_twofold.n
             text += (
-                f"; its EC50 agree with the measured ones within twofold in "
-                f"{percent(found.within_twofold.value)} of the {found.within_twofold.n:,} curves where one is "
-                "identified"
+                f"; its EC50 agree with the measured ones within twofold in {share} of the {count:,} curves "
+                "where one is identified"
             )
         return f"{text}."
 
@@ -145,10 +147,10 @@ class DoseResponse:
         rows = [
             (
                 self._marked(found.title),
-                found.dose.words(),
-                found.dose_strong.words(),
-                found.time.words(),
-                found.time_strong.words(),
+                found.dose.words(2),
+                found.dose_strong.words(2),
+                found.time.words(2),
+                found.time_strong.words(2),
             )
             for found in self.drift
         ]
@@ -184,17 +186,20 @@ class DoseResponse:
         shown = self.curves[:_SHOWN_CURVES]
         if not shown:
             return ["  No curve has doses enough."]
+        header = ["curve", "effect", "measured EC50, uM", "generated EC50, uM"]
+        dense = dense_title(self.model)
+        header += ["on a dense grid"] if dense in self.slopes else []
         rows = [
-            (
+            [
                 f"{each.curve.name}, {each.curve.place}",
                 decimal(each.curve.effect_size, 2),
                 each.fits[MEASURED].words(),
                 each.fits[self.model].words(),
-            )
+                *([each.fits[dense].words() if dense in each.fits else ""] if dense in self.slopes else []),
+            ]
             for each in shown
         ]
         more = len(self.curves) - len(shown)
-        header = ("curve", "effect", "measured EC50, uM", "generated EC50, uM")
         return table_lines(header, rows) + ([f"  and {more:,} more curves"] if more else [])
 
     def to_json(self) -> dict[str, Any]:

@@ -150,14 +150,21 @@ class PathwayAgreement:
         """Strong conditions among those scored."""
         return int(self.conditions["is_strong"].sum())
 
+    @property
+    def all_strong(self) -> bool:
+        """Whether every scored condition is strong, so that there is nothing else to tell them from."""
+        return self.n_strong == self.conditions.height
+
     def sentence(self) -> str:
         """Say the answer in words."""
         model, baseline = self.model, self.strongest_baseline
         text = (
             f"NES of {model.title} correlate with the measured ones at {model.overall.words()} "
-            f"({self.conditions.height:,} conditions x {len(self.pathways):,} gene sets), at "
-            f"{model.strong.words()} in the {self.n_strong:,} strong ones"
+            f"({self.conditions.height:,}{' strong' if self.all_strong else ''} conditions x "
+            f"{len(self.pathways):,} gene sets)"
         )
+        if not self.all_strong:
+            text += f", at {model.strong.words()} in the {self.n_strong:,} strong ones"
         if baseline is not None:
             text += f"; the best baseline, {baseline.title}, at {baseline.overall.words()}"
         if self.ceiling is not None:
@@ -191,26 +198,27 @@ class PathwayAgreement:
         ]
 
     def _contender_lines(self) -> list[str]:
-        header = ("", "NES Pearson", "strong", "by condition", "rank", "by set", "sign", "found", "confirmed")
+        strong = [] if self.all_strong else ["strong"]
+        header = ["", "NES Pearson", *strong, "r cond.", "rank", "r set", "sign", "found", "confirmed"]
         marked = [("> " if i == 0 else "  ", found) for i, found in enumerate(self.contenders)]
         marked += [("^ ", self.ceiling)] if self.ceiling is not None else []
         rows = [
-            (
+            [
                 f"{mark}{found.title}",
                 found.overall.words(),
-                found.strong.words(),
+                *([] if self.all_strong else [found.strong.words()]),
                 decimal(found.condition_mean),
                 decimal(found.condition_rank_mean),
                 decimal(found.pathway_mean),
                 percent(found.right_sign),
                 percent(found.recovered),
                 percent(found.confirmed),
-            )
+            ]
             for mark, found in marked
         ]
         note = (
-            "> model, ^ half of the replicates against the other half; by condition, rank: mean Pearson and "
-            "Spearman over the sets; by set: mean Pearson over conditions; of "
+            "> model, ^ half of the replicates against the other half; r cond., rank: mean Pearson and "
+            "Spearman over the sets; r set: mean Pearson over conditions; of "
             f"{self.model.n_significant:,} measured pairs with FDR <= {self.fdr:g}: sign right, found "
             "(significant, sign right); confirmed: of its own significant pairs. [95 %, over perturbations]"
         )
