@@ -1,6 +1,13 @@
 """Ingest: any lab's file becomes a store, with every guess, conversion and omission reported."""
 
-from pertcast_data.ingest.mapping import ColumnRule, ControlRule, GeneRule, IngestMapping, load_mapping
+from pertcast_data.ingest.mapping import (
+    ColumnRule,
+    ControlRule,
+    GeneRule,
+    IngestMapping,
+    TableRule,
+    load_mapping,
+)
 from pertcast_data.ingest.report import IngestReport
 from pertcast_data.ingest.run import ingest
 
@@ -10,6 +17,7 @@ __all__ = [
     "GeneRule",
     "IngestMapping",
     "IngestReport",
+    "TableRule",
     "ingest",
     "load_mapping",
 ]

@@ -64,8 +64,21 @@ class RowTable:
                 return None
             return Taken(pl.Series(canonical, [rule.value]).new_from_index(0, self.frame.height), "")
         values = self.require(rule.column, canonical)
+        if rule.pattern is not None:
+            values = self._matched(values, rule.pattern, canonical)
         self.findings.decide(canonical, rule.column, "given")
         return Taken(_replaced(values, rule.values), rule.column)
+
+    def _matched(self, values: pl.Series, pattern: str, canonical: str) -> pl.Series:
+        matched = as_text(values).str.extract(pattern)
+        filled = values.drop_nulls()
+        if len(filled) and matched.null_count() == len(matched):
+            held = listed(map(repr, filled.unique(maintain_order=True).to_list()), 2)
+            raise SchemaError(
+                f"{self.path}: no value of {values.name!r} matches {pattern!r} (mapping file, {canonical}); "
+                f"it holds {held}. Correct the pattern."
+            )
+        return matched
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +112,15 @@ def _replaced(values: pl.Series, table: dict[str, Scalar]) -> pl.Series:
     return as_text(values).replace(replaced)
 
 
-def exclude_rows(table: RowTable) -> pl.Series:
-    """Return which rows the mapping file keeps (all, where it excludes none)."""
+def kept_rows(table: RowTable) -> pl.Series:
+    """Return which rows the mapping file keeps (all, where it says nothing)."""
     keep = pl.Series([True]).new_from_index(0, table.frame.height)
+    for column, values in table.mapping.keep.items():
+        hit = is_one_of(table.require(column, "keep"), values)
+        table.findings.dropped.append(
+            f"{int((~hit).sum()):,} rows whose {column} is not among {listed(values)}"
+        )
+        keep = keep & hit
     for column, values in table.mapping.exclude.items():
         hit = is_one_of(table.require(column, "exclude"), values)
         table.findings.dropped.append(f"{int(hit.sum()):,} rows excluded by {column}: {listed(values)}")

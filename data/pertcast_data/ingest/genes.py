@@ -15,10 +15,11 @@ import numpy.typing as npt
 import polars as pl
 
 from pertcast_data.errors import SchemaError
-from pertcast_data.ingest.columns import as_text
+from pertcast_data.ingest.columns import as_text, is_one_of
 from pertcast_data.ingest.findings import Findings, listed
 from pertcast_data.ingest.mapping import GeneRule
 from pertcast_data.ingest.missing import clear_missing
+from pertcast_data.ingest.side_table import join_side_table
 from pertcast_data.ingest.words import SYMBOL_WORDS, fold
 from pertcast_data.readers.source import SOURCE_ID
 
@@ -64,6 +65,42 @@ def gene_table(raw: pl.DataFrame, path: Path, rule: GeneRule, findings: Findings
     ]
     others = table.with_columns(whole_numbers).drop(SOURCE_ID, "gene_id", "gene_symbol", strict=False)
     return pl.concat([pl.DataFrame({"gene_id": ids, "gene_symbol": symbols}), others], how="horizontal")
+
+
+def with_gene_table(raw: pl.DataFrame, rule: GeneRule, findings: Findings) -> pl.DataFrame:
+    """Return a file's gene table with the mapping file's own gene table joined, where it names one."""
+    if rule.table is None:
+        return raw
+    joined = join_side_table(raw, rule.table, "mapping file, genes.table")
+    findings.converted.append(joined.told.replace(" rows ", " genes "))
+    return joined.frame
+
+
+def kept_genes(
+    table: pl.DataFrame, path: Path, rule: GeneRule, findings: Findings
+) -> npt.NDArray[np.int64] | None:
+    """Return the places of the genes that the mapping file keeps; None for all.
+
+    Raises
+    ------
+    SchemaError
+        A column is absent, or no gene is left.
+    """
+    if not rule.keep:
+        return None
+    keep = pl.Series([True]).new_from_index(0, table.height)
+    for column, values in rule.keep.items():
+        keep = keep & is_one_of(_named(table, column, path), values)
+    findings.dropped.append(
+        f"{int((~keep).sum()):,} of {table.height:,} genes by {listed(rule.keep)} (mapping file, genes.keep)"
+    )
+    if not keep.any():
+        held = listed(_named(table, next(iter(rule.keep)), path).unique(maintain_order=True))
+        raise SchemaError(
+            f"{path}: no gene is left ({next(iter(rule.keep))} holds {held}). Check `genes: keep` in the "
+            "mapping file."
+        )
+    return keep.arg_true().to_numpy().astype(np.int64)
 
 
 def _named(table: pl.DataFrame, column: str, path: Path) -> pl.Series:

@@ -11,7 +11,7 @@ import polars as pl
 
 from pertcast_data.errors import SchemaError
 from pertcast_data.ingest.amounts import DOSE, TIME, AmountKind, read_amounts
-from pertcast_data.ingest.columns import SOURCE_ROW, RowTable, Taken, exclude_rows, missing_column_error
+from pertcast_data.ingest.columns import SOURCE_ROW, RowTable, Taken, kept_rows, missing_column_error
 from pertcast_data.ingest.findings import Findings, counted, listed
 from pertcast_data.ingest.kinds import Kinds, flagged_controls, read_kinds, undecided_control_code
 from pertcast_data.ingest.mapping import IngestMapping
@@ -53,9 +53,9 @@ def harmonise(raw: pl.DataFrame, path: Path, mapping: IngestMapping) -> tuple[pl
     findings = Findings()
     numbered = raw.with_columns(pl.int_range(raw.height, dtype=pl.Int64).alias(SOURCE_ROW))
     table = RowTable(path, clear_missing(numbered, findings), mapping, findings)
-    table = RowTable(path, table.frame.filter(exclude_rows(table)), mapping, findings)
+    table = RowTable(path, table.frame.filter(kept_rows(table)), mapping, findings)
     if table.frame.is_empty():
-        raise SchemaError(f"{path}: no row is left. Check `exclude` in the mapping file.")
+        raise SchemaError(f"{path}: no row is left. Check `keep` and `exclude` in the mapping file.")
     canonical = _canonical_columns(table)
     return _assemble(table, canonical), findings
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import polars as pl
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from pertcast_data.errors import ConfigError, nearest_known
 from pertcast_data.preprocessing import PreprocessingStep
@@ -32,12 +33,15 @@ class ColumnRule(_Frozen):
         A column of the file (or of the side table). Written alone, it may be the bare name.
     value
         A constant for all rows; null means: leave the column empty and do not guess.
+    pattern
+        With `column`: a regular expression; its first group is the value, rows that do not match are null.
     values
         With `column`: what each of its values becomes; values that are not listed stay.
     """
 
     column: str | None = None
     value: Scalar = None
+    pattern: str | None = None
     values: dict[str, Scalar] = {}
 
     @model_validator(mode="before")
@@ -51,6 +55,8 @@ class ColumnRule(_Frozen):
             raise ValueError("give either column or value")
         if self.values and self.column is None:
             raise ValueError("values need a column")
+        if self.pattern is not None:
+            _require_pattern(self.pattern, self.column)
         return self
 
     @property
@@ -67,11 +73,64 @@ class ControlRule(_Frozen):
     pert_type: Literal["ctl_vehicle", "ctl_vector", "ctl_untrt"] | None = None
 
 
+class TableRule(_Frozen):
+    """A table of annotations of its own, joined to the rows (or to the genes).
+
+    Attributes
+    ----------
+    file
+        csv, tsv or Parquet; several are put under each other (each release of LINCS has its own). A path
+        without a folder lies beside the mapping file.
+    key
+        Column of the table that says what a line is about.
+    matches
+        Column of the rows that holds the key, after the tables before this one are joined; the matrix's row
+        ids where absent.
+    columns
+        Columns to bring; all where absent.
+    repeats
+        "error": lines with one key must be equal. "first": of several lines with one key the first value of
+        each column counts.
+    """
+
+    file: tuple[Path, ...]
+    key: str
+    matches: str | None = None
+    columns: tuple[str, ...] | None = None
+    repeats: Literal["error", "first"] = "error"
+
+    @field_validator("file", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str | Path) else value
+
+    def beside(self, folder: Path) -> Self:
+        """Return the rule with relative paths taken from `folder`."""
+        return self.model_copy(update={"file": tuple(folder / path for path in self.file)})
+
+    @property
+    def name(self) -> str:
+        """Names of its files, for messages."""
+        return " and ".join(path.name for path in self.file)
+
+
 class GeneRule(_Frozen):
-    """Which columns of the gene table are the identifier and the symbol ("source_id" is the row name)."""
+    """Which columns of the gene table are the identifier and the symbol, and which genes are kept.
+
+    Attributes
+    ----------
+    gene_id, gene_symbol
+        Columns ("source_id" is the row name).
+    table
+        A gene table in a file of its own, joined by the gene's row name.
+    keep
+        Column -> values: genes that are kept; all where empty.
+    """
 
     gene_id: str | None = None
     gene_symbol: str | None = None
+    table: TableRule | None = None
+    keep: dict[str, tuple[Scalar, ...]] = {}
 
 
 class IngestMapping(_Frozen):
@@ -89,8 +148,10 @@ class IngestMapping(_Frozen):
         How several files are joined on genes: on `gene_id` or on `gene_symbol`; only shared genes stay.
     measure, normalisation
         What the values are; checked against them.
-    exclude
-        Column -> values: rows that are left out.
+    tables
+        Annotations of the rows in files of their own, joined in this order before anything is looked at.
+    keep, exclude
+        Column -> values: rows that are kept (all where empty), and rows that are left out.
     preprocessing
         What was done to the values before, and on which rows it was fitted (docs/splits.md).
     """
@@ -113,6 +174,8 @@ class IngestMapping(_Frozen):
     join: Literal["gene_id", "gene_symbol"] | None = None
     measure: Measure | None = None
     normalisation: Normalisation | None = None
+    tables: tuple[TableRule, ...] = ()
+    keep: dict[str, tuple[Scalar, ...]] = {}
     exclude: dict[str, tuple[Scalar, ...]] = {}
     preprocessing: tuple[PreprocessingStep, ...] = ()
 
@@ -120,6 +183,25 @@ class IngestMapping(_Frozen):
         """Return the rule of a canonical column, None where the file leaves it open."""
         rule: ColumnRule | None = getattr(self, canonical) if canonical in OBS_COLUMNS else None
         return rule
+
+    def beside(self, folder: Path) -> Self:
+        """Return the mapping with relative paths of tables taken from `folder`."""
+        table = self.genes.table
+        genes = self.genes.model_copy(update={"table": table.beside(folder) if table else None})
+        return self.model_copy(
+            update={"tables": tuple(each.beside(folder) for each in self.tables), "genes": genes}
+        )
+
+
+def _require_pattern(pattern: str, column: str | None) -> None:
+    if column is None:
+        raise ValueError("a pattern needs a column")
+    try:
+        groups = pl.Series([""]).str.extract_groups(pattern).struct.fields
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"pattern {pattern!r} is no regular expression ({error})") from None
+    if not groups:
+        raise ValueError(f"pattern {pattern!r} needs a group in brackets: what it matches is the value")
 
 
 def load_mapping(path: Path) -> IngestMapping:
@@ -139,7 +221,7 @@ def load_mapping(path: Path) -> IngestMapping:
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path}: must hold `column: rule` lines. See docs/ingest.md.")
     try:
-        return IngestMapping.model_validate(content or {})
+        return IngestMapping.model_validate(content or {}).beside(path.parent)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_explain(error)}") from None
 
@@ -149,7 +231,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def _explain_one(detail: Any) -> str:
-    where = [str(part) for part in detail["loc"]]
+    where = [str(part) for part in detail["loc"] if not isinstance(part, int)]
     if detail["type"] != "extra_forbidden":
         return f"{'.'.join(where)}: {detail['msg']}"
     known = _known_keys(where[:-1])
@@ -162,8 +244,10 @@ def _known_keys(parents: Iterable[str]) -> list[str]:
     models: dict[str, type[BaseModel]] = {
         "controls": ControlRule,
         "genes": GeneRule,
+        "table": TableRule,
+        "tables": TableRule,
         "preprocessing": PreprocessingStep,
     }
-    parent = next(iter(parents), None)
+    parent = next(reversed([*parents]), None)
     model: type[BaseModel] = IngestMapping if parent is None else models.get(parent, ColumnRule)
     return list(model.model_fields)

@@ -24,7 +24,7 @@ def clear_missing(frame: pl.DataFrame, findings: Findings) -> pl.DataFrame:
         Told which columns changed and which were dropped.
     """
     names = [name for name in frame.columns if name != SOURCE_ID]
-    cleared = frame.with_columns(_cleared(pl.col(name), frame.schema[name]) for name in names)
+    cleared = null_words(frame)
     changed = {name: cleared[name].null_count() - frame[name].null_count() for name in names}
     empty = [name for name in names if cleared[name].null_count() == frame.height]
     set_null = [f"{name} ({count:,})" for name, count in changed.items() if count and name not in empty]
@@ -34,6 +34,12 @@ def clear_missing(frame: pl.DataFrame, findings: Findings) -> pl.DataFrame:
         findings.dropped.append(f"columns without any value: {listed(empty)}")
         cleared = cleared.drop(empty)
     return cleared
+
+
+def null_words(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the frame with every word and number for "missing" set to null; `source_id` is left alone."""
+    names = [name for name in frame.columns if name != SOURCE_ID]
+    return frame.with_columns(_cleared(pl.col(name), frame.schema[name]) for name in names)
 
 
 def _cleared(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,9 +15,9 @@ from scipy import sparse
 from pertcast_data.errors import SchemaError
 from pertcast_data.ingest.columns import SOURCE_ROW
 from pertcast_data.ingest.findings import Findings, listed
-from pertcast_data.ingest.genes import gene_table, join_genes
+from pertcast_data.ingest.genes import gene_table, join_genes, kept_genes, with_gene_table
 from pertcast_data.ingest.harmonise import harmonise
-from pertcast_data.ingest.mapping import IngestMapping
+from pertcast_data.ingest.mapping import IngestMapping, TableRule
 from pertcast_data.ingest.side_table import join_side_table
 from pertcast_data.ingest.values import ValueWatch, decide_values, summarise
 from pertcast_data.readers.registry import open_source
@@ -27,12 +27,16 @@ from pertcast_data.vocabulary import Measure, Normalisation
 
 @dataclass(frozen=True, slots=True)
 class SourcePlan:
-    """One file: its rows that are kept and their canonical table, its genes, and what its values are."""
+    """One file: its rows and genes that are kept and their canonical tables, and what its values are.
+
+    `genes` are the columns of the matrix that `var` is about; None where it is all of them.
+    """
 
     path: Path
     source: ProfileSource
     obs: pl.DataFrame
     var: pl.DataFrame
+    genes: npt.NDArray[np.int64] | None
     measure: Measure
     normalisation: Normalisation
     share_of_zeros: float
@@ -105,7 +109,14 @@ def plan_ingest(
     FormatError, SchemaError, UnitError
         A file cannot be read, or something that is needed cannot be told.
     """
-    parts = [_plan_source(path, mapping, obs_table, key) for path in sources]
+    named = () if obs_table is None or key is None else (TableRule(file=(obs_table,), key=key),)
+    tables = (
+        *((rule, "--key") for rule in named),
+        *((rule, "mapping file, tables") for rule in mapping.tables),
+    )
+    found = [0] * len(tables)
+    parts = [_plan_source(path, mapping, tables, found) for path in sources]
+    _require_known(tables, found)
     findings = Findings()
     var, columns = _joined_genes(parts, mapping, findings)
     _agree(parts)
@@ -121,27 +132,54 @@ def plan_ingest(
     )
 
 
-def _plan_source(path: Path, mapping: IngestMapping, obs_table: Path | None, key: str | None) -> SourcePlan:
+def _plan_source(
+    path: Path, mapping: IngestMapping, tables: Sequence[tuple[TableRule, str]], found: list[int]
+) -> SourcePlan:
+    """Settle one file; `found` counts the rows that each table knows, over all files."""
     source = open_source(path)
-    raw, told = source.obs(), ""
-    if obs_table is not None and key is not None:
-        raw, told = join_side_table(raw, obs_table, key)
+    raw, told = source.obs(), []
+    for number, (rule, said_by) in enumerate(tables):
+        joined = join_side_table(raw, rule, said_by)
+        raw = joined.frame
+        found[number] += joined.n_found
+        told.append(joined.told)
     obs, findings = harmonise(raw, path, mapping)
-    findings.converted[:0] = [*source.schema().notes, *([told] if told else [])]
-    var = gene_table(source.var(), path, mapping.genes, findings)
-    summary = summarise(source.batches(rows=1024))
+    findings.converted[:0] = [*source.schema().notes, *told]
+    var = gene_table(with_gene_table(source.var(), mapping.genes, findings), path, mapping.genes, findings)
+    genes = kept_genes(var, path, mapping.genes, findings)
+    summary = summarise(_columns(source.batches(rows=1024), genes))
     measure, normalisation = decide_values(summary, path, mapping.measure, mapping.normalisation, findings)
-    return SourcePlan(path, source, obs, var, measure, normalisation, summary.share_of_zeros, findings)
+    kept = var if genes is None else var[genes.tolist()]
+    return SourcePlan(
+        path, source, obs, kept, genes, measure, normalisation, summary.share_of_zeros, findings
+    )
+
+
+def _columns(
+    batches: Iterable[ProfileBatch], columns: npt.NDArray[np.int64] | None
+) -> Iterator[ProfileBatch]:
+    for batch in batches:
+        yield batch if columns is None else batch[:, columns]
+
+
+def _require_known(tables: Sequence[tuple[TableRule, str]], found: Sequence[int]) -> None:
+    for (rule, said_by), n_found in zip(tables, found, strict=True):
+        if not n_found:
+            raise SchemaError(
+                f"{rule.file[0]}: column {rule.key!r} knows no value of {rule.matches!r} in any file. Name "
+                f"other columns by {said_by}."
+            )
 
 
 def _joined_genes(
     parts: Sequence[SourcePlan], mapping: IngestMapping, findings: Findings
 ) -> tuple[pl.DataFrame, tuple[npt.NDArray[np.int64] | None, ...]]:
     if len(parts) == 1:
-        return parts[0].var, (None,)
+        return parts[0].var, (parts[0].genes,)
     paths = [part.path for part in parts]
     var, columns = join_genes([part.var for part in parts], paths, mapping.join, findings)
-    return var, tuple(columns)
+    chosen = zip(parts, columns, strict=True)
+    return var, tuple(own if part.genes is None else part.genes[own] for part, own in chosen)
 
 
 def _agree(parts: Sequence[SourcePlan]) -> None:

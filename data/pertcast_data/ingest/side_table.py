@@ -5,13 +5,20 @@ Only the rows that the matrix has are read, so a table of all of LINCS costs lit
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 
 from pertcast_data.errors import FormatError, SchemaError, nearest_known
+from pertcast_data.ingest.columns import as_text
 from pertcast_data.ingest.findings import listed
+from pertcast_data.ingest.mapping import TableRule
+from pertcast_data.ingest.missing import null_words
 from pertcast_data.readers.source import SOURCE_ID
+
+_KEY: Final = "__key"
 
 
 def scan_side_table(path: Path) -> pl.LazyFrame:
@@ -23,7 +30,7 @@ def scan_side_table(path: Path) -> pl.LazyFrame:
         The file is absent or no table.
     """
     if not path.is_file():
-        raise FormatError(f"{path}: no such table. Check --obs-table.")
+        raise FormatError(f"{path}: no such table. Check --obs-table, or `tables` in the mapping file.")
     with path.open("rb") as file:
         start = file.read(65536)
     if start.startswith(b"PAR1"):
@@ -38,52 +45,94 @@ def scan_side_table(path: Path) -> pl.LazyFrame:
     return pl.scan_csv(path, separator=separator, infer_schema=False, quote_char=quote, encoding="utf8-lossy")
 
 
-def join_side_table(obs: pl.DataFrame, path: Path, key: str) -> tuple[pl.DataFrame, str]:
-    """Join a side table to the rows of a matrix.
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A table with a side table joined to it.
+
+    Attributes
+    ----------
+    frame
+        The rows; the side table's columns win over columns of the same name.
+    n_found
+        Rows that the side table knows.
+    told
+        A sentence that says so.
+    """
+
+    frame: pl.DataFrame
+    n_found: int
+    told: str
+
+
+def join_side_table(rows: pl.DataFrame, rule: TableRule, said_by: str) -> Joined:
+    """Join a side table to the rows of a matrix, or to its genes.
 
     Parameters
     ----------
-    obs
-        The matrix's row table, with `source_id`.
-    path
-        The side table.
-    key
-        Its column that holds the ids of the matrix's rows.
-
-    Returns
-    -------
-    tuple
-        The row table with the side table's columns (which win over columns of the same name), and a sentence
-        that says how many rows were found.
+    rows
+        A table of the matrix, with `source_id`.
+    rule
+        Which table, and by which columns.
+    said_by
+        Where the key was named, for messages.
 
     Raises
     ------
     FormatError, SchemaError
-        The table cannot be read, has no such column, names a row twice, or knows none of the rows.
+        The table cannot be read, has no such column, names a row twice, or (joined by row ids) knows none of
+        the rows; the rows have no column `matches`.
     """
+    own = rule.matches or SOURCE_ID
+    if own not in rows.columns:
+        nearest = nearest_known(own, rows.columns) or rows.columns[:10]
+        raise SchemaError(f"{rule.name}: no column {own!r} to join on. The rows have {', '.join(nearest)}.")
+    keys = as_text(rows[own]).str.strip_chars().alias(_KEY)
+    lines = _lines(rule, keys.drop_nulls().unique(), said_by)
+    if lines.is_empty() and rule.matches is None:
+        raise SchemaError(
+            f"{rule.file[0]}: column {rule.key!r} knows none of the matrix's rows ({listed(rows[own], 2)}). "
+            f"Name another column by {said_by}."
+        )
+    others = [name for name in lines.columns if name not in (_KEY, SOURCE_ID, own)]
+    kept = rows.select(name for name in rows.columns if name not in others).with_columns(keys)
+    joined = kept.join(lines.select(_KEY, *others), on=_KEY, how="left", maintain_order="left").drop(_KEY)
+    n_found = int(keys.is_in(lines[_KEY].implode()).sum())
+    told = f"{rule.name} tells {n_found:,} of {rows.height:,} rows (by {rule.key})"
+    return Joined(joined, n_found, told)
+
+
+def _lines(rule: TableRule, wanted: pl.Series, said_by: str) -> pl.DataFrame:
+    """Return the lines about the wanted keys, one a key, the key as `_KEY`."""
+    parts = [_read_lines(path, rule, wanted, said_by) for path in rule.file]
+    lines = pl.concat(parts, how="diagonal_relaxed")
+    repeated = lines[_KEY].is_duplicated()
+    if not repeated.any():
+        return lines
+    if rule.repeats == "first":
+        cleared = null_words(lines)
+        return cleared.group_by(_KEY, maintain_order=True).agg(pl.all().drop_nulls().first())
+    lines = lines.unique(maintain_order=True)
+    repeated = lines[_KEY].is_duplicated()
+    if repeated.any():
+        names = lines[_KEY].filter(repeated).unique().sort()
+        raise SchemaError(
+            f"{rule.file[0]}: {len(names):,} ids stand in several different rows ({listed(names)}). Keep one "
+            "row an id, or say `repeats: first` in the mapping file."
+        )
+    return lines
+
+
+def _read_lines(path: Path, rule: TableRule, wanted: pl.Series, said_by: str) -> pl.DataFrame:
     try:
         scan = scan_side_table(path)
         columns = scan.collect_schema().names()
-        if key not in columns:
-            nearest = nearest_known(key, columns) or columns[:10]
-            raise SchemaError(f"{path}: has no column {key!r} (--key). It has {', '.join(nearest)}.")
-        ids = obs[SOURCE_ID].implode()
-        table = scan.with_columns(pl.col(key).cast(pl.String).str.strip_chars())
-        table_rows = table.filter(pl.col(key).is_in(ids)).unique(maintain_order=True).collect()
+        for name in (rule.key, *(rule.columns or ())):
+            if name not in columns:
+                nearest = nearest_known(name, columns) or columns[:10]
+                raise SchemaError(f"{path}: has no column {name!r} ({said_by}). It has {', '.join(nearest)}.")
+        chosen = [name for name in rule.columns or columns if name != rule.key]
+        key = pl.col(rule.key).cast(pl.String).str.strip_chars().alias(_KEY)
+        lines = scan.select(key, *(pl.col(name) for name in chosen))
+        return lines.filter(pl.col(_KEY).is_in(wanted.implode())).collect()
     except pl.exceptions.PolarsError as error:
         raise FormatError(f"{path}: cannot be read as a table ({error}). Correct or convert it.") from error
-    repeated = table_rows.filter(pl.col(key).is_duplicated())[key]
-    if len(repeated):
-        raise SchemaError(
-            f"{path}: {repeated.n_unique():,} ids stand in several different rows "
-            f"({listed(repeated.unique().sort())}). Keep one row an id."
-        )
-    if table_rows.is_empty():
-        raise SchemaError(
-            f"{path}: column {key!r} knows none of the matrix's rows ({listed(obs[SOURCE_ID], 2)}). "
-            "Name another column by --key."
-        )
-    kept = obs.select(name for name in obs.columns if name == SOURCE_ID or name not in columns)
-    joined = kept.join(table_rows, left_on=SOURCE_ID, right_on=key, how="left", maintain_order="left")
-    told = f"{path.name} tells {table_rows.height:,} of {obs.height:,} rows (by {key})"
-    return joined, told
