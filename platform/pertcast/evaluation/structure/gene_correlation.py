@@ -125,7 +125,7 @@ def _centred(draws: FloatArray, value: float) -> FloatArray:
     return moved
 
 
-def _clustered(matrix: FloatArray) -> IndexArray:
+def clustered_order(matrix: FloatArray) -> IndexArray:
     """Return an order of genes that puts correlated ones side by side (average linkage of 1 - r)."""
     if len(matrix) < 3:
         return np.arange(len(matrix))
@@ -182,7 +182,7 @@ def gene_correlation(
         found |= _agreements(first, second, pool, cluster, seed)
     kept = tested[:MOST_SHOWN]
     truth = correlations(held.truth[:, kept], held.pool)
-    order = _clustered(truth)
+    order = clustered_order(truth)
     drawn = {name: correlations(predictions[name][:, kept], held.pool) for name in shown}
     return GeneCorrelation(
         genes=tuple(held.genes[gene] for gene in kept[order]),

@@ -1,0 +1,1 @@
+"""Populations of wells: whether generated wells are distributed as measured ones, for every contender."""
