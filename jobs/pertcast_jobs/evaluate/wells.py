@@ -9,22 +9,29 @@ from pertcast.evaluation.from_store.contenders import SharedSums
 from pertcast.evaluation.from_store.held_out_part import HeldOutPart, held_out_part
 from pertcast.evaluation.wells.from_part import well_populations
 from pertcast.evaluation.wells.populations import WellPopulations
+from pertcast.models.baselines.statistics import ConditionStatistics
 from pertcast.models.registry import MODELS
 from pertcast_data.progress import ProgressCallback, no_progress
 
 from pertcast_jobs.evaluate.runs import BASELINE_BATCH, OpenRun, open_run
 
 
-def part_of_run(run: OpenRun, seed: int = 0, progress: ProgressCallback = no_progress) -> HeldOutPart:
-    """Return the test part of an open run's fold, measured; reads the training rows once."""
+def statistics_of_run(
+    run: OpenRun, seed: int = 0, progress: ProgressCallback = no_progress
+) -> ConditionStatistics:
+    """Return sums over the training rows of an open run; reads them once."""
     encoder = run.predictor.encoder
     data = make_training_data(
         run.store, run.split, run.fold, encoder, batch_size=BASELINE_BATCH, seed=seed, rank=0, world_size=1,
         reader=run.reader,
     )  # fmt: skip
-    statistics = SharedSums(data.statistics, progress).statistics(encoder.space)
+    return SharedSums(data.statistics, progress).statistics(encoder.space)
+
+
+def part_of_run(run: OpenRun, statistics: ConditionStatistics, seed: int = 0) -> HeldOutPart:
+    """Return the test part of an open run's fold, measured."""
     rows = run.split.rows(run.store, run.fold, "test")
-    return held_out_part(run.store, run.reader, rows, encoder, statistics, seed)
+    return held_out_part(run.store, run.reader, rows, run.predictor.encoder, statistics, seed)
 
 
 def well_populations_of_run(
@@ -58,6 +65,6 @@ def well_populations_of_run(
     opened = open_run(run)
     if opened.store.info.layout != "dense":
         return None
-    part = part_of_run(opened, seed, progress)
+    part = part_of_run(opened, statistics_of_run(opened, seed, progress), seed)
     title = MODELS[opened.predictor.bundle.model_name].title
     return well_populations(opened.predictor.model, title, part, seed=seed, progress=progress)
