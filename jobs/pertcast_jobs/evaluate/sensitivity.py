@@ -30,11 +30,11 @@ from pertcast_jobs.evaluate.sensitivity_inputs import (
     COMPOUND_TYPE,
     Generators,
     generate,
-    highest_dose_and_longest_time,
     measured_responses,
     seen_compounds,
     store_compounds,
     strongest_baseline,
+    usual_dose_and_time,
 )
 from pertcast_jobs.screen.library import read_library
 
@@ -49,8 +49,8 @@ class SensitivityOptions:
         csv or parquet with pert_id, cmap_name, canonical_smiles: structures of compounds that neither the
         table nor the store describes.
     dose, time
-        uM and h at which expression is generated; the highest dose and longest time of the training
-        compounds where None.
+        uM and h at which expression is generated; where None the dose and time that half of the training
+        compounds reach (the highest and longest where all have the same).
     value
         "ln_ic50" or "auc"; the table's first where None.
     drug_names, line_names
@@ -194,7 +194,7 @@ def _pairs(
     progress: ProgressCallback,
 ) -> tuple[SensitivityPairs, SensitivityFacts]:
     """Generate and measure the responses of the joined pairs."""
-    usual = highest_dose_and_longest_time(runs[0])
+    usual = usual_dose_and_time(runs[0])
     dose, time = options.dose or usual[0], options.time or usual[1]
     table = _questions(joined, dose, time)
     is_seen = np.array([seen_compounds(run, joined.compounds) for run in runs])
@@ -214,7 +214,7 @@ def _pairs(
         basal=found.basal[first],
         generated=found.responses,
         measured=measured,
-        is_seen=is_seen.all(axis=0),
+        is_seen=np.asarray(is_seen.all(axis=0)),
     )
     remarks = [*found.refused, *_remarks(runs, is_seen, run_of_pair, elsewhere)]
     facts = SensitivityFacts(

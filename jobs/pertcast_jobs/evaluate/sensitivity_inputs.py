@@ -6,6 +6,7 @@ nearest dose and time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -69,11 +70,19 @@ def seen_compounds(run: OpenRun, compounds: pl.DataFrame) -> NDArray[np.bool_]:
     return known.to_series().to_numpy().astype(np.bool_)
 
 
-def highest_dose_and_longest_time(run: OpenRun) -> tuple[float | None, float | None]:
-    """Return the highest dose (uM) and longest time (h) of the compounds that a run was trained on."""
+def usual_dose_and_time(run: OpenRun) -> tuple[float | None, float | None]:
+    """Return the dose (uM) and time (h) that half of a run's training compounds reach; None where unknown.
+
+    Where every compound has the same doses and times these are the highest and the longest; a few compounds
+    at extreme doses do not count.
+    """
     trained = _of_parts(compound_conditions(run.store), run.split, run.fold, ("train",))
-    dose, time = (trained[name].drop_nulls().max() for name in ("pert_dose", "pert_time"))
-    return (None if dose is None else float(str(dose))), (None if time is None else float(str(time)))
+    highest = trained.group_by("pert_id").agg(pl.col("pert_dose").max(), pl.col("pert_time").max())
+    found = []
+    for name in ("pert_dose", "pert_time"):
+        reached = np.sort(highest[name].drop_nulls().to_numpy().astype(np.float64))
+        found.append(float(reached[len(reached) // 2]) if len(reached) else None)
+    return found[0], found[1]
 
 
 @dataclass(frozen=True)
@@ -252,8 +261,8 @@ def _nearest_conditions(
         pl.col("inchi_key").str.slice(0, 14).alias("skeleton"),
     )
     near = known.filter(
-        (pl.col("dose_apart") <= np.log(MOST_DOSE_RATIO) + 1e-9)
-        & (pl.col("time_apart") <= np.log(MOST_TIME_RATIO) + 1e-9)
+        (pl.col("dose_apart") <= math.log(MOST_DOSE_RATIO) + 1e-9)
+        & (pl.col("time_apart") <= math.log(MOST_TIME_RATIO) + 1e-9)
     ).sort(pl.col("dose_apart") + pl.col("time_apart"), "condition_index", descending=[True, True])
     best: dict[tuple[str, str], tuple[int, bool]] = {}
     for row in near.iter_rows(named=True):
@@ -272,4 +281,4 @@ def _log_ratio(column: str, wanted: float | None) -> pl.Expr:
     """Return how far a dose or time is from the wanted one, as a natural log; 0 where none is wanted."""
     if not wanted:
         return pl.lit(0.0)
-    return (pl.col(column).log() - np.log(wanted)).abs().fill_null(np.inf)
+    return (pl.col(column).log() - math.log(wanted)).abs().fill_null(math.inf)

@@ -116,7 +116,7 @@ def _named_drugs(
         found.append(list(dict.fromkeys(names.get(matched[1] if matched else key, []))))
     frame = pl.DataFrame(
         {"drug": keys, "pert_id": [None] * len(keys), "names": found, "canonical_smiles": None},
-        schema=dict(DRUG_SCHEMA),
+        schema=DRUG_SCHEMA,
     )
     remark = _unnamed(keys, found, "drugs", DRUG_FILE, side is None)
     return frame, remark
@@ -133,7 +133,7 @@ def _named_lines(
     known = [names.get(key, []) for key in keys]
     frame = pl.DataFrame(
         {"line": keys, "names": [[key, *found] for key, found in zip(keys, known, strict=True)]},
-        schema=dict(LINE_SCHEMA),
+        schema=LINE_SCHEMA,
     )
     return frame, _unnamed(keys, known, "cell lines", LINE_FILE, side is None)
 

@@ -20,7 +20,7 @@ AMBIGUOUS = -2
 """Stands for a name that several compounds bear."""
 UNKNOWN = -1
 
-_TISSUE = re.compile(r"^([A-Z0-9]+)_[A-Z]+(?:_[A-Z0-9]+)*$")
+_TISSUE = re.compile(r"^([A-Z0-9]+)_[A-Z]{4,}(?:_[A-Z0-9]+)*$")
 
 
 @lru_cache(maxsize=1 << 16)

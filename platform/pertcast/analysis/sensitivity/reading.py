@@ -19,7 +19,6 @@ from pertcast_data.errors import FormatError, SchemaError
 from pertcast.analysis.sensitivity.gdsc import looks_like_matrix, matrix_table
 from pertcast.analysis.sensitivity.table import (
     DRUG_SCHEMA,
-    LINE_SCHEMA,
     VALUE_NAMES,
     SensitivityTable,
     distinct_pairs,
@@ -184,4 +183,4 @@ def _drugs(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _lines(frame: pl.DataFrame) -> pl.DataFrame:
     found = frame.select(pl.col("line").unique(maintain_order=True))
-    return found.with_columns(pl.concat_list("line").alias("names")).cast(dict(LINE_SCHEMA))
+    return found.with_columns(pl.concat_list("line").alias("names"))

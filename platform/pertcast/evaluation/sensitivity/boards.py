@@ -40,7 +40,6 @@ from pertcast.evaluation.sensitivity.result import (
 )
 from pertcast.evaluation.sensitivity.scores import METRICS, Judge, Scored
 
-_CORRELATIONS: Final = ("pearson", "pearson_within", "spearman")
 _WORDS: Final[Mapping[HeldOutKind, tuple[str, str]]] = {
     "compounds": ("compounds", "the line"),
     "lines": ("cell lines", "the compound"),
@@ -104,7 +103,7 @@ def hold_out(pairs: SensitivityPairs, kind: HeldOutKind, asked: Asked) -> HeldOu
 
 
 def _too_few(count: int, kind: HeldOutKind) -> str:
-    what = _WORDS[kind][0]
+    what = _WORDS[kind][0] if count != 1 else _WORDS[kind][0][:-1]
     return (
         f"{count} {what} joined, and {FEWEST_GROUPS} are needed to hold some out and to resample them: no "
         "figure is given."
@@ -143,9 +142,9 @@ def _predict_all(pairs: SensitivityPairs, kind: HeldOutKind, fold: IndexArray) -
     ):
         fits.append(_Fit(name, title, cross_fit(designs, blocks, pairs.value, group, fold), undefined))
     known = training_means(pairs.value, fold, pool)
-    fits.append(_Fit(KNOWN_MEAN, f"Mean of {_WORDS[kind][1]}", CrossFit(known, ()), flat))
+    fits.append(_Fit(KNOWN_MEAN, f"Mean of {_WORDS[kind][1]}", CrossFit(known, ())))
     overall = training_means(pairs.value, fold)
-    return [*fits, _Fit(MEAN, "Mean of the training pairs", CrossFit(overall, ()), _CORRELATIONS)]
+    return [*fits, _Fit(MEAN, "Mean of the training pairs", CrossFit(overall, ()))]
 
 
 def _board(
@@ -158,7 +157,8 @@ def _board(
 ) -> Board:
     by_compound = kind == "compounds"
     group, pool = (pairs.compound, pairs.line) if by_compound else (pairs.line, pairs.compound)
-    judge = Judge(pairs.value[rows], group[rows], pool[rows], asked.n_draws, asked.seed)
+    means = [_of(name, fits)[rows] for name in (MEAN, KNOWN_MEAN)]
+    judge = Judge(pairs.value[rows], *means, group[rows], pool[rows], asked.n_draws, asked.seed)
     n_pairs = int(rows.sum())
     scored = {each.name: _without(judge.score(each.fit.predicted[rows]), each.undefined) for each in fits}
     return Board(
@@ -179,8 +179,12 @@ def _board(
     )
 
 
+def _of(name: str, fits: Sequence[_Fit]) -> FloatArray:
+    return next(each.fit.predicted for each in fits if each.name == name)
+
+
 def _without(scored: Scored, undefined: Sequence[str]) -> Scored:
-    """Drop metrics of a predictor that cannot vary: what is left of them is how the folds' means differ."""
+    """Drop the metrics of a predictor that cannot vary there: what is left is how the folds differ."""
     if not undefined:
         return scored
     return Scored(

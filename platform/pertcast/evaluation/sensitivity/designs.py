@@ -97,13 +97,14 @@ def columns(
 def _part_columns(
     each: Part, blocks: Blocks, train: IndexArray, test: IndexArray
 ) -> tuple[FloatArray, FloatArray]:
+    found: tuple[FloatArray, FloatArray]
     (block, kernel), *others = each.kernels
     if kernel == "linear" and not others:
-        fitted, asked = (blocks[block][rows].astype(np.float64) for rows in (train, test))
+        found = blocks[block][train].astype(np.float64), blocks[block][test].astype(np.float64)
     else:
-        fitted, asked = _nystroem(each, blocks, train, test)
-    mean = fitted.mean(axis=0)
-    fitted, asked = fitted - mean, asked - mean
+        found = _nystroem(each, blocks, train, test)
+    mean = found[0].mean(axis=0)
+    fitted, asked = found[0] - mean, found[1] - mean
     size = float(np.sqrt(np.square(fitted).sum(axis=1).mean()))
     if size <= 1e-9 * max(1.0, float(np.abs(mean).max(initial=0.0))):
         return np.zeros((len(train), 0)), np.zeros((len(test), 0))
@@ -147,4 +148,5 @@ def _kernel(name: KernelName, rows: FloatArray, landmarks: FloatArray, width: fl
         return shared
     squares = [np.square(values, dtype=np.float64).sum(axis=1) for values in (rows, landmarks)]
     union = squares[0][:, None] + squares[1][None, :] - shared
-    return np.divide(shared, union, out=np.ones_like(shared), where=union > 0)
+    tanimoto: FloatArray = np.divide(shared, union, out=np.ones_like(shared), where=union > 0)
+    return tanimoto

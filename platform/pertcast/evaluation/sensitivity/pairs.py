@@ -51,7 +51,12 @@ class SensitivityPairs:
 
     def __post_init__(self) -> None:
         n, n_genes = len(self.value), self.basal.shape[1]
-        wanted = {"compound": (n,), "line": (n,), "value": (n,), "is_seen": (len(self.compounds),)}
+        wanted: dict[str, tuple[int, ...]] = {
+            "compound": (n,),
+            "line": (n,),
+            "value": (n,),
+            "is_seen": (len(self.compounds),),
+        }
         arrays = {name: getattr(self, name) for name in wanted}
         measured = {} if self.measured is None else {"measured": self.measured}
         for name, profiles in {**self.generated, **measured}.items():
@@ -85,8 +90,7 @@ class SensitivityPairs:
         """(N,) whether a pair's response was measured."""
         if self.measured is None:
             return np.zeros(self.n_pairs, dtype=bool)
-        found: NDArray[np.bool_] = np.isfinite(self.measured).all(axis=1)
-        return found
+        return np.asarray(np.isfinite(self.measured).all(axis=1), dtype=np.bool_)
 
     def take(self, rows: IndexArray) -> SensitivityPairs:
         """Return some of the pairs; compounds and lines keep their numbers."""

@@ -16,10 +16,16 @@ from pertcast.evaluation.held_out import FloatArray, IndexArray
 
 N_DRAWS: Final = 1000
 METRICS: Final = ("pearson", "pearson_within", "spearman", "r2", "rmse")
-"""pearson_within: after the mean of the pair's line (compounds held out) or compound (lines held out)."""
+"""pearson_within: after the mean of the pair's line (compounds held out) or compound (lines held out).
+
+Correlations are of what a predictor says beyond the mean of its training pairs: the mean of a fold's training
+pairs is low where the fold's own are high, so that saying nothing but it would correlate negatively.
+"""
 
 PRIMARY: Final = "pearson"
 _FLAT: Final = 1e-9
+_RANKED_DIGITS: Final = 9
+"""Predictions that differ by rounding alone are equal."""
 _DRAWS_A_BLOCK: Final = 50
 
 
@@ -60,6 +66,9 @@ class Judge:
     ----------
     value
         (N,) measured.
+    training_mean, training_pool_mean
+        (N,) mean of the training pairs of each pair's fold, and of those of its pool: what correlations take
+        away from predictions.
     group
         (N,) what is drawn as a whole: compounds or lines.
     pool
@@ -69,8 +78,16 @@ class Judge:
     """
 
     def __init__(
-        self, value: FloatArray, group: IndexArray, pool: IndexArray, n_draws: int = N_DRAWS, seed: int = 0
+        self,
+        value: FloatArray,
+        training_mean: FloatArray,
+        training_pool_mean: FloatArray,
+        group: IndexArray,
+        pool: IndexArray,
+        n_draws: int = N_DRAWS,
+        seed: int = 0,
     ) -> None:
+        self._training_mean, self._training_pool_mean = training_mean, training_pool_mean
         _, self._group = np.unique(group, return_inverse=True)
         self._n_groups = int(self._group.max()) + 1
         self._draws = cluster_draws(self._n_groups, n_draws, seed).astype(np.float64)
@@ -92,8 +109,11 @@ class Judge:
         return values - (np.bincount(self._pool, values) / counts)[self._pool]
 
     def _metrics(self, predicted: FloatArray, draws: FloatArray) -> dict[str, FloatArray]:
-        plain = self._correlated(predicted, self._value, draws)
-        within = self._correlated(self._without_pool_mean(predicted), self._within, draws)
+        beyond = predicted - self._training_mean
+        plain = self._correlated(beyond, self._value, draws)
+        within = self._correlated(
+            self._without_pool_mean(predicted - self._training_pool_mean), self._within, draws
+        )
         squared = self._drawn(np.square(predicted - self._value), draws)
         count = self._drawn(np.ones(len(self._value)), draws)
         total = self._spread(self._value, draws, count)
@@ -102,7 +122,7 @@ class Judge:
         return {
             "pearson": plain,
             "pearson_within": within,
-            "spearman": self._spearman(predicted, draws),
+            "spearman": self._spearman(beyond, draws),
             "r2": 1.0 - r2,
             "rmse": np.sqrt(squared / count),
         }
@@ -123,17 +143,16 @@ class Judge:
         shared = self._drawn(sides[0] * sides[1], draws)
         shared -= self._drawn(sides[0], draws) * self._drawn(sides[1], draws) / count
         spreads = [self._spread(side, draws, count) for side in (first, second)]
-        sizes = [float(np.abs(side).max(initial=0.0)) for side in (first, second)]
-        varies = np.logical_and(
-            *(spread > count * np.square(_FLAT * size) for spread, size in zip(spreads, sizes, strict=True))
-        )
+        least = np.square(_FLAT * float(np.abs(self._value).max(initial=1.0)))
+        varies = (spreads[0] > count * least) & (spreads[1] > count * least)
         found = np.full(len(draws), np.nan)
         np.divide(shared, np.sqrt(np.abs(spreads[0] * spreads[1])), out=found, where=varies)
-        return np.clip(found, -1.0, 1.0)
+        clipped: FloatArray = np.clip(found, -1.0, 1.0)
+        return clipped
 
     def _spearman(self, predicted: FloatArray, draws: FloatArray) -> FloatArray:
         """Return (D,) rank correlations, ranked anew in every draw."""
-        other = _Ranks(predicted)
+        other = _Ranks(np.round(predicted, _RANKED_DIGITS))
         found = np.full(len(draws), np.nan)
         for start in range(0, len(draws), _DRAWS_A_BLOCK):
             block = slice(start, start + _DRAWS_A_BLOCK)
