@@ -94,6 +94,10 @@ class StatisticsStage(ABC):
     def finish(self, sums: Mapping[str, Tensor]) -> None:
         """Solve from the sums of all workers and store the result in the model's buffers."""
 
+    def facts(self) -> dict[str, float]:
+        """Return what the solution says that a user should see, by name; asked for after `finish`."""
+        return {}
+
 
 Stage = GradientStage | StatisticsStage
 

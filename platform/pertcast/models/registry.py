@@ -17,6 +17,8 @@ from pertcast.models.baselines.own_gene import OwnGene
 from pertcast.models.baselines.ridge import BilinearRidge, FingerprintRidge, RidgeConfig
 from pertcast.models.batch import ModelSpace
 from pertcast.models.contract import ModelConfig, ModelEntry, ResponseModel, always_applies
+from pertcast.models.latent_diffusion.config import LatentDiffusionConfig
+from pertcast.models.latent_diffusion.model import LatentDiffusion
 from pertcast.models.response_mlp.config import ResponseMlpConfig
 from pertcast.models.response_mlp.model import ResponseMlp
 
@@ -70,6 +72,7 @@ _ENTRIES = (
     _baseline("fingerprint_ridge", "Ridge, structure x dose", FingerprintRidge, _has_compounds, RidgeConfig),
     _baseline("own_gene", "Mean and own-gene effect", OwnGene, _has_own_genes),
     ModelEntry("response_mlp", "Residual MLP", ResponseMlpConfig, ResponseMlp),
+    ModelEntry("latent_diffusion", "Latent diffusion", LatentDiffusionConfig, LatentDiffusion),
 )
 
 MODELS: Final[Mapping[str, ModelEntry]] = MappingProxyType({entry.name: entry for entry in _ENTRIES})

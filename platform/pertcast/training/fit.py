@@ -194,7 +194,7 @@ def _solve_stage(run: TrainingRun, index: int, stage: StatisticsStage) -> StageR
             )
 
     stage.finish(collect_sums(stage, run.data.statistics, run.device, on_batch))
-    return StageResult(stage.name)
+    return StageResult(stage.name, facts=stage.facts())
 
 
 def _result(run: TrainingRun, resumed: tuple[Path, TrainingState] | None) -> FitResult:

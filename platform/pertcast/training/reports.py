@@ -97,6 +97,8 @@ class StageResult:
         Epoch whose weights were kept; None without validation.
     validation
         Held-out losses of the kept weights, or None.
+    facts
+        What a closed-form stage found out, by name.
     """
 
     name: str
@@ -105,6 +107,7 @@ class StageResult:
     stopped_early: bool = False
     best_epoch: int | None = None
     validation: Mapping[str, float] | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,4 +160,5 @@ def stage_to_json(stage: StageResult) -> dict[str, Any]:
         "stopped_early": stage.stopped_early,
         "best_epoch": stage.best_epoch,
         "validation": None if stage.validation is None else dict(stage.validation),
+        "facts": dict(stage.facts),
     }
