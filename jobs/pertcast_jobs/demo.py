@@ -17,6 +17,8 @@ from pertcast_data.splits import Split
 from pertcast_data.splits.identity import COMPOUND_TYPE, perturbation_members
 from pertcast_data.store import ExpressionStore
 
+from pertcast_jobs.steps import Step
+
 FEWEST_ANSWERABLE = 12
 """Fewest conditions that can be predicted when they are held out; a quarter of them is tested."""
 
@@ -31,24 +33,6 @@ TRAINING = (
     "train.engine.zero_stage=2",
 )
 """Two Ray Train workers with DeepSpeed ZeRO 2: the same words train on many GPUs."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step: a command line of `pertcast` (without the program) and the file or folder it leaves."""
-
-    words: tuple[str, ...]
-    result: Path
-
-    @property
-    def needs_ray(self) -> bool:
-        """Whether the command runs on Ray; such steps share one."""
-        return self.words[0] in ("tune", "train", "screen")
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the result is there already."""
-        return self.result.exists()
 
 
 @dataclass(frozen=True)

@@ -189,3 +189,16 @@ def test_tables_lie_beside_the_mapping_file(tmp_path: Path) -> None:
     mapping = load_mapping(tmp_path / "map.yaml")
     assert mapping.tables[1].file == (tmp_path / "compounds_1.txt", tmp_path / "compounds_2.txt")
     assert mapping.genes.table is not None and mapping.genes.table.file == (tmp_path / "geneinfo.txt",)
+
+
+def test_a_named_column_may_be_empty_in_one_of_several_files(folder: Path) -> None:
+    """Controls have neither doses nor structures; the mapping file names these columns for all files."""
+    named = {"pert_dose": "pert_dose", "canonical_smiles": "canonical_smiles"}
+    both = [folder / "treated.gctx", folder / "controls.gctx"]
+    ingest(both, folder / "store", changed(**named).beside(folder))
+    obs = ExpressionStore.open(folder / "store").obs.sort("sig_id")
+    assert obs["canonical_smiles"].to_list() == [None, "CCO", "CCN", "CCC"]
+    table = pl.read_csv(folder / "instinfo.txt", separator="\t").with_columns(cell_iname=pl.lit("-666"))
+    table.write_csv(folder / "instinfo.txt", separator="\t")
+    with pytest.raises(SchemaError, match="no column tells cell_iname"):
+        ingest(both, folder / "other", changed(cell_iname="cell_iname").beside(folder))

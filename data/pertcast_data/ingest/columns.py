@@ -23,12 +23,27 @@ SOURCE_ROW = "source_row"
 
 @dataclass(frozen=True, slots=True)
 class RowTable:
-    """A file's row table on its way into the store: raw columns, what the user says, what is found out."""
+    """A file's row table on its way into the store.
+
+    Attributes
+    ----------
+    path
+        The file.
+    frame
+        Its raw columns, but those without any value.
+    mapping
+        What the user says.
+    findings
+        What is found out.
+    empty
+        Columns without any value: a mapping file may name them, as one file of several may have no value.
+    """
 
     path: Path
     frame: pl.DataFrame
     mapping: IngestMapping
     findings: Findings
+    empty: frozenset[str] = frozenset()
 
     def find(self, words: Iterable[str]) -> str | None:
         """Return the first column whose folded name is one of `words` (in their order) and holds values."""
@@ -40,6 +55,8 @@ class RowTable:
 
     def require(self, column: str, said_by: str) -> pl.Series:
         """Return a column that the mapping file names; raises SchemaError where there is none."""
+        if column in self.empty:
+            return pl.Series(column, [None] * self.frame.height, dtype=pl.String)
         if column not in self.frame.columns:
             nearest = nearest_known(column, self.frame.columns)
             hint = f"Nearest: {', '.join(nearest)}" if nearest else f"It has {listed(self.frame.columns, 30)}"
@@ -64,6 +81,9 @@ class RowTable:
                 return None
             return Taken(pl.Series(canonical, [rule.value]).new_from_index(0, self.frame.height), "")
         values = self.require(rule.column, canonical)
+        if rule.column in self.empty:
+            self.findings.decide(canonical, f"{rule.column} (empty)", "given")
+            return None
         if rule.pattern is not None:
             values = self._matched(values, rule.pattern, canonical)
         self.findings.decide(canonical, rule.column, "given")

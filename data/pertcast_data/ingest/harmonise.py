@@ -5,6 +5,7 @@ The order matters: missing values, then names and kinds, then controls, then dos
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -52,8 +53,9 @@ def harmonise(raw: pl.DataFrame, path: Path, mapping: IngestMapping) -> tuple[pl
     """
     findings = Findings()
     numbered = raw.with_columns(pl.int_range(raw.height, dtype=pl.Int64).alias(SOURCE_ROW))
-    table = RowTable(path, clear_missing(numbered, findings), mapping, findings)
-    table = RowTable(path, table.frame.filter(kept_rows(table)), mapping, findings)
+    cleared = clear_missing(numbered, findings)
+    table = RowTable(path, cleared, mapping, findings, frozenset({*raw.columns} - {*cleared.columns}))
+    table = replace(table, frame=cleared.filter(kept_rows(table)))
     if table.frame.is_empty():
         raise SchemaError(f"{path}: no row is left. Check `keep` and `exclude` in the mapping file.")
     canonical = _canonical_columns(table)

@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "screen": ("pertcast_jobs.cli.screen", "Predict a whole library and rank its hits."),
     "job": ("pertcast_jobs.cli.job", "Submit and follow jobs on a Ray cluster."),
     "config": ("pertcast_jobs.cli.config", "Show and check configurations."),
+    "preset": ("pertcast_jobs.cli.preset", "Train and judge on a named data set that you bring."),
     "demo": ("pertcast_jobs.cli.demo", "Run everything once, on the simulated atlas or on your file."),
 }
 """Command -> (module that holds its typer `app`, one line of help)."""

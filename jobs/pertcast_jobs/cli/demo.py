@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +10,7 @@ import typer
 
 from pertcast_jobs.demo import DemoFolder
 from pertcast_jobs.ray_session import ray_session
+from pertcast_jobs.steps import run_steps
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -34,21 +33,12 @@ def demo(
 
     folder = DemoFolder(out, data)
     if dry_run:
-        step = next(folder.steps())
-        print(f"$ pertcast {shlex.join(step.words)}")
+        print(f"$ {next(folder.steps()).line}")
         return
     started = time.monotonic()
-    with ExitStack() as stack:
-        for number, step in enumerate(folder.steps(), 1):
-            print(f"\n[{number}] $ pertcast {shlex.join(step.words)}", flush=True)
-            if step.is_done:
-                print(f"    done already: {step.result}")
-                continue
-            if step.needs_ray:
-                stack.enter_context(ray_session())
-            code = run(step.words)
-            if code:
-                raise typer.Exit(code)
+    code = run_steps(folder.steps(), run, ray_session)
+    if code:
+        raise typer.Exit(code)
     print(f"\ndone in {time.monotonic() - started:,.0f} s")
     print(f"trust report   {folder.trust_report}")
     print(f"open           {folder.screen_report}")
