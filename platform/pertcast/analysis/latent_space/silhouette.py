@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pertcast.analysis.association import FloatArray
 
 _BLOCK: Final = 512
 
 
-def silhouettes(points: FloatArray, labels: FloatArray) -> FloatArray:
+def silhouettes(points: FloatArray, labels: NDArray[Any]) -> FloatArray:
     """Return (N,) silhouettes (Rousseeuw 1987): 1 well inside, 0 between groups, below 0 astray.
 
     s_i = (b_i - a_i) / max(a_i, b_i), with a_i the mean Euclidean distance to the other members of the own
@@ -52,7 +53,7 @@ def silhouettes(points: FloatArray, labels: FloatArray) -> FloatArray:
     return found
 
 
-def _distances(points: FloatArray, rows: FloatArray) -> FloatArray:
+def _distances(points: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
     """Return (B, N) Euclidean distances of some of the points to all; exactly 0 to themselves."""
     lengths = np.square(points).sum(axis=1)
     squared = lengths[rows, None] + lengths - 2.0 * (points[rows] @ points.T)

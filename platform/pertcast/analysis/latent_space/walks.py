@@ -166,7 +166,10 @@ def _places(points: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def middle_doses(title: str, points: FloatArray, walks: Sequence[Walk], n_draws: int, seed: int) -> Between:
     """Place every dose between the lowest and the highest of its walk; replicate doses count one by one."""
-    position, off_axis, cluster, strong = [np.empty(0)], [np.empty(0)], [], []
+    position: list[FloatArray] = [np.empty(0)]
+    off_axis: list[FloatArray] = [np.empty(0)]
+    cluster: list[str] = []
+    strong: list[bool] = []
     for walk in walks:
         places = _places(points[walk.rows].astype(np.float64))
         position.append(places[0])
@@ -228,5 +231,10 @@ def path_shape(paths: LatentPaths, n_draws: int, seed: int) -> PathShape:
     away = np.sqrt(np.square(wide - paths.control[:, None]).sum(axis=2))
     drift = np.array([rank_drift(far, dose) for far, dose in zip(away, paths.doses, strict=True)])
     cluster = np.array(paths.clusters, dtype=np.str_)
-    found = [clustered_mean(values, cluster, n_draws, seed) for values in (drift, forward, largest)]
-    return PathShape(*found, n_paths=len(paths.names), n_doses=paths.doses.shape[1])
+    return PathShape(
+        drift=clustered_mean(drift, cluster, n_draws, seed),
+        forward=clustered_mean(forward, cluster, n_draws, seed),
+        largest_step=clustered_mean(largest, cluster, n_draws, seed),
+        n_paths=len(paths.names),
+        n_doses=paths.doses.shape[1],
+    )

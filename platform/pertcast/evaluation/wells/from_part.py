@@ -33,7 +33,7 @@ def measured_wells(inputs: HeldOutInputs, wells: IndexArray) -> FloatArray:
     units = inputs.units
     blocks = []
     for block in read_blocks(len(wells), _ROWS):
-        profiles = inputs.reader.dense(units.rows[wells[block]])
+        profiles: FloatArray = inputs.reader.dense(units.rows[wells[block]])
         if inputs.control_means is not None:
             group = units.control_group[units.unit_of_row[wells[block]]]
             profiles = profiles - inputs.control_means[group]
