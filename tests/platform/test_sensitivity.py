@@ -52,6 +52,7 @@ def planted(n_compounds: int = 60, n_lines: int = 3, noise: float = 0.3, seed: i
         generated={"Planted": response, "Shuffled": response[random.permutation(len(value))]},
         measured=measured,
         is_seen=np.arange(n_compounds) < n_compounds // 3,
+        is_near=np.arange(n_compounds) < 2 * n_compounds // 3,
     )
     return whole.take(np.sort(kept))
 
@@ -100,6 +101,8 @@ def test_measured_expression_is_compared_on_measured_pairs_with_generated_beside
 def test_strata_are_the_compounds_that_the_generator_saw_and_did_not_see(found: DrugSensitivity) -> None:
     boards = {board.name: board for board in found.by_compound.boards}
     assert boards["unseen"].n_compounds == 40 and boards["seen"].n_compounds == 20
+    assert boards["near"].n_compounds == boards["far"].n_compounds == 20
+    assert boards["near"].n_pairs + boards["far"].n_pairs == boards["unseen"].n_pairs
     assert boards["unseen"].n_pairs + boards["seen"].n_pairs == boards["all"].n_pairs
     assert found.by_compound.headline == boards["unseen"]
     assert "40 held-out compounds" in found.verdict

@@ -159,6 +159,9 @@ class Generated:
         Title -> (N, G).
     basal
         (N, G).
+    is_near
+        (N,) whether the compound is as near to the training of each run that generated it as training
+        compounds are to each other (`is_in_domain`).
     refused
         Sentences about the pairs that were refused.
     """
@@ -166,26 +169,27 @@ class Generated:
     rows: IndexArray
     responses: Mapping[str, FloatArray]
     basal: FloatArray
+    is_near: NDArray[np.bool_]
     refused: tuple[str, ...]
 
 
 def generate(
     generators: Sequence[Generators],
     table: pl.DataFrame,
-    run_of_pair: IndexArray,
+    generates: NDArray[np.bool_],
     seed: int,
     progress: ProgressCallback,
 ) -> Generated:
-    """Generate the response of every pair by the run that is to generate it.
+    """Generate the response of every pair: the mean of what the runs that are to generate it say.
 
     Parameters
     ----------
     generators
         The model's first; each with one predictor a run.
     table
-        One row a pair, with the columns that `Predictor.predict` reads.
-    run_of_pair
-        (M,) number of the run.
+        M rows, one a pair, with the columns that `Predictor.predict` reads.
+    generates
+        (runs, M) which runs are to generate a pair, one at least.
     seed
         Of models that sample.
 
@@ -195,27 +199,32 @@ def generate(
         No pair can be generated.
     """
     n_genes = len(generators[0].predictors[0].genes)
-    values = [np.full((table.height, n_genes), np.nan, np.float32) for _ in (*generators, None)]
+    sums = np.zeros((len(generators) + 1, table.height, n_genes))
+    is_near, counts = np.ones(table.height, dtype=bool), np.zeros((len(generators), table.height))
     refused: list[str] = []
-    for number in np.unique(run_of_pair).tolist():
-        rows = np.flatnonzero(run_of_pair == number)
+    for number, asked in enumerate(generates):
+        rows = np.flatnonzero(asked)
         for place, each in enumerate(generators):
-            progress(number, int(run_of_pair.max()) + 1, f"generating {len(rows):,} pairs, {each.title}")
+            progress(number, len(generates), f"generating {len(rows):,} pairs, {each.title}")
             found = each.predictors[number].predict(table[rows], seed=seed, on_error="collect")
-            values[place][rows[found.rows]] = found.mean
-            values[-1][rows[found.rows]] = found.basal
-            refused += [problem.message for problem in found.problems] if place == 0 else []
-    good = np.flatnonzero(np.all([np.isfinite(each).all(axis=1) for each in values], axis=0))
+            made = rows[found.rows]
+            sums[place, made] += found.mean
+            counts[place, made] += 1
+            if place == 0:
+                sums[-1, made] += found.basal
+                is_near[made] &= found.table["is_in_domain"].to_numpy()
+                refused += [problem.message for problem in found.problems]
+    good = np.flatnonzero((counts == generates.sum(axis=0)).all(axis=0)).astype(np.int64)
     first = f", e.g. {refused[0]}" if refused else ""
     if not len(good):
         raise SchemaError(f"The model can generate none of the {table.height:,} joined pairs{first}")
     left_out = table.height - len(good)
+    means = sums[:, good] / generates.sum(axis=0)[good, None]
     return Generated(
-        rows=good.astype(np.int64),
-        responses={
-            each.title: values[place][good].astype(np.float64) for place, each in enumerate(generators)
-        },
-        basal=values[-1][good].astype(np.float64),
+        rows=good,
+        responses={each.title: means[place] for place, each in enumerate(generators)},
+        basal=means[-1],
+        is_near=is_near[good],
         refused=(f"{left_out:,} joined pairs cannot be generated{first}",) if left_out else (),
     )
 

@@ -247,8 +247,8 @@ def _nothing(report: JoinReport, table: SensitivityTable, known_lines: Sequence[
         ", ".join(names.head(3).to_list()) for names in (table.drugs["drug"], table.lines["line"])
     )
     return (
-        f"Nothing of {table.source} joins: {report.n_drugs_joined} of its {report.n_drugs} drugs (e.g. {drugs}) "
-        f"have a structure, and {report.n_lines_joined} of its {report.n_lines} cell lines (e.g. {lines}) are "
-        f"among the store's ({', '.join(known_lines[:3])}). Give a library with pert_id, cmap_name and "
-        "canonical_smiles, or a table about these cell lines."
+        f"Nothing of {table.source} joins: {report.n_drugs_joined} of its {report.n_drugs} drugs (e.g. "
+        f"{drugs}) have a structure, and {report.n_lines_joined} of its {report.n_lines} cell lines (e.g. "
+        f"{lines}) are among the store's ({', '.join(known_lines[:3])}). Give a library with pert_id, "
+        "cmap_name and canonical_smiles, or a table about these cell lines."
     )

@@ -21,11 +21,16 @@ RANGES: Final = MappingProxyType({"ln_ic50": (-25.0, 25.0), "auc": (-0.5, 5.0)})
 """What can be believed: natural logarithm of uM, and a mean viability (1: nothing dies)."""
 
 DRUG_SCHEMA: Final = pl.Schema(
-    {"drug": pl.String, "pert_id": pl.String, "names": pl.List(pl.String), "canonical_smiles": pl.String}
+    {
+        "drug": pl.String(),
+        "pert_id": pl.String(),
+        "names": pl.List(pl.String),
+        "canonical_smiles": pl.String(),
+    }
 )
-LINE_SCHEMA: Final = pl.Schema({"line": pl.String, "names": pl.List(pl.String)})
+LINE_SCHEMA: Final = pl.Schema({"line": pl.String(), "names": pl.List(pl.String)})
 PAIR_SCHEMA: Final = pl.Schema(
-    {"drug": pl.String, "line": pl.String, "ln_ic50": pl.Float64, "auc": pl.Float64}
+    {"drug": pl.String(), "line": pl.String(), "ln_ic50": pl.Float64(), "auc": pl.Float64()}
 )
 
 _MISSING: Final = ("", "-666", "-666.0", "nan", "NaN", "NA", "N/A", "null", "None")

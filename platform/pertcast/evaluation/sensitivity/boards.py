@@ -22,12 +22,14 @@ from pertcast.evaluation.sensitivity.regression import CrossFit, cross_fit, deal
 from pertcast.evaluation.sensitivity.result import (
     ALL,
     CELL,
+    FAR,
     FEWEST_GROUPS,
     GENERATED,
     GENERATED_BASELINE,
     KNOWN_MEAN,
     MEAN,
     MEASURED,
+    NEAR,
     SEEN,
     STRUCTURE,
     STRUCTURE_AND_CELL,
@@ -48,6 +50,8 @@ _TITLES: Final[Mapping[str, str]] = {
     ALL: "all pairs",
     UNSEEN: "compounds that the generator never saw",
     SEEN: "compounds that the generator was trained on",
+    NEAR: "unseen compounds near the generator's training",
+    FAR: "unseen compounds far from the generator's training",
     MEASURED: "pairs whose response was measured",
 }
 
@@ -85,12 +89,10 @@ def hold_out(pairs: SensitivityPairs, kind: HeldOutKind, asked: Asked) -> HeldOu
     fold = deal_folds(len(distinct), asked.n_folds, asked.seed)[index]
     fits = _predict_all(pairs, kind, fold)
     boards = [_board(ALL, pairs, kind, fits, np.ones(pairs.n_pairs, dtype=bool), asked)]
-    is_seen = pairs.is_seen[pairs.compound]
-    if is_seen.any() and not is_seen.all():
-        for name, rows in ((UNSEEN, ~is_seen), (SEEN, is_seen)):
-            if len(np.unique(group[rows])) >= FEWEST_GROUPS:
-                boards.append(_board(name, pairs, kind, fits, rows, asked))
-    elif not is_seen.any():
+    for name, rows in _strata(pairs).items():
+        if len(np.unique(group[rows])) >= FEWEST_GROUPS:
+            boards.append(_board(name, pairs, kind, fits, rows, asked))
+    if not pairs.is_seen[pairs.compound].any():
         boards[0] = replace(boards[0], title="all pairs, of compounds that the generator never saw")
     boards += _measured_board(pairs, kind, fold, asked)
     return HeldOutSensitivity(
@@ -100,6 +102,19 @@ def hold_out(pairs: SensitivityPairs, kind: HeldOutKind, asked: Asked) -> HeldOu
         boards=tuple(boards),
         predictions=_predictions(pairs, fits),
     )
+
+
+def _strata(pairs: SensitivityPairs) -> dict[str, NDArray[np.bool_]]:
+    """Return the pairs of compounds that the generator saw and did not see, and how near the latter are."""
+    is_seen = pairs.is_seen[pairs.compound]
+    strata = {}
+    if is_seen.any() and not is_seen.all():
+        strata = {UNSEEN: ~is_seen, SEEN: is_seen}
+    if pairs.is_near is not None:
+        is_near = pairs.is_near[pairs.compound]
+        if is_near[~is_seen].any() and not is_near[~is_seen].all():
+            strata |= {NEAR: ~is_seen & is_near, FAR: ~is_seen & ~is_near}
+    return strata
 
 
 def _too_few(count: int, kind: HeldOutKind) -> str:
@@ -144,7 +159,7 @@ def _predict_all(pairs: SensitivityPairs, kind: HeldOutKind, fold: IndexArray) -
     known = training_means(pairs.value, fold, pool)
     fits.append(_Fit(KNOWN_MEAN, f"Mean of {_WORDS[kind][1]}", CrossFit(known, ())))
     overall = training_means(pairs.value, fold)
-    return [*fits, _Fit(MEAN, "Mean of the training pairs", CrossFit(overall, ()))]
+    return [*fits, _Fit(MEAN, "Mean of the training pairs", CrossFit(overall, ()), flat)]
 
 
 def _board(
@@ -157,8 +172,8 @@ def _board(
 ) -> Board:
     by_compound = kind == "compounds"
     group, pool = (pairs.compound, pairs.line) if by_compound else (pairs.line, pairs.compound)
-    means = [_of(name, fits)[rows] for name in (MEAN, KNOWN_MEAN)]
-    judge = Judge(pairs.value[rows], *means, group[rows], pool[rows], asked.n_draws, asked.seed)
+    overall, known = (_of(name, fits)[rows] for name in (MEAN, KNOWN_MEAN))
+    judge = Judge(pairs.value[rows], overall, known, group[rows], pool[rows], asked.n_draws, asked.seed)
     n_pairs = int(rows.sum())
     scored = {each.name: _without(judge.score(each.fit.predicted[rows]), each.undefined) for each in fits}
     return Board(

@@ -36,6 +36,9 @@ class SensitivityPairs:
         (N, G) measured responses, NaN in rows without; None where nothing was measured.
     is_seen
         (C,) whether the generator had the compound in its training.
+    is_near
+        (C,) whether the compound's structure is as near to the generator's training as training compounds are
+        to each other; None where unknown.
     """
 
     compounds: tuple[str, ...]
@@ -48,6 +51,7 @@ class SensitivityPairs:
     generated: Mapping[str, FloatArray]
     measured: FloatArray | None
     is_seen: NDArray[np.bool_]
+    is_near: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         n, n_genes = len(self.value), self.basal.shape[1]

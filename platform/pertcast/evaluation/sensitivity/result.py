@@ -28,6 +28,8 @@ FEWEST_TO_JUDGE: Final = 40
 ALL: Final = "all"
 UNSEEN: Final = "unseen"
 SEEN: Final = "seen"
+NEAR: Final = "near"
+FAR: Final = "far"
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Board:
     Attributes
     ----------
     name, title
-        Which pairs: "all", "unseen" or "seen" (compounds, by the generator), "measured"; words for people.
+        Which pairs: "all", "unseen" or "seen" (compounds, by the generator), "near" or "far" (unseen ones,
+        from its training), "measured"; words for people.
     n_pairs, n_compounds, n_lines
         How many.
     rows
