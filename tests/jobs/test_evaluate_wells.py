@@ -48,7 +48,8 @@ def test_a_run_on_wells_is_compared_with_its_held_out_wells(run: Path) -> None:
     found = well_populations_of_run(run)
     assert found is not None and found.has_halves
     assert found.model.contender.title == "Ridge, components x features"
-    assert found.n_conditions == 16 and found.n_generated == found.n_measured == 32
+    assert found.counts.n_conditions == 16
+    assert found.counts.n_generated == found.counts.n_measured == 32
     assert not any(found.beats_noise(measure) for measure in found.to_noise)
     assert found.to_json() == well_populations_of_run(run).to_json()  # type: ignore[union-attr]
 

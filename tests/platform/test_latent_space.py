@@ -224,7 +224,7 @@ def test_the_result_is_told_in_words_in_json_and_in_a_report() -> None:
     whole = latent_space(profiles(), path(even), n_draws=50)
     lines = whole.lines()
     assert lines[0].startswith("A planted space. Cell lines have a silhouette of")
-    assert max(map(len, lines)) <= 112
+    assert max(map(len, lines)) <= 110
     content = json.loads(json.dumps(whole.to_json(), allow_nan=False))
     assert content["drift"][1]["dose_strong"]["value"] == 1.0
     assert content["paths"]["n_doses"] == 11

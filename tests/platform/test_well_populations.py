@@ -244,6 +244,8 @@ def test_without_replicates_there_is_no_ceiling_and_it_is_said(true: World) -> N
     )
     assert not alone.has_halves and alone.reaches_halves("variance") is None
     assert np.isnan(alone.model.scores["replicate_variance"].mean)
+    assert np.isnan(alone.model.scores["e_distance"].mean)
+    assert np.isfinite(alone.model.distance["e_distance"])
     assert np.isfinite(alone.model.scores["gene_correlation"].mean)
     assert any("no ceiling" in line for line in alone.lines())
 

@@ -55,9 +55,7 @@ def _hover(table: pl.DataFrame) -> list[str]:
 def map_figure(result: LatentSpace) -> go.Figure:
     """Draw measured and generated profiles on the same two axes: colour is the cell line, size the dose."""
     titles = [MEASURED, result.model]
-    figure = make_subplots(
-        rows=1, cols=2, subplot_titles=titles, shared_yaxes=True, shared_xaxes=True, horizontal_spacing=0.04
-    )
+    figure = make_subplots(rows=1, cols=2, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
     lines = result.conditions["cell_iname"].fill_null("").to_list()
     colours = colour_of_lines(lines)
     sizes, hover = _sizes(result.conditions), np.array(_hover(result.conditions))
@@ -68,7 +66,8 @@ def map_figure(result: LatentSpace) -> go.Figure:
             figure.add_trace(trace.update(showlegend=column == 1, legendgroup=name), row=1, col=column)
         figure.add_trace(_crosses(result.map.sides[CONTROL], column == 1), row=1, col=column)
     share = result.map.share
-    figure.update_xaxes(title={"text": f"axis 1 ({share[0]:.0%} of the variance)"}, matches="x")
+    figure.update_xaxes(title={"text": f"axis 1 ({share[0]:.0%} of the variance)"})
+    figure.update_xaxes(matches="x", col=2)
     figure.update_yaxes(title={"text": f"axis 2 ({share[1]:.0%})"}, col=1)
     figure.update_annotations(font={"size": 12, "color": INK})
     return _legend(figure)

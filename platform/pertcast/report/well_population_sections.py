@@ -10,7 +10,7 @@ import polars as pl
 
 from pertcast.evaluation.bootstrap import LEVEL, Estimate
 from pertcast.evaluation.parts import GeneCorrelation
-from pertcast.evaluation.wells.lines import LEGEND, counts, not_shown, verdict
+from pertcast.evaluation.wells.lines import LEGEND, counts_in_words, not_shown, verdict
 from pertcast.evaluation.wells.populations import WellPopulations
 from pertcast.evaluation.wells.result import WellScores
 from pertcast.evaluation.wells.scores import MEASURES
@@ -44,7 +44,7 @@ def _verdict(result: WellPopulations) -> Section:
     reached = [result.reaches_halves(measure) for measure in MEASURES]
     known = [answer for answer in reached if answer is not None]
     tone: Tone = "plain" if not known else "good" if all(known) else "care"
-    html = paragraph_html(verdict(result), lead=True) + paragraph_html(counts(result), muted=True)
+    html = paragraph_html(verdict(result), lead=True) + paragraph_html(counts_in_words(result), muted=True)
     return Section("Populations of wells", html, tone=tone)
 
 

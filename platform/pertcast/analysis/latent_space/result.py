@@ -157,7 +157,7 @@ def _silhouettes_and_drift(found: LatentSpace) -> list[str]:
         "perturbation, cell line and time, and with time within perturbation, cell line and dose [95 %, over "
         "perturbations]. Strong: upper third by measured distance."
     )
-    return [*table_lines(header, rows), *(f"  {line}" for line in sentence_lines(note))]
+    return [*table_lines(header, rows), *sentence_lines(note)]
 
 
 def _between(found: LatentSpace) -> list[str]:
@@ -177,7 +177,7 @@ def _between(found: LatentSpace) -> list[str]:
         "Share of positions along the straight way from 0 (lowest dose) to 1 (highest); median position, "
         "strong; mean distance from the way as a share of its length."
     )
-    return [*table_lines(header, rows), *(f"  {line}" for line in sentence_lines(note))]
+    return [*table_lines(header, rows), *sentence_lines(note)]
 
 
 def path_sentence(shape: PathShape) -> str:

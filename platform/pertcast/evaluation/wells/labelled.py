@@ -141,7 +141,10 @@ def deal_wells(labels: WellLabels, fewest: int, seed: int = 0) -> DealtWells:
     first, second = chosen[half == 1], chosen[half == 0]
     if len(first) - len(np.unique(labels.context[first])) >= fewest:
         return DealtWells(first, second, True, remarks)
-    alone = "Too few conditions have replicates to be halved: there is no ceiling, and every well is used."
+    alone = (
+        "Too few conditions have replicates to be halved: there is no ceiling and no scale for distances, "
+        "and every well is used."
+    )
     return DealtWells(chosen, chosen, False, (*remarks, alone))
 
 

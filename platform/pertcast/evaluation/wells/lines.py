@@ -52,14 +52,14 @@ def _list(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def counts(found: WellResult) -> str:
+def counts_in_words(found: WellResult) -> str:
     """Return one line: how many wells of what."""
+    counts = found.counts
     return (
-        f"{found.n_generated:,} generated wells, {found.n_repetitions} times over, against "
-        f"{found.n_measured:,} measured ones · "
-        f"{found.n_conditions:,} held-out conditions of {found.n_perturbations:,} perturbations in "
-        f"{found.n_contexts:,} cell lines · {len(found.genes):,} genes, {found.n_correlated_genes:,} "
-        "correlated"
+        f"{counts.n_generated:,} generated wells, {counts.n_repetitions} times over, against "
+        f"{counts.n_measured:,} measured ones · {counts.n_conditions:,} held-out conditions of "
+        f"{counts.n_perturbations:,} perturbations in {counts.n_contexts:,} cell lines · "
+        f"{len(found.genes):,} genes, {counts.n_correlated_genes:,} correlated"
     )
 
 
@@ -98,7 +98,7 @@ def _table(found: WellResult, level: Level, with_distances: bool) -> list[str]:
 def lines_of(found: WellResult) -> list[str]:
     """Return the result as text for a terminal."""
     indented = {"width": WIDTH, "initial_indent": "  ", "subsequent_indent": "    "}
-    lines = [*textwrap.wrap(verdict(found), WIDTH), *textwrap.wrap(counts(found), WIDTH), ""]
+    lines = [*textwrap.wrap(verdict(found), WIDTH), *textwrap.wrap(counts_in_words(found), WIDTH), ""]
     lines += ["Within a cell line (residuals from its mean)", *_table(found, "context", True), ""]
     lines += ["Between replicates (residuals from the condition's mean)", *_table(found, "replicates", False)]
     lines += textwrap.wrap(

@@ -12,15 +12,6 @@ from pertcast.evaluation.wells.result import TOLERANCE, WellResult, WellScores
 
 SCHEMA_VERSION: Final = 1
 _DIGITS: Final = 6
-_FACTS: Final = (
-    "n_generated",
-    "n_measured",
-    "n_conditions",
-    "n_perturbations",
-    "n_contexts",
-    "n_correlated_genes",
-    "n_repetitions",
-)
 
 
 @dataclass(frozen=True)
@@ -39,7 +30,7 @@ class WellPopulations(WellResult):
             "to_halves": {name: _estimate(found) for name, found in self.to_halves.items()},
             "to_noise": {name: _estimate(found) for name, found in self.to_noise.items()},
             "tolerance": TOLERANCE,
-            **{name: getattr(self, name) for name in _FACTS},
+            **asdict(self.counts),
             "remarks": list(self.remarks),
         }
 

@@ -48,7 +48,8 @@ class RepeatedScores:
     measured
         The wells that all are compared with.
     nothing
-        The contender whose distance stands at 0: wells in which nothing happens.
+        The contender whose distance stands at 0: wells in which nothing happens. Without it, distances have
+        no score.
     genes
         (g,) genes whose correlations are compared.
     n_draws, seed
@@ -59,7 +60,7 @@ class RepeatedScores:
         self,
         contenders: Mapping[str, Sequence[Wells]],
         measured: Wells,
-        nothing: str,
+        nothing: str | None,
         genes: IndexArray,
         n_draws: int,
         seed: int,
@@ -133,7 +134,7 @@ def _around(draws: FloatArray) -> FloatArray:
 
 
 def _score_once(
-    contenders: Mapping[str, Wells], measured: Wells, nothing: str, genes: IndexArray, draws: Draws
+    contenders: Mapping[str, Wells], measured: Wells, nothing: str | None, genes: IndexArray, draws: Draws
 ) -> _Scored:
     found = _Scored({name: {} for name in contenders}, {name: {} for name in contenders}, {})
     for level in LEVELS:
@@ -147,5 +148,6 @@ def _score_once(
         found.distance[name] = {}
         for place, each in enumerate(DISTANCES):
             found.distance[name][each] = float(pair[place][0])
-            found.scores[name][each] = score_distances(pair[place], apart[nothing][place])
+            scale = np.full(len(pair[place]), np.nan) if nothing is None else apart[nothing][place]
+            found.scores[name][each] = score_distances(pair[place], scale)
     return found

@@ -52,6 +52,29 @@ class WellScores:
 
 
 @dataclass(frozen=True)
+class WellCounts:
+    """What is compared.
+
+    Attributes
+    ----------
+    n_generated, n_measured
+        Wells of each contender, and wells that they are compared with.
+    n_conditions, n_perturbations, n_contexts, n_correlated_genes
+        What they are of.
+    n_repetitions
+        How often the wells were generated; scores are means over the repetitions.
+    """
+
+    n_generated: int
+    n_measured: int
+    n_conditions: int
+    n_perturbations: int
+    n_contexts: int
+    n_correlated_genes: int
+    n_repetitions: int
+
+
+@dataclass(frozen=True)
 class WellResult:
     """Generated wells beside measured ones.
 
@@ -68,12 +91,8 @@ class WellResult:
     correlations
         "context" and "replicates" -> matrices over wells of the measured wells, the model's and independent
         noise, by title, and each contender's agreement with the measured ones.
-    n_generated, n_measured
-        Wells of each contender, and wells that they are compared with.
-    n_conditions, n_perturbations, n_contexts, n_correlated_genes
-        What they are of.
-    n_repetitions
-        How often the wells were generated; scores are means over the repetitions.
+    counts
+        What is compared.
     remarks
         Sentences about what was left out.
     """
@@ -83,13 +102,7 @@ class WellResult:
     to_noise: Mapping[str, Estimate]
     genes: tuple[str, ...]
     correlations: Mapping[str, GeneCorrelation]
-    n_generated: int
-    n_measured: int
-    n_conditions: int
-    n_perturbations: int
-    n_contexts: int
-    n_correlated_genes: int
-    n_repetitions: int
+    counts: WellCounts
     remarks: tuple[str, ...] = ()
 
     @property
