@@ -119,6 +119,19 @@ def test_held_out_rows_of_the_table_do_not_change_what_is_fitted(
     )
 
 
+@pytest.mark.parametrize("features", ["embedding", "both"])
+def test_a_value_far_outside_of_training_is_cut_off(
+    features: str, store: Store, table: pl.DataFrame, tmp_path: Path
+) -> None:
+    """A column that hardly varies in training must not throw an unseen compound to infinity."""
+    far = table.with_columns(dim_0=pl.when(pl.col("pert_id") == "BRD-98").then(1e6).otherwise("dim_0"))
+    encoder = ConditionEncoder.fit(store, rows_of(store), spec(saved(far, tmp_path / "far.csv"), features))
+    column = 128 if features == "both" else 0
+    known, new = encoder.encode(asked(pert_id=["BRD-00", "BRD-98"])).summed_features()[:, column].tolist()
+    trained = encoder.training_conditions.features[:, column].numpy()
+    assert new == pytest.approx(10 * trained.std(), rel=1e-3) and abs(known) < new
+
+
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet", "lists.parquet", "npz"])
 def test_every_kind_of_file_gives_the_same_features(
     ending: str, encoder: ConditionEncoder, store: Store, table: pl.DataFrame, tmp_path: Path

@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict
 from pertcast.encoding.embedding_rows import EmbeddingRows, Rows
 
 _CONSTANT = 1e-6
+LARGEST = 10.0
+"""Standardised values end here: a column that hardly varies in training may take others to 50,000."""
+
 _SHOWN = 8
 _LOG = logging.getLogger(__name__)
 
@@ -88,6 +91,8 @@ class CompoundEmbedding:
     mean, scale
         (D,) float32, of the training compounds: a feature is (value - mean) * scale; scale is 0 for columns
         that are constant over them.
+    weight
+        Of the block: a standard deviation is this long. Features beyond `LARGEST` of them are cut off.
     marks_missing
         Whether one more column is 1 for compounds without a row (beside fingerprints).
     coverage
@@ -97,6 +102,7 @@ class CompoundEmbedding:
     table: EmbeddingRows
     mean: Rows
     scale: Rows
+    weight: float
     marks_missing: bool
     coverage: EmbeddingCoverage
 
@@ -108,6 +114,7 @@ class CompoundEmbedding:
     def standardised(self, rows: NDArray[np.int64]) -> Rows:
         """Return (M, D) float32 features of rows of the table; zero for row -1."""
         values = (self.table.values[rows] - self.mean) * self.scale
+        np.clip(values, -LARGEST * self.weight, LARGEST * self.weight, out=values)
         values[rows < 0] = 0.0
         return values.astype(np.float32, copy=False)
 
@@ -121,7 +128,8 @@ class CompoundEmbedding:
     def state(self) -> tuple[dict[str, Any], dict[str, Rows]]:
         """Return (plain facts, arrays) from which `from_state` makes the same block."""
         facts, arrays = self.table.state()
-        facts |= {"marks_missing": self.marks_missing, "coverage": self.coverage.model_dump(mode="json")}
+        facts |= {"weight": self.weight, "marks_missing": self.marks_missing}
+        facts |= {"coverage": self.coverage.model_dump(mode="json")}
         return facts, {**arrays, "embedding.mean": self.mean, "embedding.scale": self.scale}
 
     @classmethod
@@ -131,6 +139,7 @@ class CompoundEmbedding:
             table=EmbeddingRows.from_state(facts, arrays),
             mean=np.asarray(arrays["embedding.mean"], np.float32),
             scale=np.asarray(arrays["embedding.scale"], np.float32),
+            weight=float(facts["weight"]),
             marks_missing=bool(facts["marks_missing"]),
             coverage=EmbeddingCoverage.model_validate(facts["coverage"]),
         )
@@ -184,9 +193,13 @@ def fit_embedding(
     scale = np.where(varies, weight / np.where(varies, sd, 1.0), 0.0)
     coverage = _coverage(table, found, store, int((~varies).sum()))
     _LOG.info(coverage.text())
-    marks_missing = square_length is not None
     block = CompoundEmbedding(
-        table, mean.astype(np.float32), scale.astype(np.float32), marks_missing, coverage
+        table=table,
+        mean=mean.astype(np.float32),
+        scale=scale.astype(np.float32),
+        weight=weight,
+        marks_missing=square_length is not None,
+        coverage=coverage,
     )
     return block, found
 
