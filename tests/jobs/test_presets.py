@@ -132,7 +132,8 @@ def command(lincs: Path, out: Path, *more: str) -> list[str]:
 def test_every_preset_is_valid_and_says_where_its_files_come_from(name: str) -> None:
     preset = load_preset(name)
     assert preset.title and preset.where and preset.terms and "http" not in preset.model_dump_json()
-    load_config("response_mlp", [f"{key}={value}" for key, value in preset.overrides.items()])
+    trained = load_config(preset.config, [f"{key}={value}" for key, value in preset.overrides.items()])
+    assert trained.model.name == "latent_diffusion"
     assert pertcast(["preset", "show", name]) == 0
 
 
