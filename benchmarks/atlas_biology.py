@@ -2,7 +2,8 @@
 
 On the `saturating` atlas with held-out compounds, against what was measured and against the noise-free truth:
 NES of the strongest third of conditions, Spearman of effect size with dose and time in strong curves, and how
-often what is said of a strong curve's EC50 holds within twofold.
+often what is said of a strong curve's EC50 holds within twofold. Many strong curves have their half below the
+lowest dose, so that who says nothing of dose is often right: hence the curves with the half inside the doses.
 
     python benchmarks/atlas_biology.py response_mlp --seeds 0-2 --out biology.json train.epochs=60
 
@@ -23,11 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pertcast.analysis.association import FloatArray, pearson
+from numpy.typing import NDArray
+from pertcast.analysis.association import pearson
 from pertcast.analysis.compared import CONDITION_COLUMNS, ComparedResponses
 from pertcast.analysis.dose_response import MEASURED, DoseResponse, dose_response
 from pertcast.analysis.dose_response.curves import main_direction
-from pertcast.analysis.dose_response.result import dense_title
+from pertcast.analysis.dose_response.result import FittedCurve, dense_title
 from pertcast.analysis.pathways import PathwayAgreement, pathway_agreement
 from pertcast_data.environment import prepare_environment
 from pertcast_data.ingest import ingest
@@ -55,10 +57,14 @@ BARS = (
     ("time", "Spearman of effect with time, model, strong", None),
     ("time_measured", "Spearman of effect with time, measured, strong", None),
     ("ec50_dense", "EC50 within 2x of truth, model on a dense grid", 0.8),
-    ("ec50_generated", "EC50 within 2x of truth, model at the tested doses", None),
+    ("ec50_generated", "EC50 within 2x of truth, model at the tested doses", 0.8),
     ("ec50_baseline", "EC50 within 2x of truth, best baseline", None),
     ("ec50_noise_free", "EC50 within 2x of truth, noise-free, tested doses", None),
     ("ec50_measured", "EC50 within 2x of truth, measured", None),
+    ("ec50_dense_inside", "  truth inside the doses: model on a dense grid", None),
+    ("ec50_generated_inside", "  truth inside the doses: model at the tested doses", None),
+    ("ec50_baseline_inside", "  truth inside the doses: best baseline", None),
+    ("ec50_measured_inside", "  truth inside the doses: measured", None),
 )
 
 
@@ -114,7 +120,7 @@ def true_ec50(atlas: Atlas, key: Sequence[Any], genes: Sequence[str]) -> float:
     place = world.contexts.names.index(line), world.library.pert_ids.index(compound)
     column = {gene: number for number, gene in enumerate(world.network.gene_symbols)}
 
-    def response(doses: FloatArray) -> FloatArray:
+    def response(doses: NDArray[np.float64]) -> NDArray[np.float32]:
         context, number = (np.full(len(doses), each) for each in place)
         asked = CompoundConditions(context, number, doses, np.full(len(doses), float(hours)))
         changes = compound_changes(config, world, get_regime(config.regime), asked)
@@ -137,17 +143,23 @@ def ec50_shares(found: Trained) -> tuple[dict[str, float], DoseResponse]:
     strong = [each for each in response.curves if each.curve.is_strong]
     truth = {each.curve.key: true_ec50(found.atlas, each.curve.key, compared.genes) for each in strong}
 
-    def share(title: str) -> float:
-        return float(np.mean([each.fits[title].agrees_with(truth[each.curve.key]) for each in strong]))
+    inside = [each for each in strong if 0.1 <= truth[each.curve.key] <= 10]
 
+    def share(title: str, curves: Sequence[FittedCurve]) -> float:
+        return float(np.mean([each.fits[title].agrees_with(truth[each.curve.key]) for each in curves]))
+
+    titles = {
+        "dense": dense_title(model),
+        "generated": model,
+        "noise_free": ORACLE,
+        "measured": MEASURED,
+        "baseline": others[0],
+    }
     shares = {
-        "ec50_dense": share(dense_title(model)),
-        "ec50_generated": share(model),
-        "ec50_noise_free": share(ORACLE),
-        "ec50_measured": share(MEASURED),
-        "ec50_baseline": share(others[0]),
+        **{f"ec50_{name}": share(title, strong) for name, title in titles.items()},
+        **{f"ec50_{name}_inside": share(title, inside) for name, title in titles.items()},
         "curves": len(strong),
-        "inside": int(sum(0.1 <= ec50 <= 10 for ec50 in truth.values())),
+        "inside": len(inside),
     }
     return shares, response
 

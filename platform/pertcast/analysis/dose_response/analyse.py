@@ -180,7 +180,7 @@ def _warnings(curves: Sequence[Curve], n_left_out: int, slopes: Mapping[str, Sha
     if own:
         said.append(
             f"{own:,} curves are the only ones of their perturbation and are projected on their own "
-            "direction: noise adds to the response of the highest dose, and EC50 come out too high."
+            "direction: noise adds to the measured responses, and generated ones look too small beside them."
         )
     assumed = [title for title, slope in slopes.items() if slope.is_assumed]
     if assumed:

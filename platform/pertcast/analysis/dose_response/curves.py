@@ -75,8 +75,8 @@ class Curve:
     direction
         (G,) unit vector that responses are projected on.
     direction_from
-        "other curves" of the perturbation, or "own" where there are none: then noise adds to the response of
-        the highest dose.
+        "other curves" of the perturbation, or "own" where there are none: then noise adds to the measured
+        responses.
     alignment
         Cosine of the direction with the measured response at the highest dose.
     """
