@@ -85,8 +85,10 @@ def test_samples_scatter_around_the_mean_with_the_predicted_sd(toy: SimpleNamesp
     case = built(toy, name)
     found = case.model.predict(case.asked, case.basal, n_samples=400)
     standardised = (found.samples - found.mean.unsqueeze(1)) / found.sd.unsqueeze(1)
-    assert float(standardised.mean()) == pytest.approx(0.0, abs=0.03)
-    assert float(standardised.std()) == pytest.approx(1.0, abs=0.03)
+    # Samples of a learnt distribution have its mean and spread only as well as it was learnt.
+    tolerance = 0.1 if case.model.samples_profiles else 0.03
+    assert float(standardised.mean()) == pytest.approx(0.0, abs=tolerance)
+    assert float(standardised.std()) == pytest.approx(1.0, abs=tolerance)
 
 
 @pytest.mark.parametrize("name", list(MODELS))

@@ -176,6 +176,7 @@ class LatentScaleStage(StatisticsStage):
             shapes |= {"products": (latents, latents), "cross": (latents, genes)}
         return {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
 
+    @torch.no_grad()
     def update(self, sums: dict[str, Tensor], batch: Batch) -> None:
         """Add one batch."""
         target = self.targets(batch)

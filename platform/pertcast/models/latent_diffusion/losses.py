@@ -15,6 +15,7 @@ from pertcast.models.latent_diffusion.config import AutoencoderConfig, LatentDif
 from pertcast.models.latent_diffusion.denoiser import Denoiser, Level
 from pertcast.models.latent_diffusion.fitting import StandardisedTargets
 from pertcast.models.latent_diffusion.network import ResponseHeads
+from pertcast.models.latent_diffusion.residual import latent_residual
 from pertcast.models.latent_diffusion.samplers import Denoised
 from pertcast.models.latent_diffusion.schedule import NoiseSchedule, ReverseKernel
 from pertcast.models.layers.scaling import Scaling
@@ -147,6 +148,16 @@ class DenoiserLoss(nn.Module):
         loss = denoising + self.config.denoiser.variance_weight * variance
         return {"loss": loss, "denoising": denoising, "variance": variance}
 
+    def train(self, mode: bool = True) -> DenoiserLoss:
+        """Switch the dropout of the conditional mean on as well.
+
+        What it leaves of a training row is then as large as what its scale was fitted to, and not what a mean
+        that has seen the row leaves.
+        """
+        super().train(mode)
+        self._outside[0].train(mode)
+        return self
+
     @torch.no_grad()
     def _residual(self, batch: Batch, noise: KeyedNoise) -> tuple[Tensor, Tensor]:
         """Return (N, D) latents of unit variance and (N, W) what the denoiser is told of the condition.
@@ -154,10 +165,7 @@ class DenoiserLoss(nn.Module):
         Where the condition is hidden it is told zeros, and the latents are those of no condition:
         standardised over the training rows.
         """
-        heads, autoencoder, scaling, targets = self._outside
-        latent = autoencoder.encode(targets(batch))
-        found = heads(batch.conditions, scaling.standardise_basal(batch.basal))
-        clean, hidden = (latent - found.mean) * torch.exp(-found.log_scale), found.hidden
+        clean, latent, hidden = latent_residual(batch, noise, *self._outside)
         share = self.config.denoiser.condition_dropout
         if self.training and share:
             is_hidden = noise.uniform(batch.sample_id, 1, _STREAM_HIDDEN) < share

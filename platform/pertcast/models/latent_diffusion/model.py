@@ -16,6 +16,7 @@ from pertcast.models.latent_diffusion.fitting import ComponentsStage, LatentScal
 from pertcast.models.latent_diffusion.generation import LatentSampler
 from pertcast.models.latent_diffusion.losses import AutoencoderLoss, DenoiserLoss, ResponseLoss
 from pertcast.models.latent_diffusion.network import LatentResponse, ResponseHeads
+from pertcast.models.latent_diffusion.residual import ResidualStage
 from pertcast.models.layers.scaling import Scaling, ScalingStage
 from pertcast.models.noise import KeyedNoise
 
@@ -43,7 +44,7 @@ class LatentDiffusion(ResponseModel):
         """Return the stages in order.
 
         "scaling" and "components" (closed form), "autoencoder" ("vae" only), "latent_scale" (closed form),
-        "response" (mean and spread of the latents), "diffusion".
+        "response" (mean and spread of the latents), "residual" (closed form), "diffusion".
         """
         config, scaling, autoencoder = self.config, self.scaling, self.autoencoder
         targets = StandardisedTargets(scaling, config.target_clip)
@@ -62,6 +63,7 @@ class LatentDiffusion(ResponseModel):
             *stages,
             LatentScaleStage(autoencoder, targets),
             GradientStage("response", response, config.optimiser, config.epochs),
+            ResidualStage(self.heads, autoencoder, scaling, targets),
             GradientStage("diffusion", diffusion, config.denoiser.optimiser, config.denoiser.epochs),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from pertcast.models.batch import ConditionBatch, ModelSpace
@@ -41,7 +42,14 @@ class ResponseHeads(nn.Module):
 
     The heads start at zero: an untrained network predicts the centre with the training spread. The scale is
     read off the detached trunk, so that fitting it never moves the mean.
+
+    Attributes
+    ----------
+    residual_sd
+        (D,) sd that the scale leaves over all training rows, which it is multiplied by; 1 until measured.
     """
+
+    residual_sd: Tensor
 
     def __init__(
         self,
@@ -55,6 +63,7 @@ class ResponseHeads(nn.Module):
         self.trunk = ConditionTrunk(config.condition, space, conditions)
         self.mean = nn.Linear(width, latent_dim)
         self.log_scale = nn.Linear(width, latent_dim)
+        self.register_buffer("residual_sd", torch.ones(latent_dim))
         for layer in (self.mean, self.log_scale):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -79,4 +88,4 @@ class ResponseHeads(nn.Module):
         """
         hidden = self.trunk.hidden(conditions, basal, noise, keys)
         log_scale = self.log_scale(hidden.detach()).float().clamp(*LOG_SCALE_RANGE)
-        return LatentResponse(hidden, self.mean(hidden).float(), log_scale)
+        return LatentResponse(hidden, self.mean(hidden).float(), log_scale + self.residual_sd.float().log())
