@@ -71,7 +71,10 @@ def test_a_predictor_that_carries_the_signal_is_better_than_everything_without_i
     for other in ("generated_baseline", "structure", "structure_and_cell", "cell", "known_mean", "mean"):
         assert board.gains[other]["pearson"].low > 0.3, other
         assert board.gains[other]["rmse"].high < 0, other
-    assert found.verdict.count("better than") == 3
+    assert (
+        found.verdict.count("better than") == 4
+        and "Within a line: better than the fingerprint" in found.verdict
+    )
 
 
 def test_shuffled_responses_predict_nothing_beyond_the_line(found: DrugSensitivity) -> None:
