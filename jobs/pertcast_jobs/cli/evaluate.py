@@ -12,9 +12,11 @@ from pertcast.evaluation.bootstrap import N_DRAWS
 from pertcast.evaluation.cells.cell_board import MOST_CELL_CONDITIONS
 from pertcast.evaluation.trust.comparison import Comparison
 from pertcast.evaluation.trust.json_text import SCHEMA_VERSION, comparison_json
+from pertcast_data.errors import SchemaError
 
 from pertcast_jobs.evaluate import Evaluation, evaluate_runs, expand, pool_and_compare, side_by_side
-from pertcast_jobs.evaluate.function import add_gene_function
+from pertcast_jobs.evaluate.biology import BiologyAsked, add_biology, read_first
+from pertcast_jobs.evaluate.function import try_gene_function
 from pertcast_jobs.progress import progress_bar
 
 app = typer.Typer(rich_markup_mode=None)
@@ -36,12 +38,16 @@ _BELONGS = {
     "--control": "--pred",
     "--context-col": "--pred",
     "--oracle": "RUN",
+    "--sensitivity": "RUN",
 }
 """Option -> the form that it belongs to."""
 
 
 def _print_json(evaluations: list[Evaluation], comparisons: list[Comparison]) -> None:
-    contents = [{"run": e.name, **json.loads(e.trust.to_json())} for e in evaluations]
+    contents = [
+        {"run": e.name, **json.loads(e.trust.to_json()), "biology": e.biology and e.biology.to_json()}
+        for e in evaluations
+    ]
     shown: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "evaluations": contents,
@@ -52,7 +58,7 @@ def _print_json(evaluations: list[Evaluation], comparisons: list[Comparison]) ->
 
 
 def print_lines(evaluations: list[Evaluation], comparisons: list[Comparison]) -> None:
-    """Print trust tables, the runs side by side, and where the reports are.
+    """Print trust tables with their biology, the runs side by side, and where the reports are.
 
     Where trainings were pooled theirs is the table; the members are lines of the comparison.
     """
@@ -61,6 +67,8 @@ def print_lines(evaluations: list[Evaluation], comparisons: list[Comparison]) ->
         if len(in_full) > 1:
             print(f"== {evaluation.name}")
         print("\n".join(evaluation.trust.lines()), end="\n\n")
+        if evaluation.biology is not None:
+            print("\n".join(evaluation.biology.lines()), end="\n\n")
     if len(evaluations) > 1:
         print("\n".join(side_by_side(evaluations)), end="\n\n")
     for comparison in comparisons:
@@ -142,6 +150,19 @@ def _of_files(
         )  # fmt: skip
 
 
+def _with_biology(evaluations: list[Evaluation], asked: BiologyAsked) -> list[Evaluation]:
+    """Add gene function and biology; raise where gene sets were given and nothing could be made of them."""
+    reasons: dict[str, SchemaError] = {}
+    if asked.sets is not None:
+        evaluations, reasons = try_gene_function(evaluations, asked.sets, seed=asked.seed)
+    with progress_bar("biology", "steps") as progress:
+        found = add_biology(evaluations, asked, without_function=reasons, progress=progress)
+    has_pathways = any(each.biology is not None and each.biology.pathways for each in found)
+    if len(reasons) == len(found) and not has_pathways:
+        raise reasons[found[-1].name]
+    return found
+
+
 @app.command()
 def evaluate(
     runs: Annotated[
@@ -178,11 +199,34 @@ def evaluate(
     gmt: Annotated[
         Path | None,
         typer.Option(
-            help="Complexes or pathways (GMT): do perturbed genes of one set get similar profiles?",
+            help="Pathways or complexes (GMT): do generated profiles show their measured responses, and do "
+            "perturbed genes of one set get similar profiles?",
             exists=True,
             dir_okay=False,
         ),
     ] = None,
+    sensitivity: Annotated[
+        Path | None,
+        typer.Option(
+            help="Drug sensitivity (GDSC, or csv with ln_ic50 or auc): can it be predicted from generated "
+            "expression?",
+            exists=True,
+        ),
+    ] = None,
+    library: Annotated[
+        Path | None,
+        typer.Option(help="Structures for --sensitivity: csv with pert_id, canonical_smiles.", exists=True),
+    ] = None,
+    dose: Annotated[
+        float | None, typer.Option(help="uM of --sensitivity; what half of the training compounds reach.")
+    ] = None,
+    time: Annotated[
+        float | None, typer.Option(help="h of --sensitivity; what half of the training compounds reach.")
+    ] = None,
+    no_biology: Annotated[
+        bool,
+        typer.Option("--no-biology", help="Leave out dose and time, populations of wells, latent space."),
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     draws: Annotated[int, typer.Option(min=100, help="Resamplings for the intervals.")] = N_DRAWS,
     seed: Annotated[int, typer.Option(help="Seed of resampling, halves and shuffled features.")] = 0,
@@ -203,6 +247,8 @@ def evaluate(
     compared. --bundle and --store judge a model on another store; --pred and --truth judge any tool's h5ad.
 
     Example: pertcast evaluate runs/first
+
+    Example: pertcast evaluate runs/first --gmt hallmarks.gmt --sensitivity gdsc.csv --library library.csv
     """
     named: dict[str, object] = {
         "RUN": runs,
@@ -212,8 +258,17 @@ def evaluate(
         "--truth": truth,
     }
     named |= {"--train": train, "--pert-col": pert_col, "--control": control, "--context-col": context_col}
-    _check_forms({name: bool(value) for name, value in {**named, "--oracle": oracle}.items()})
-    sets = None if gmt is None else read_gmt(gmt)
+    named |= {"--oracle": oracle, "--sensitivity": sensitivity}
+    _check_forms({name: bool(value) for name, value in named.items()})
+    if sensitivity is not None:
+        read_first(sensitivity, library)
+    elif library or dose or time:
+        raise typer.BadParameter(
+            "--library, --dose and --time belong to --sensitivity TABLE.", param_hint="--sensitivity"
+        )
+    asked = BiologyAsked(
+        not no_biology, None if gmt is None else read_gmt(gmt), sensitivity, library, dose, time, draws, seed
+    )
     comparisons: list[Comparison] = []
     if runs:
         evaluations, comparisons = _evaluate_runs(runs, out, draws, seed, oracle, cells, parallel)
@@ -223,8 +278,7 @@ def evaluate(
         columns = {"perturbation": pert_col, "control": control, "context": context_col}
         chosen = {name: value for name, value in columns.items() if value is not None}
         evaluations = [_of_files(pred, truth, train, chosen, out, draws, seed)]
-    if sets is not None:
-        evaluations = add_gene_function(evaluations, sets, seed=seed)
+    evaluations = _with_biology(evaluations, asked)
     if json_:
         _print_json(evaluations, comparisons)
     else:

@@ -143,10 +143,12 @@ def _saved(
 ) -> Evaluation:
     name = f"external_{store.path.name}"
     folder = out or bundle.parent / "evaluation" / name
-    save_trust(trust, folder, f"pertcast evaluate --bundle {bundle.name} --store {store.path.name}")
+    command = f"pertcast evaluate --bundle {bundle.name} --store {store.path.name}"
+    save_trust(trust, folder, command)
     save_predictions(folder, evidence.held, evidence.predictions, trust)
     strongest = [c.name for c in trust.order if c.role == "baseline"][:KEPT_BASELINES]
-    return Evaluation(name, folder, trust, evidence.keep([trust.board.model.name, *strongest]))
+    kept = evidence.keep([trust.board.model.name, *strongest])
+    return Evaluation(name, folder, trust, kept, command=command)
 
 
 def _training(predictor: Predictor, seed: int, progress: ProgressCallback) -> _Training:

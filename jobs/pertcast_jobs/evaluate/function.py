@@ -43,16 +43,24 @@ def add_gene_function(
     SchemaError
         No evaluation holds enough perturbed genes that the sets know.
     """
-    found, reasons = [], []
+    found, reasons = try_gene_function(evaluations, sets, seed=seed)
+    if evaluations and len(reasons) == len(evaluations):
+        raise reasons[evaluations[-1].name]
+    return found
+
+
+def try_gene_function(
+    evaluations: Sequence[Evaluation], sets: GeneSets, *, seed: int = 0
+) -> tuple[list[Evaluation], dict[str, SchemaError]]:
+    """Return the evaluations as `add_gene_function` does, and by name why some have no gene function."""
+    found, reasons = [], {}
     for evaluation in evaluations:
         try:
             found.append(_with_function(evaluation, sets, seed))
         except SchemaError as error:
             found.append(evaluation)
-            reasons.append(error)
-    if evaluations and len(reasons) == len(evaluations):
-        raise reasons[-1]
-    return found
+            reasons[evaluation.name] = error
+    return found, reasons
 
 
 def _with_function(evaluation: Evaluation, sets: GeneSets, seed: int) -> Evaluation:
@@ -61,7 +69,8 @@ def _with_function(evaluation: Evaluation, sets: GeneSets, seed: int) -> Evaluat
     trust = evaluation.trust
     function = _gene_function(evaluation, evaluation.evidence, sets, seed)
     judged = replace(trust, parts=replace(trust.parts, function=function))
-    save_trust(judged, evaluation.folder, f"pertcast evaluate {evaluation.name} --gmt {sets.source}")
+    command = evaluation.command or f"pertcast evaluate {evaluation.name}"
+    save_trust(judged, evaluation.folder, f"{command} --gmt {sets.source}")
     return replace(evaluation, trust=judged)
 
 

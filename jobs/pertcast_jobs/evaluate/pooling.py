@@ -35,6 +35,10 @@ def _command(evaluations: Sequence[Evaluation]) -> str:
     return "pertcast evaluate " + " ".join(evaluation.name for evaluation in evaluations)
 
 
+def _runs(evaluations: Sequence[Evaluation]) -> tuple[Path, ...]:
+    return tuple(run for evaluation in evaluations for run in evaluation.runs)
+
+
 def _together(evaluations: Sequence[Evaluation]) -> TrustFacts:
     """Return the facts of several runs as one."""
     facts = [evaluation.trust.facts for evaluation in evaluations]
@@ -84,8 +88,9 @@ def pool_seeds(
         parts=_shared_parts(first.trust.parts),
         evidence=evidence,
     )
-    save_trust(trust, folder, _command(ordered))
-    return Evaluation(f"{len(seeds)} seeds", folder, trust, evidence)
+    command = _command(ordered)
+    save_trust(trust, folder, command)
+    return Evaluation(f"{len(seeds)} seeds", folder, trust, evidence, _runs(ordered), command)
 
 
 def pool_folds(
@@ -113,8 +118,9 @@ def pool_folds(
     trust = trust_table(
         board, _together(evaluations), n_draws=n_draws, seed=seed, parts=parts, evidence=evidence
     )
-    save_trust(trust, folder, _command(evaluations))
-    return Evaluation("pooled", folder, trust, evidence)
+    command = _command(evaluations)
+    save_trust(trust, folder, command)
+    return Evaluation("pooled", folder, trust, evidence, _runs(evaluations), command)
 
 
 def _shared_parts(first: TrustParts) -> TrustParts:

@@ -250,10 +250,12 @@ def evaluate_run(
     run = open_run(Path(path))
     trust, evidence = _judge(run, Asked(n_draws, seed, oracle, most_cell_conditions), progress)
     folder = run.folder.evaluation_path
-    save_trust(trust, folder, f"pertcast evaluate {run.folder.path.name}")
+    command = f"pertcast evaluate {run.folder.path.name}"
+    save_trust(trust, folder, command)
     save_predictions(folder, evidence.held, evidence.predictions, trust)
     model = trust.board.model.name
     scored = trust.summary[model]
     add_metrics(run.folder.bundle_path, {f"test_{name}": e.mean for name, e in scored.items()})
     strongest = [c.name for c in trust.order if c.role == "baseline"][:KEPT_BASELINES]
-    return Evaluation(run.folder.path.name, folder, trust, evidence.keep([model, *strongest]))
+    kept = evidence.keep([model, *strongest])
+    return Evaluation(run.folder.path.name, folder, trust, kept, (run.folder.path,), command)

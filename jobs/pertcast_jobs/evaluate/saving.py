@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from pertcast.evaluation.held_out import FloatArray, HeldOut
 from pertcast.evaluation.scores.score_board import ScoreBoard
 from pertcast.evaluation.trust.evidence import Evidence
 from pertcast.evaluation.trust.table import TrustTable
+from pertcast.report.biology import Biology, biology_sections
+from pertcast.report.page import Section
 from pertcast.report.trust_report import trust_report
 
 from pertcast_jobs.run_folder import write_text
@@ -33,12 +35,21 @@ class Evaluation:
         The result.
     evidence
         Truth and predictions that pooled parts are made from; None where nothing is to be pooled.
+    runs
+        Folders of the runs that are judged; none where the model is no run of this machine.
+    command
+        The command line that made it, as its report says.
+    biology
+        Pathways, dose response and other analyses beside the table; None where none was asked for.
     """
 
     name: str
     folder: Path
     trust: TrustTable
     evidence: Evidence | None = None
+    runs: tuple[Path, ...] = ()
+    command: str = ""
+    biology: Biology | None = None
 
     @property
     def report_path(self) -> Path:
@@ -76,11 +87,34 @@ def scores_frame(board: ScoreBoard) -> pl.DataFrame:
     )
 
 
+def save_report(trust: TrustTable, folder: Path, command: str, further: Sequence[Section] = ()) -> None:
+    """Write trust.html to `folder`, `further` cards before its definitions and `command` as its last line."""
+    write_text(folder / "trust.html", trust_report(trust, command, further))
+
+
+def save_biology(evaluation: Evaluation, command: str) -> None:
+    """Write biology.json and the report with its cards; without biology, remove that of an earlier time.
+
+    Parameters
+    ----------
+    evaluation
+        Its folder exists.
+    command
+        The command that reproduces it.
+    """
+    path, biology = evaluation.folder / "biology.json", evaluation.biology
+    if biology is None:
+        path.unlink(missing_ok=True)
+        return
+    write_text(path, biology.to_text())
+    save_report(evaluation.trust, evaluation.folder, command, biology_sections(biology))
+
+
 def save_trust(trust: TrustTable, folder: Path, command: str) -> None:
     """Write trust.json, trust.html (with `command` as its last line) and scores.parquet to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "trust.json", trust.to_json())
-    write_text(folder / "trust.html", trust_report(trust, command))
+    save_report(trust, folder, command)
     write_file(folder / "scores.parquet", lambda path: scores_frame(trust.board).write_parquet(path))
 
 

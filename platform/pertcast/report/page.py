@@ -80,6 +80,13 @@ _PAGE: Final = Environment(autoescape=True, undefined=StrictUndefined, trim_bloc
 <p class="provenance">{{ provenance }}</p>
 <div class="grid">
 {% for section in sections %}
+{% if section.is_heading %}
+<div class="part">
+<h2>{{ section.title }}
+{% if section.subtitle %} <span class="subtitle">{{ section.subtitle }}</span>{% endif %}</h2>
+{{ section.html | safe }}
+</div>
+{% else %}
 <section class="card {{ section.width }} tone-{{ section.tone }}{{ ' marked' if section.tone != 'plain' }}">
 {% if section.title %}
 <h2>{{ section.title }}
@@ -87,6 +94,7 @@ _PAGE: Final = Environment(autoescape=True, undefined=StrictUndefined, trim_bloc
 {% endif %}
 {{ section.html | safe }}
 </section>
+{% endif %}
 {% endfor %}
 </div>
 {% if footer %}<p class="footer">{{ footer }}</p>{% endif %}
@@ -117,6 +125,8 @@ class Section:
         "half" or "full" of the grid, or "wide" beside "narrow" (7 : 5); on narrow screens every card is full.
     tone
         "good", "care" and "bad" mark the card's edge; "plain" does not.
+    is_heading
+        Stands above the cards that follow it, without a card of its own; width and tone do not matter.
     """
 
     title: str
@@ -124,6 +134,7 @@ class Section:
     subtitle: str = ""
     width: Width = "full"
     tone: Tone = "plain"
+    is_heading: bool = False
 
 
 def paragraph_html(text: str, lead: bool = False, muted: bool = False) -> str:

@@ -63,6 +63,10 @@ h1 {{ font-size: 22px; line-height: 1.3; margin: 0; font-weight: 650; }}
 .card.half {{ grid-column: span 6; }}
 .card.wide {{ grid-column: span 7; }}
 .card.narrow {{ grid-column: span 5; }}
+.part {{ grid-column: 1 / -1; margin-top: 14px; padding-top: 14px; border-top: 1px solid var(--line); }}
+.part h2 {{ font-size: 17px; font-weight: 650; margin: 0; }}
+.part h2 .subtitle {{ font-size: 14px; font-weight: 400; color: var(--muted); margin-left: 6px; }}
+.part p, .part ul {{ margin: 6px 0 0; max-width: 100ch; }}
 .card.marked {{ border-left: 4px solid var(--tone); }}
 .card h2 {{ font-size: 13px; font-weight: 650; margin: 0 0 10px; }}
 .card h2 .subtitle {{ font-weight: 400; color: var(--muted); }}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from html import escape
 from types import MappingProxyType
 from typing import Final
@@ -44,7 +45,7 @@ def _explained(trust: TrustTable) -> str:
     )
 
 
-def trust_report(trust: TrustTable, command: str = "") -> str:
+def trust_report(trust: TrustTable, command: str = "", further: Sequence[Section] = ()) -> str:
     """Return the trust report as one self-contained HTML document.
 
     Parameters
@@ -53,6 +54,8 @@ def trust_report(trust: TrustTable, command: str = "") -> str:
         The result of an evaluation.
     command
         The command that reproduces it, for the last line.
+    further
+        Cards of what was analysed beside the table, before the definitions of the metrics.
     """
     sections = [
         _verdict(trust),
@@ -73,6 +76,8 @@ def trust_report(trust: TrustTable, command: str = "") -> str:
         tables.strength_of_effects(trust),
         tables.absolute_profiles(trust),
         Section("Notes", list_html(trust.notes), width="half") if trust.notes else None,
+        *further,
+        Section("How to read the table", "", is_heading=True) if further else None,
         tables.definitions(trust),
     ]
     return render_page(

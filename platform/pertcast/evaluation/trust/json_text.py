@@ -24,16 +24,16 @@ SCHEMA_VERSION: Final = 2
 _DIGITS: Final = 6
 
 
-def _plain(value: Any) -> Any:
-    """Round floats to six digits and turn undefined ones into null, all the way down."""
+def plain(value: Any) -> Any:
+    """Round floats to six digits and turn undefined ones into null, all the way down; keys become text."""
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 
@@ -110,7 +110,7 @@ def _parts(parts: TrustParts) -> dict[str, Any]:
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """Return the comparison of two models as plain JSON."""
-    found: dict[str, Any] = _plain(
+    found: dict[str, Any] = plain(
         {**_record(comparison), "difference": _estimate(comparison.difference, True), "text": comparison.text}
     )
     return found
@@ -148,4 +148,4 @@ def to_json(trust: TrustResult) -> str:
         "metrics": metrics,
         "conditions": _conditions(trust),
     }
-    return json.dumps(_plain(content), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(plain(content), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,307 @@
+"""The biology of evaluated runs: pathways, dose and time, drug sensitivity, wells, latent space.
+
+What follows from kept predictions is made for pooled folds too; what needs a model is made run by run. A part
+that the data do not allow is a note with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from pertcast.analysis.compared import ComparedResponses
+from pertcast.analysis.dose_response import DoseResponse, dose_response
+from pertcast.analysis.dose_response.curves import CURVE_KEY, MIN_DOSES, find_curves
+from pertcast.analysis.gene_sets import GeneSets
+from pertcast.analysis.pathways import PathwayAgreement, pathway_agreement
+from pertcast.analysis.sensitivity.reading import read_sensitivity
+from pertcast.evaluation.bootstrap import N_DRAWS
+from pertcast.evaluation.ceilings.ceiling import SplitHalves
+from pertcast.evaluation.held_out import FloatArray
+from pertcast.evaluation.sensitivity.drug_sensitivity import DrugSensitivity
+from pertcast.evaluation.wells.populations import WellPopulations
+from pertcast.naming import response_unit
+from pertcast.report.biology import PARTS, Biology
+from pertcast_data.errors import ConfigError, ControlsMissing, SchemaError, UnitError, UnknownName
+from pertcast_data.progress import ProgressCallback, no_progress
+
+from pertcast_jobs.evaluate.dose_curves import generated_dose_curves
+from pertcast_jobs.evaluate.latent import latent_space_of_run
+from pertcast_jobs.evaluate.saving import Evaluation, save_biology
+from pertcast_jobs.evaluate.sensitivity import SensitivityOptions, drug_sensitivity_of_runs
+from pertcast_jobs.evaluate.wells import well_populations_of_run
+from pertcast_jobs.run_folder import RunFolder
+from pertcast_jobs.screen.library import read_library
+
+FEWEST_TIMES: Final = 2
+MOST_SENSITIVITY_DRAWS: Final = 1_000
+
+_TIME_KEY: Final = ("cell_iname", "pert_type", "pert_id", "pert_dose")
+_FAULTS_OF_DATA: Final = (SchemaError, ConfigError, ControlsMissing, UnitError, UnknownName)
+"""What a part may meet in data that are not made for it; anything else is raised."""
+
+
+@dataclass(frozen=True)
+class BiologyAsked:
+    """What is asked of the biology of evaluations.
+
+    Attributes
+    ----------
+    by_default
+        Dose and time response, populations of wells and latent space, where the store has them.
+    sets
+        Gene sets for pathway agreement; None for none.
+    sensitivity, library
+        Table of drug sensitivity, and structures of compounds that neither it nor the store describes.
+    dose, time
+        uM and h at which expression is generated for drug sensitivity; the usual ones of training where None.
+    n_draws, seed
+        Of the bootstraps; the seed also of permutations, halves and samples.
+    """
+
+    by_default: bool = True
+    sets: GeneSets | None = None
+    sensitivity: Path | None = None
+    library: Path | None = None
+    dose: float | None = None
+    time: float | None = None
+    n_draws: int = N_DRAWS
+    seed: int = 0
+
+    def words(self) -> str:
+        """Return the options as they are typed, with a space before each."""
+        given: dict[str, Any] = {
+            "--gmt": self.sets and self.sets.source,
+            "--sensitivity": self.sensitivity and self.sensitivity.name,
+            "--library": self.library and self.library.name,
+            "--dose": self.dose,
+            "--time": self.time,
+        }
+        said = "".join(f" {name} {value}" for name, value in given.items() if value)
+        return said if self.by_default else f"{said} --no-biology"
+
+
+class _Found:
+    """Collects parts by name, and notes where one cannot be made."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, Any] = {}
+        self.notes: list[str] = []
+
+    def attempt(self, name: str, make: Callable[[], Any]) -> None:
+        """Make a part; what the data do not allow is noted."""
+        try:
+            self.parts[name] = make()
+        except _FAULTS_OF_DATA as error:
+            self.notes.append(f"{PARTS[name]}: left out. {error}")
+
+
+def read_first(table: Path, library: Path | None) -> None:
+    """Read a table of drug sensitivity and a library, so that a broken file is told before the work.
+
+    Raises
+    ------
+    FormatError, SchemaError
+        One of them cannot be read.
+    """
+    read_sensitivity(table)
+    if library is not None:
+        read_library(library, "compounds")
+
+
+def add_biology(
+    evaluations: Sequence[Evaluation],
+    asked: BiologyAsked,
+    *,
+    without_function: Mapping[str, Exception] | None = None,
+    progress: ProgressCallback = no_progress,
+) -> list[Evaluation]:
+    """Return the evaluations with their biology; biology.json and trust.html are written anew.
+
+    Of pooled runs, pathways and dose response are of all held-out conditions together, drug sensitivity of
+    all folds together; populations of wells and latent space are the first run's.
+
+    Parameters
+    ----------
+    evaluations
+        Runs first, then what was pooled of them.
+    asked
+        Which parts.
+    without_function
+        Name of an evaluation -> why it has no gene function, for its notes.
+    progress
+        Told of the steps of each part.
+
+    Raises
+    ------
+    LeakageError
+        A store or split changed since the training.
+    """
+    pooled = {run for each in evaluations if len(each.runs) > 1 for run in each.runs}
+    own: dict[Path, Biology] = {}
+    result = []
+    for evaluation in evaluations:
+        found = _Found()
+        reason = (without_function or {}).get(evaluation.name)
+        if reason is not None:
+            found.notes.append(f"Gene function: left out. {reason}")
+        is_member = len(evaluation.runs) == 1 and evaluation.runs[0] in pooled
+        _fill(found, evaluation, asked, is_member, own, _named(progress, evaluation.name))
+        unit = response_unit(evaluation.trust.facts.normalisation)
+        biology = Biology(**found.parts, notes=tuple(found.notes), unit=unit)
+        if len(evaluation.runs) == 1:
+            own[evaluation.runs[0]] = biology
+        result.append(replace(evaluation, biology=None if biology.is_empty else biology))
+        save_biology(result[-1], f"{evaluation.command}{asked.words()}")
+    return result
+
+
+def _fill(
+    found: _Found,
+    evaluation: Evaluation,
+    asked: BiologyAsked,
+    is_member: bool,
+    own: Mapping[Path, Biology],
+    progress: ProgressCallback,
+) -> None:
+    """Make the parts of one evaluation that are asked for."""
+    runs, sets, table = evaluation.runs, asked.sets, asked.sensitivity
+    if is_member and (sets or table):
+        found.notes.append("Pathways and drug sensitivity are of all runs together: see the pooled report.")
+    elif sets:
+        found.attempt("pathways", lambda: _pathways(evaluation, sets, asked, progress))
+    if asked.by_default and runs:
+        found.attempt("dose_response", lambda: _dose_response(evaluation, asked, progress))
+    if table and runs and not is_member:
+        found.attempt("drug_sensitivity", lambda: _sensitivity(runs, table, asked, progress))
+    if not asked.by_default or not runs:
+        return
+    if len(runs) == 1:
+        found.attempt("well_populations", lambda: _wells(runs[0], asked.seed, progress))
+        found.attempt(
+            "latent_space", lambda: latent_space_of_run(runs[0], seed=asked.seed, progress=progress)
+        )
+    else:
+        _of_first(found, evaluation, own)
+
+
+def _of_first(found: _Found, evaluation: Evaluation, own: Mapping[Path, Biology]) -> None:
+    """Take what is made run by run from the first of several."""
+    first = own.get(evaluation.runs[0])
+    if first is None:
+        return
+    found.parts["well_populations"] = first.well_populations
+    found.parts["latent_space"] = first.latent_space
+    found.notes.append(
+        f"Populations of wells and latent space are those of {evaluation.runs[0].name}, the first of "
+        f"{len(evaluation.runs)} pooled runs; each run's own report has its own."
+    )
+    if evaluation.trust.board.n_seeds > 1:
+        found.notes.append("Pathways, dose and time are those of the first seed of each fold.")
+
+
+def compared_responses(evaluation: Evaluation) -> ComparedResponses:
+    """Return what was measured and what was said of the held-out conditions, the model first.
+
+    Raises
+    ------
+    SchemaError
+        The evaluation keeps no predictions.
+    """
+    evidence, trust = evaluation.evidence, evaluation.trust
+    if evidence is None:
+        raise SchemaError(f"{evaluation.name} keeps no predictions to compare; evaluate its runs anew.")
+    shown = sorted(trust.order, key=lambda contender: contender.role != "model")
+    return ComparedResponses(
+        conditions=evidence.held.conditions,
+        genes=tuple(evidence.held.genes),
+        measured=evidence.held.truth,
+        generated={c.title: evidence.predictions[c.name] for c in shown if c.name in evidence.predictions},
+        control=evidence.held.control,
+    )
+
+
+def _halves(halves: SplitHalves | None, shape: tuple[int, ...]) -> tuple[FloatArray, FloatArray] | None:
+    """Return two (N, G) responses from halves of the replicates, NaN where a condition has none."""
+    if halves is None:
+        return None
+    first, second = (np.full(shape, np.nan, dtype=np.float32) for _ in range(2))
+    first[halves.index], second[halves.index] = halves.first, halves.second
+    return first, second
+
+
+def _pathways(
+    evaluation: Evaluation, sets: GeneSets, asked: BiologyAsked, progress: ProgressCallback
+) -> PathwayAgreement:
+    compared = compared_responses(evaluation)
+    halves = evaluation.evidence.halves if evaluation.evidence is not None else None
+    return pathway_agreement(
+        compared,
+        sets,
+        halves=_halves(halves, compared.measured.shape),
+        n_draws=asked.n_draws,
+        seed=asked.seed,
+        progress=progress,
+    )
+
+
+def _most_steps(conditions: pl.DataFrame, key: Sequence[str], varied: str) -> int:
+    """Return the most distinct values of a column among conditions with a dose that share `key`."""
+    dosed = conditions.filter(pl.col("pert_dose") > 0).drop_nulls(varied)
+    if dosed.is_empty():
+        return 0
+    counts = dosed.group_by(key).agg(pl.col(varied).n_unique().alias("steps"))["steps"]
+    return int(counts.to_numpy().max())
+
+
+def _dose_response(evaluation: Evaluation, asked: BiologyAsked, progress: ProgressCallback) -> DoseResponse:
+    compared = compared_responses(evaluation)
+    n_doses = _most_steps(compared.conditions, CURVE_KEY, "pert_dose")
+    n_times = _most_steps(compared.conditions, _TIME_KEY, "pert_time")
+    if n_doses < MIN_DOSES and n_times < FEWEST_TIMES:
+        raise SchemaError(
+            f"A held-out perturbation has at most {n_doses} doses and {n_times} times in one cell line; "
+            f"{MIN_DOSES} doses (or {FEWEST_TIMES} times) are needed."
+        )
+    dense = None
+    if len(evaluation.runs) == 1 and find_curves(compared):
+        dense = generated_dose_curves(evaluation.runs[0], compared, seed=asked.seed, progress=progress)
+    return dose_response(compared, dense=dense, n_draws=asked.n_draws, seed=asked.seed, progress=progress)
+
+
+def _wells(run: Path, seed: int, progress: ProgressCallback) -> WellPopulations:
+    found = well_populations_of_run(run, seed=seed, progress=progress)
+    if found is None:
+        raise SchemaError(
+            "The store holds single cells (the trust table compares their populations), or the model gives "
+            "no samples."
+        )
+    return found
+
+
+def _sensitivity(
+    runs: Sequence[Path], table: Path, asked: BiologyAsked, progress: ProgressCallback
+) -> DrugSensitivity:
+    """Ask the first run of each fold, all folds together."""
+    of_fold: dict[int, Path] = {}
+    for run in runs:
+        of_fold.setdefault(RunFolder.open(run).manifest().fold, run)
+    options = SensitivityOptions(
+        library=asked.library,
+        dose=asked.dose,
+        time=asked.time,
+        n_draws=min(asked.n_draws, MOST_SENSITIVITY_DRAWS),
+        seed=asked.seed,
+    )
+    return drug_sensitivity_of_runs(list(of_fold.values()), table, options, progress=progress)
+
+
+def _named(progress: ProgressCallback, name: str) -> ProgressCallback:
+    def tell(done: int, total: int, note: str = "") -> None:
+        progress(done, total, f"{name}: {note}")
+
+    return tell
