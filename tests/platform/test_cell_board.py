@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from pertcast.evaluation.scores.pooled_boards import average_seeds
 from pertcast.evaluation.scores.score_board import Contender, ScoreBoard
 from pertcast.evaluation.units import Units
 from pertcast.models.batch import Prediction
+from pertcast.models.sampling import gaussian_prediction
 
 Array = NDArray[Any]
 N, G, CELLS = 8, 12, 30
@@ -151,6 +153,27 @@ def test_a_generative_model_is_asked_for_cells_by_the_share_of_each_plate(toy: A
     assert cells.shape == (20, G)
     assert (cells[:15, 1:] == 1.0).all() and (cells[15:, 1:] == 5.0).all()
     assert (cells[:, 0] == 0.0).all()
+
+
+class _NoisySampler(_Sampler):
+    """Draws standard normal responses with the noise that it is given."""
+
+    def predict(self, conditions: Any, basal: Any, n_samples: int = 0, noise: Any = None) -> Prediction:
+        n = len(conditions)
+        return gaussian_prediction(conditions, torch.zeros(n, G), torch.ones(n, G), n_samples, noise)
+
+
+def test_cells_of_one_condition_get_other_noise_on_another_plate_and_the_same_when_asked_again(
+    toy: Any,
+) -> None:
+    world, inputs = _inputs(toy, [20, 20, 5])
+    assert inputs.control_means is not None
+    model: Any = _NoisySampler(world.space)
+    high = replace(inputs, control_means=inputs.control_means + 20.0)
+    cells = sample_cells(model, inputs.conditions, high, 0, 40)
+    first, second = cells[:20] - 21.0, cells[20:] - 25.0
+    assert np.abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.3
+    assert np.array_equal(cells, sample_cells(model, inputs.conditions, high, 0, 40))
 
 
 def test_a_forecast_keeps_the_sd_of_single_profiles_over_a_conditions_rows(toy: Any) -> None:

@@ -17,6 +17,7 @@ from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.store import RowReader
 from torch import Tensor
 
+from pertcast.evaluation.from_store.noise_keys import keyed_by_row
 from pertcast.evaluation.from_store.store_truth import read_blocks
 from pertcast.evaluation.held_out import FloatArray, IndexArray
 from pertcast.evaluation.scores.score_board import Contender, score_wells
@@ -246,7 +247,7 @@ def sample_cells(
     n_cells
         How many are wanted.
     seed
-        Of the samples, keyed by condition.
+        Of the samples, keyed by condition and unit: the same condition gets other noise on another plate.
 
     Raises
     ------
@@ -256,12 +257,14 @@ def sample_cells(
     units = np.flatnonzero(inputs.units.condition == condition)
     rows = inputs.units.n_rows[units]
     wanted = np.maximum(1, np.round(n_cells * rows / rows.sum())).astype(np.int64)
+    first = inputs.units.rows[np.searchsorted(inputs.units.unit_of_row, units)]
+    keyed = keyed_by_row(conditions.take(torch.from_numpy(units)), first)
     parts = []
-    for unit, count in zip(units, wanted, strict=True):
+    for number, (unit, count) in enumerate(zip(units, wanted, strict=True)):
         place = slice(int(unit), int(unit) + 1)
         controls = inputs.units.controls(inputs.control_means, place, model.space.n_genes)
         basal = torch.from_numpy(np.ascontiguousarray(controls, dtype=np.float32))
-        asked = conditions.take(torch.tensor([int(unit)]))
+        asked = keyed.take(torch.tensor([number]))
         found = model.predict(asked, basal, n_samples=int(count), noise=KeyedNoise(seed)).samples
         if found is None:
             raise ConfigError(f"{type(model).__name__} says that it samples profiles, and gave no samples.")

@@ -5,7 +5,7 @@ Repetitions tell how much of a score is the luck of the draw.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -14,11 +14,12 @@ from pertcast_data.errors import SchemaError
 from pertcast_data.progress import ProgressCallback, no_progress
 
 from pertcast.evaluation.from_store.contenders import HeldOutInputs
+from pertcast.evaluation.from_store.noise_keys import keyed_by_row
 from pertcast.evaluation.from_store.store_truth import read_blocks
 from pertcast.evaluation.held_out import FloatArray, IndexArray
 from pertcast.models.batch import ConditionBatch, Prediction
 from pertcast.models.contract import ResponseModel
-from pertcast.models.noise import KeyedNoise, mix_bits
+from pertcast.models.noise import KeyedNoise
 from pertcast.models.sampling import gaussian_prediction
 
 PREDICT_WELLS: Final = 256
@@ -41,15 +42,6 @@ class GeneratedWells:
 
     samples: FloatArray
     independent: FloatArray
-
-
-def keyed_by_row(conditions: ConditionBatch, rows: IndexArray) -> ConditionBatch:
-    """Return the conditions of W wells keyed by condition and row (W,) of the store.
-
-    A condition's key does not know the plate: without the row, wells of one condition would be given the
-    same noise on every plate.
-    """
-    return replace(conditions, key=mix_bits(conditions.key ^ mix_bits(torch.from_numpy(rows) + 1)))
 
 
 def _stated_sd(
