@@ -46,6 +46,20 @@ def condition_name(row: Mapping[str, object]) -> str:
     return name if row.get("pert_time") is None else f"{name}, {row['pert_time']:.4g} h"
 
 
+def kind_word(pert_type: str) -> str:
+    """Return a kind of perturbation for people: "compound", "knock-down"; an unknown code as it is."""
+    return _TYPE_WORDS.get(pert_type, pert_type) or "compound"
+
+
 def response_unit(normalisation: str) -> str:
     """Return the unit of a response for people, by the normalisation of its store."""
     return _UNITS.get(normalisation, normalisation or "response")
+
+
+def facts_in_words(facts: Mapping[str, float]) -> str:
+    """Write named numbers for people: "active dimensions 64, reconstruction R2 0.551"."""
+    return ", ".join(f"{_fact_name(name)} {value:.3g}" for name, value in facts.items())
+
+
+def _fact_name(name: str) -> str:
+    return " ".join("R2" if word == "r2" else word for word in name.split("_"))

@@ -16,6 +16,7 @@ from pertcast_data.errors import SchemaError
 
 from pertcast_jobs.evaluate import Evaluation, evaluate_runs, expand, pool_and_compare, side_by_side
 from pertcast_jobs.evaluate.biology import BiologyAsked, add_biology, read_first
+from pertcast_jobs.evaluate.card import save_card
 from pertcast_jobs.evaluate.function import try_gene_function
 from pertcast_jobs.progress import progress_bar
 
@@ -76,6 +77,8 @@ def print_lines(evaluations: list[Evaluation], comparisons: list[Comparison]) ->
     if len(in_full) < len(evaluations):
         print("report of each: RUN/evaluation/trust.html")
     for evaluation in in_full:
+        if evaluation.card_path.is_file():
+            print(f"card:   {evaluation.card_path}")
         print(f"report: {evaluation.report_path}")
 
 
@@ -151,12 +154,14 @@ def _of_files(
 
 
 def _with_biology(evaluations: list[Evaluation], asked: BiologyAsked) -> list[Evaluation]:
-    """Add gene function and biology; raise where gene sets were given and nothing could be made of them."""
+    """Add gene function, biology and model cards; raise where gene sets were given for nothing."""
     reasons: dict[str, SchemaError] = {}
     if asked.sets is not None:
         evaluations, reasons = try_gene_function(evaluations, asked.sets, seed=asked.seed)
     with progress_bar("biology", "steps") as progress:
         found = add_biology(evaluations, asked, without_function=reasons, progress=progress)
+    for evaluation in found:
+        save_card(evaluation, asked.words())
     has_pathways = any(each.biology is not None and each.biology.pathways for each in found)
     if len(reasons) == len(found) and not has_pathways:
         raise reasons[found[-1].name]

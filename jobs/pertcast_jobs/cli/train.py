@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pertcast.naming import facts_in_words
 
 from pertcast_jobs.progress import progress_bar
 from pertcast_jobs.run_config import RunConfig, load_config
@@ -21,11 +23,21 @@ def _outcome_lines(outcome: TrainingOutcome) -> list[str]:
     lines = [f"run      {outcome.run}", f"bundle   {outcome.bundle}"]
     if outcome.compound_embedding is not None:
         lines.append(outcome.compound_embedding.text())
+    lines += _fact_lines(outcome.result)
     lines += [f"{name:<24} {value:.6g}" for name, value in sorted(outcome.validation.items())]
     seconds = outcome.result.get("seconds", 0.0)
     lines.append(f"{outcome.result.get('global_step', 0):,} steps in {seconds:,.1f} s")
     lines.append(f"next: pertcast evaluate {outcome.run}")
     return lines
+
+
+def _fact_lines(result: Mapping[str, Any]) -> list[str]:
+    """Return one line for each stage that found something out: its name, then names with values."""
+    return [
+        f"{stage['name'].replace('_', ' '):<24} {facts_in_words(stage['facts'])}"
+        for stage in result.get("stages", ())
+        if stage.get("facts")
+    ]
 
 
 def _plan_lines(plan: dict[str, Any]) -> list[str]:

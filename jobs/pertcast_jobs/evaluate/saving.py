@@ -57,6 +57,11 @@ class Evaluation:
         return self.folder / "trust.html"
 
     @property
+    def card_path(self) -> Path:
+        """The model card, where a run was evaluated."""
+        return self.folder / "model_card.md"
+
+    @property
     def is_pooled(self) -> bool:
         """Whether several trainings were pooled."""
         return len(self.trust.facts.folds) > 1 or self.trust.board.n_seeds > 1

@@ -152,6 +152,6 @@ def biology_sections(biology: Biology) -> list[Section]:
         )
         sections += [heading, *cards]
     if biology.notes:
-        notes = Section("Biology: what was not asked, and of which runs it is", list_html(biology.notes))
+        notes = Section("Notes on biology", list_html(biology.notes))
         sections.append(notes)
     return sections
