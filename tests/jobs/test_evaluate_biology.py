@@ -25,10 +25,10 @@ from pertcast_jobs.train import run_training
 ATLAS = AtlasConfig(
     n_genes=50,
     n_contexts=2,
-    n_compounds=12,
+    n_compounds=10,
     n_unprofiled=4,
     doses=(0.1, 1.0, 10.0),
-    times=(6.0, 24.0),
+    times=(24.0,),
     n_plates=4,
     n_knockouts=6,
     n_pairs=0,
@@ -57,7 +57,7 @@ def made(biology: dict[str, Any]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An atlas with three doses and two times, its store and split."""
+    """An atlas with three doses, its store and split in two folds."""
     folder = tmp_path_factory.mktemp("biology")
     files = write_atlas(simulate_atlas(ATLAS), folder / "atlas")
     ingest([files.wells], folder / "store")

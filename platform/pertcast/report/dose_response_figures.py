@@ -21,6 +21,8 @@ GREY: Final = "#9aa5b0"
 _COLUMNS: Final = 3
 _FIT_POINTS: Final = 60
 _TWO_SD: Final = 1.96
+_FAINT: Final = "#9cc5d2"
+"""Of intervals that cross each other."""
 
 
 def curve_panels(result: DoseResponse, shown: Sequence[FittedCurve], unit: str) -> go.Figure:
@@ -172,7 +174,7 @@ def _bars(fits: Sequence[LogLogisticFit]) -> dict[str, Any]:
         "symmetric": False,
         "array": [float(np.nan_to_num(fit.high - fit.ec50)) for fit in fits],
         "arrayminus": [float(np.nan_to_num(fit.ec50 - fit.low)) for fit in fits],
-        "color": ACCENT,
+        "color": _FAINT,
         "thickness": 1,
         "width": 0,
     }

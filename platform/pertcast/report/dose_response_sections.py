@@ -66,6 +66,7 @@ def _answer(result: DoseResponse) -> Section:
     html = paragraph_html(result.sentence(), lead=True)
     html += table_html(
         pl.DataFrame(rows),
+        row_classes=["strong" if found.title == result.model else "" for found in result.drift],
         number_columns=tuple(name for name in rows[0] if name),
         caption="Mean Spearman of effect size (root mean square over genes) with dose within perturbation, "
         "context and time, and with time within perturbation, context and dose; 95 % over perturbations. "
@@ -158,6 +159,7 @@ def _agreement(result: DoseResponse) -> Section:
     html = table_html(
         pl.DataFrame(rows),
         formats=dict.fromkeys(_AGREEMENT, fixed(2)),
+        row_classes=["strong" if found.title == result.model else "" for found in result.agreement],
         number_columns=("slope",),
         caption="Within 2x: of the curves with an identified measured EC50, those of which nothing is said "
         "that is off by more than twofold. Size: median of generated over measured response at the top dose. "

@@ -14,6 +14,7 @@ from pertcast.analysis.association import FloatArray
 from pertcast.analysis.latent_space import LatentSpace
 from pertcast.analysis.latent_space.analyse import CONTROL
 from pertcast.analysis.latent_space.profiles import MEASURED
+from pertcast.analysis.latent_space.result import LatentMap
 from pertcast.analysis.latent_space.walks import Walk
 from pertcast.report.theme import ACCENT, CURVE_COLOURS, INK, MUTED
 
@@ -21,6 +22,7 @@ MOST_WALKS: Final = 12
 """Walks drawn one by one, the strongest first."""
 
 _SMALLEST, _LARGEST = 4.0, 13.0
+_MOST_TICKS: Final = 8
 
 
 def colour_of_lines(names: Sequence[str]) -> dict[str, str]:
@@ -52,8 +54,17 @@ def _hover(table: pl.DataFrame) -> list[str]:
     ]
 
 
-def map_figure(result: LatentSpace) -> go.Figure:
-    """Draw measured and generated profiles on the same two axes: colour is the cell line, size the dose."""
+def map_figure(result: LatentSpace, shown: LatentMap | None = None) -> go.Figure:
+    """Draw measured and generated profiles on the same two axes: colour is the cell line, size the dose.
+
+    Parameters
+    ----------
+    result
+        A latent space.
+    shown
+        `result.map` where None, or `result.moved`.
+    """
+    shown = shown or result.map
     titles = [MEASURED, result.model]
     figure = make_subplots(rows=1, cols=2, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
     lines = result.conditions["cell_iname"].fill_null("").to_list()
@@ -62,10 +73,10 @@ def map_figure(result: LatentSpace) -> go.Figure:
     for column, title in enumerate(titles, start=1):
         for name, colour in colours.items():
             rows = np.flatnonzero(np.array(lines) == name)
-            trace = _points(result.map.sides[title][rows], sizes[rows], hover[rows], colour, name)
+            trace = _points(shown.sides[title][rows], sizes[rows], hover[rows], colour, name)
             figure.add_trace(trace.update(showlegend=column == 1, legendgroup=name), row=1, col=column)
-        figure.add_trace(_crosses(result.map.sides[CONTROL], column == 1), row=1, col=column)
-    share = result.map.share
+        figure.add_trace(_crosses(shown.sides[CONTROL], column == 1), row=1, col=column)
+    share = shown.share
     figure.update_xaxes(title={"text": f"axis 1 ({share[0]:.0%} of the variance)"})
     figure.update_xaxes(matches="x", col=2)
     figure.update_yaxes(title={"text": f"axis 2 ({share[1]:.0%})"}, col=1)
@@ -102,8 +113,8 @@ def _crosses(control: FloatArray, in_legend: bool) -> go.Scatter:
 def _legend(figure: go.Figure) -> go.Figure:
     return figure.update_layout(
         showlegend=True,
-        legend={"orientation": "h", "x": 0, "y": -0.16, "yanchor": "top", "font": {"color": INK}},
-        margin={"t": 30, "b": 84},
+        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top", "font": {"color": INK}},
+        margin={"t": 30, "b": 92},
     )
 
 
@@ -112,6 +123,15 @@ def strongest_walks(result: LatentSpace, most: int = MOST_WALKS) -> list[Walk]:
     far = result.distance[MEASURED]
     ranked = sorted(result.walks, key=lambda walk: (-float(np.square(far[walk.rows]).mean()), walk.name))
     return ranked[:most]
+
+
+def _dose_axis(result: LatentSpace) -> dict[str, Any]:
+    """Return a log axis with the tested doses as its ticks; with many of them, a tick a decade."""
+    doses = result.conditions["pert_dose"].cast(pl.Float64).drop_nulls().unique().sort()
+    tested = [dose for dose in doses.to_list() if dose > 0]
+    is_few = 2 <= len(tested) <= _MOST_TICKS
+    ticks = {"tickvals": tested, "ticktext": [f"{dose:.3g}" for dose in tested]} if is_few else {"dtick": 1}
+    return {"title": {"text": "dose (uM, log scale)"}, "type": "log", **ticks}
 
 
 def drift_figure(result: LatentSpace) -> go.Figure:
@@ -136,7 +156,7 @@ def drift_figure(result: LatentSpace) -> go.Figure:
                 )
             )
     figure.update_layout(
-        xaxis={"title": {"text": "dose (uM, log scale)"}, "type": "log"},
+        xaxis=_dose_axis(result),
         yaxis={"title": {"text": "distance from the control, latent units"}, "rangemode": "tozero"},
     )
     return _legend(figure)
@@ -192,6 +212,6 @@ def path_figure(result: LatentSpace) -> go.Figure:
                 )
             )
     return figure.update_layout(
-        xaxis={"title": {"text": "dose (uM, log scale)"}, "type": "log"},
+        xaxis=_dose_axis(result),
         yaxis={"title": {"text": "place on the way, lowest dose 0, highest 1"}},
     )

@@ -23,6 +23,8 @@ from pertcast.report.theme import Tone
 def latent_sections(result: LatentSpace) -> list[Section]:
     """Return the cards of a report: answer and table, map, and for perturbations with doses their ways."""
     sections = [_answer(result), _map(result)]
+    if result.moved is not None:
+        sections.append(_moved(result))
     if result.walks:
         sections += [_drift(result), _between(result)]
     if result.path_shape is not None and result.path_shape.n_paths:
@@ -63,6 +65,14 @@ def _map(result: LatentSpace) -> Section:
     html = figure_html(map_figure(result), 460, "Map of the latent space, measured and generated")
     subtitle = "colour: cell line; size: dose; crosses: controls; axes fitted on what was measured"
     return Section("Map", html, subtitle)
+
+
+def _moved(result: LatentSpace) -> Section:
+    html = figure_html(
+        map_figure(result, result.moved), 460, "Measured and generated profiles relative to their controls"
+    )
+    subtitle = "each condition relative to its own control, at the cross; axes fitted on what was measured"
+    return Section("Away from the control", html, subtitle)
 
 
 def _drift(result: LatentSpace) -> Section:

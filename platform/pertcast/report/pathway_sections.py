@@ -49,7 +49,7 @@ def _answer(agreement: PathwayAgreement) -> Section:
     entries = [*agreement.contenders, *([agreement.ceiling] if agreement.ceiling is not None else [])]
     html = paragraph_html(agreement.sentence(), lead=True)
     html += table_html(
-        pl.DataFrame([_row(found) for found in entries]),
+        pl.DataFrame([_row(found, agreement.all_strong) for found in entries]),
         formats={
             **dict.fromkeys(("by condition", "rank", "by set"), fixed(3)),
             **dict.fromkeys(("sign right", "found", "confirmed"), fixed(2)),
@@ -63,11 +63,11 @@ def _answer(agreement: PathwayAgreement) -> Section:
     return Section("Do generated profiles show the measured pathways?", html, subtitle=agreement.source)
 
 
-def _row(found: ContenderPathways) -> dict[str, object]:
+def _row(found: ContenderPathways, all_strong: bool) -> dict[str, object]:
     return {
         "": found.title,
         "NES Pearson": found.overall.words(),
-        "strong conditions": found.strong.words(),
+        **({} if all_strong else {"strong conditions": found.strong.words()}),
         "by condition": found.condition_mean,
         "rank": found.condition_rank_mean,
         "by set": found.pathway_mean,

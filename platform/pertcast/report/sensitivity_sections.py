@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -17,6 +18,8 @@ from pertcast.evaluation.sensitivity.result import (
     KNOWN_MEAN,
     MEAN,
     MEASURED,
+    STRUCTURE,
+    STRUCTURE_AND_CELL,
     Board,
     HeldOutSensitivity,
     SensitivityFacts,
@@ -67,8 +70,11 @@ def _held_out(found: HeldOutSensitivity, facts: SensitivityFacts, n_draws: int) 
     if board is None:
         return [Section(title, paragraph_html(found.withheld), tone="care")]
     sections = [_forest(board, found), _scatter(board, found, facts), _table(board, found, n_draws)]
-    others = [other for other in found.boards if other.name != board.name]
-    return [*sections, *(_table(other, found, n_draws) for other in others)]
+    in_full = [other for other in found.boards if other.name == MEASURED]
+    others = [other for other in found.boards if other.name not in (board.name, MEASURED)]
+    if others:
+        sections.append(_in_short([board, *others], found))
+    return [*sections, *(_table(other, found, n_draws) for other in in_full)]
 
 
 def _forest(board: Board, found: HeldOutSensitivity) -> Section:
@@ -132,7 +138,8 @@ def _scatter(board: Board, found: HeldOutSensitivity, facts: SensitivityFacts) -
         xaxis={"title": {"text": f"measured {facts.value_title}"}},
         yaxis={"title": {"text": "predicted from generated expression"}},
         showlegend=bool(is_seen.any()),
-        legend={"orientation": "h", "y": 1.1},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        margin={"t": 60 if is_seen.any() else 12},
     )
     html = figure_html(figure, 100 + 42 * len(board.rows), "Predicted against measured sensitivity")
     dropped = "" if len(kept) == n_pairs else f", {len(kept):,} drawn"
@@ -168,6 +175,37 @@ def _table(board: Board, found: HeldOutSensitivity, n_draws: int) -> Section:
         "ridge, linear or on kernels; which, and its penalty, is chosen inside the training folds.",
     )
     return Section(board_title(board, found), html + csv_link(_long(board), f"sensitivity_{board.name}.csv"))
+
+
+def _in_short(boards: Sequence[Board], found: HeldOutSensitivity) -> Section:
+    """Set generated expression beside what needs none, one row a choice of pairs."""
+    frame = pl.DataFrame(
+        [
+            {
+                "": board.title,
+                "pairs": board.n_pairs,
+                "compounds": board.n_compounds,
+                "r": plus_minus(board.rows[0].metrics[PRIMARY]),
+                STRUCTURE: _signed(board, STRUCTURE),
+                STRUCTURE_AND_CELL: _signed(board, STRUCTURE_AND_CELL),
+            }
+            for board in boards
+        ]
+    )
+    html = table_html(
+        frame,
+        headers={
+            "r": "r of generated expression",
+            STRUCTURE: "minus the fingerprint's",
+            STRUCTURE_AND_CELL: "minus fingerprint + cell line's",
+        },
+        row_classes=["strong", *[""] * (len(boards) - 1)],
+        number_columns=("r", STRUCTURE, STRUCTURE_AND_CELL),
+        caption="The first row is the table above. Differences are paired, with 95% intervals.",
+    )
+    every = pl.concat([_long(board).with_columns(pairs=pl.lit(board.title)) for board in boards])
+    title = f"{_NAMES[found.kind]}: by what the generator saw"
+    return Section(title, html + csv_link(every, f"sensitivity_by_{found.kind}.csv"))
 
 
 def _signed(board: Board, name: str) -> str:

@@ -15,7 +15,7 @@ from pertcast.evaluation.wells.populations import WellPopulations
 from pertcast.evaluation.wells.result import WellScores
 from pertcast.evaluation.wells.scores import MEASURES
 from pertcast.report.page import Section, figure_html, list_html, paragraph_html
-from pertcast.report.tables import MISSING, fixed, table_html
+from pertcast.report.tables import MISSING, table_html
 from pertcast.report.theme import ACCENT, CURVE_COLOURS, INK, MUTED, Tone
 from pertcast.report.trust_figures import correlation_heatmaps
 
@@ -56,23 +56,29 @@ def _with_bounds(found: Estimate) -> str:
 
 def _row(found: WellScores) -> dict[str, Any]:
     row: dict[str, Any] = {"": found.contender.title}
-    row |= {name: _with_bounds(found.scores[measure]) for measure, name in MEASURES.items()}
-    row |= {f"{name} itself": value for name, value in found.distance.items()}
-    return row
+    return row | {name: _with_bounds(found.scores[measure]) for measure, name in MEASURES.items()}
 
 
 def _scores(result: WellPopulations) -> Section:
     frame = pl.DataFrame([_row(found) for found in result.contenders])
     html = table_html(
         frame,
-        headers={"e_distance itself": "E-distance itself", "mmd itself": "MMD itself"},
-        formats={"e_distance itself": fixed(4), "mmd itself": fixed(5)},
         row_classes=["strong"] + [""] * (frame.height - 1),
         number_columns=list(MEASURES.values()),
         caption=f"{LEGEND} Intervals of {LEVEL:.0%}, by resampling perturbations and repeating the noise.",
         download="well_populations.csv",
     )
+    html += _distances(result)
     return Section("Generated beside measured", html, "1 is a perfect population; higher is better")
+
+
+def _distances(result: WellPopulations) -> str:
+    """Say how far each contender's wells are from the measured ones, before 0 and 1 are set."""
+    told = [
+        f"{found.contender.title} {found.distance['e_distance']:.4f} and {found.distance['mmd']:.5f}"
+        for found in result.contenders
+    ]
+    return paragraph_html(f"E-distance and MMD themselves: {'; '.join(told)}.", muted=True)
 
 
 def _variances(result: WellPopulations, level: str) -> Section:

@@ -60,6 +60,7 @@ def latent_space(
         walks=by_dose,
         distance=distance,
         map=_map(profiles),
+        moved=_moved(profiles),
     )
 
 
@@ -84,6 +85,20 @@ def _drift(
 def _map(profiles: LatentProfiles) -> LatentMap:
     axes = principal_axes(np.concatenate([profiles.measured, profiles.control]), 2)
     sides = {**profiles.sides, CONTROL: profiles.control}
+    return LatentMap(
+        {title: _two(axes.project(points)) for title, points in sides.items()}, _share(axes.share)
+    )
+
+
+def _moved(profiles: LatentProfiles) -> LatentMap | None:
+    """Return the map of what each side adds to its controls; None where measured profiles add nothing."""
+    control = profiles.control.astype(np.float64)
+    way = profiles.measured - control
+    if not way.any() or np.ptp(way, axis=0).max() == 0:
+        return None
+    axes = principal_axes(way, 2)
+    sides = {title: points - control for title, points in profiles.sides.items()}
+    sides[CONTROL] = np.zeros_like(control)
     return LatentMap(
         {title: _two(axes.project(points)) for title, points in sides.items()}, _share(axes.share)
     )

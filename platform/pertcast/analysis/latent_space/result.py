@@ -22,14 +22,14 @@ DRIFT_BAR: Final = 0.9
 
 @dataclass(frozen=True)
 class LatentMap:
-    """Two dimensions to look at: principal axes of the measured profiles and their controls.
+    """Two dimensions to look at: principal axes of what was measured.
 
     Attributes
     ----------
     sides
         Title -> (N, 2); "control" as well.
     share
-        (2,) share of the latent variance along each axis.
+        (2,) share of the variance along each axis.
     """
 
     sides: Mapping[str, FloatArray]
@@ -61,7 +61,10 @@ class LatentSpace:
     distance
         Title -> (N,) distance from the control.
     map
-        Two dimensions to look at.
+        Profiles and controls as they lie.
+    moved
+        The same relative to each condition's own control, on axes of their own: in `map` cell lines lie so
+        far apart that nothing else is seen. None where nothing moves.
     """
 
     space: str
@@ -76,6 +79,7 @@ class LatentSpace:
     walks: tuple[Walk, ...]
     distance: Mapping[str, FloatArray]
     map: LatentMap
+    moved: LatentMap | None = None
 
     @property
     def n_perturbations(self) -> int:
