@@ -16,8 +16,8 @@ class AutoencoderConfig(ModelConfig):
     Attributes
     ----------
     kind
-        "vae": a variational autoencoder that starts from principal components; "pca": the components
-        themselves; "none": no compression, the diffusion runs over genes.
+        "pca": principal components; "vae": a variational autoencoder that starts from them; "none": no
+        compression, the diffusion runs over genes.
     latent_dim
         Dimensions of the latent space, at most the number of genes.
     hidden
@@ -28,7 +28,7 @@ class AutoencoderConfig(ModelConfig):
         How the autoencoder is trained ("vae").
     """
 
-    kind: Literal["vae", "pca", "none"] = "vae"
+    kind: Literal["pca", "vae", "none"] = "pca"
     latent_dim: int = Field(64, ge=1)
     hidden: tuple[int, ...] = Field((256,), min_length=1)
     kl_weight: float = Field(1.0, gt=0)
@@ -118,11 +118,11 @@ class LatentDiffusionConfig(ModelConfig):
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     denoiser: DenoiserConfig = DenoiserConfig()
     sampler: SamplerConfig = SamplerConfig()
-    condition: TrunkConfig = TrunkConfig()
+    condition: TrunkConfig = TrunkConfig(width=512, dropout=0.4)
     use_context_mean: bool = True
     use_group_mean: bool = True
     output_shrinkage: float = Field(0.1, ge=0)
     spread_weight: float = Field(0.1, ge=0)
     target_clip: float = Field(10.0, gt=0)
     optimiser: OptimiserConfig = OptimiserConfig(lr=5e-4, weight_decay=0.05)
-    epochs: int = Field(40, ge=1)
+    epochs: int = Field(25, ge=1)

@@ -109,7 +109,7 @@ class Denoiser(nn.Module):
         modulation: Tensor = self.condition_modulation(told)
         return modulation
 
-    def forward(self, latent: Tensor, at: Level, modulation: Tensor) -> Denoised:
+    def forward(self, latent: Tensor, at: Level, modulation: Tensor, with_variance: bool = True) -> Denoised:
         """Return the posterior of the clean latents.
 
         Parameters
@@ -120,6 +120,8 @@ class Denoiser(nn.Module):
             Their noise level.
         modulation
             (..., M) sum of the level's and the condition's parts.
+        with_variance
+            Whether the variance is asked for; it is stated only where it was learnt.
         """
         *blocks, last = torch.chunk(modulation, len(self.blocks) + 1, dim=-1)
         shift, scale, offset = last.chunk(3, dim=-1)
@@ -129,7 +131,7 @@ class Denoiser(nn.Module):
         found = self.leave(torch.addcmul(shift, self.norm(hidden), scale)).float()
         correction = found[..., : latent.shape[-1]]
         mean = at.signal * latent + (at.signal * at.noise) * correction
-        if not self.learns_variance:
+        if not (self.learns_variance and with_variance):
             return Denoised(mean)
         deviation = found[..., latent.shape[-1] :].clamp(-_LOG_VARIANCE_SHIFT, _LOG_VARIANCE_SHIFT)
         return Denoised(mean, at.noise * at.noise * torch.exp(deviation))

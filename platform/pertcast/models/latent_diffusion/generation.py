@@ -66,7 +66,7 @@ class LatentSampler:
             stream = _STREAM_STEP + step * (1 << 12)
             return self._normal(noise, keys, count, found.mean.shape[1], stream)
 
-        denoise = _GuidedDenoiser(self.denoiser, found.hidden, self.path, self.config.guidance)
+        denoise = _GuidedDenoiser(self.denoiser, found.hidden, self.path, self.config)
         drawn = sample(denoise, start, self.path, self.config, again)
         return found.mean.unsqueeze(1) + found.scale.unsqueeze(1) * drawn
 
@@ -80,10 +80,11 @@ class _GuidedDenoiser:
     With guidance w: unconditional + w (conditional - unconditional) (Ho & Salimans 2022).
     """
 
-    def __init__(self, denoiser: Denoiser, hidden: Tensor, path: NoisePath, guidance: float) -> None:
+    def __init__(self, denoiser: Denoiser, hidden: Tensor, path: NoisePath, config: SamplerConfig) -> None:
         self.denoiser = denoiser
         self.path = path
-        self.guidance = guidance
+        self.guidance = config.guidance
+        self.with_variance = config.kind == "ancestral"
         level = torch.tensor(path.level[:-1], dtype=torch.float32, device=hidden.device)
         self._levels = denoiser.level_part(level)
         self._condition = denoiser.condition_part(hidden).unsqueeze(1)
@@ -92,8 +93,9 @@ class _GuidedDenoiser:
     def __call__(self, latent: Tensor, step: int) -> Denoised:
         """Return the posterior given (N, K, D) latents at a step."""
         at = Level(self.path.signal[step], self.path.noise[step])
-        found: Denoised = self.denoiser(latent, at, self._levels[step] + self._condition)
+        told = self._levels[step] + self._condition
+        found: Denoised = self.denoiser(latent, at, told, self.with_variance)
         if self.guidance == 1:
             return found
-        without = self.denoiser(latent, at, self._levels[step] + self._unknown)
+        without = self.denoiser(latent, at, self._levels[step] + self._unknown, False)
         return Denoised(torch.lerp(without.mean, found.mean, self.guidance), found.variance)
