@@ -12,6 +12,7 @@ from pertcast.training.bundle import build_model, find_bundle, load_bundle_files
 from pertcast_data.errors import ConfigError, LeakageError
 from pertcast_data.splits import Split
 from pertcast_jobs.cli import run as pertcast
+from pertcast_jobs.cli.train import fact_lines
 from pertcast_jobs.run_config import RunConfig, load_config
 from pertcast_jobs.run_folder import RunFolder
 from pertcast_jobs.train import plan_training, run_training
@@ -208,3 +209,13 @@ def test_validate_says_valid_or_names_the_problem(capsys: pytest.CaptureFixture[
     assert "valid sweep of response_mlp" in capsys.readouterr().out
     assert pertcast(["config", "validate", "response_mlp", "train.sede=1"]) == 1
     assert "train.seed" in capsys.readouterr().err
+
+
+def test_what_a_stage_found_out_is_printed_by_name_and_value() -> None:
+    stages = [
+        {"name": "scaling", "facts": {}},
+        {"name": "latent_scale", "facts": {"active_dimensions": 64.0, "reconstruction_r2": 0.55145}},
+    ]
+    (line,) = fact_lines({"stages": stages})
+    assert line.split(maxsplit=2) == ["latent", "scale", "active dimensions 64, reconstruction R2 0.551"]
+    assert fact_lines({}) == []

@@ -23,7 +23,7 @@ def _outcome_lines(outcome: TrainingOutcome) -> list[str]:
     lines = [f"run      {outcome.run}", f"bundle   {outcome.bundle}"]
     if outcome.compound_embedding is not None:
         lines.append(outcome.compound_embedding.text())
-    lines += _fact_lines(outcome.result)
+    lines += fact_lines(outcome.result)
     lines += [f"{name:<24} {value:.6g}" for name, value in sorted(outcome.validation.items())]
     seconds = outcome.result.get("seconds", 0.0)
     lines.append(f"{outcome.result.get('global_step', 0):,} steps in {seconds:,.1f} s")
@@ -31,7 +31,7 @@ def _outcome_lines(outcome: TrainingOutcome) -> list[str]:
     return lines
 
 
-def _fact_lines(result: Mapping[str, Any]) -> list[str]:
+def fact_lines(result: Mapping[str, Any]) -> list[str]:
     """Return one line for each stage that found something out: its name, then names with values."""
     return [
         f"{stage['name'].replace('_', ' '):<24} {facts_in_words(stage['facts'])}"

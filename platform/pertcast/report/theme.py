@@ -95,7 +95,8 @@ tr.muted td, td.muted {{ color: var(--muted); }}
 a {{ color: var(--accent); }}
 .download {{ display: inline-block; margin-top: 8px; padding: 3px 10px; border: 1px solid var(--line);
   border-radius: 4px; color: var(--ink); text-decoration: none; }}
-.card .download + ul, .card .figure + p, .card .figure + .table-box {{ margin-top: 12px; }}
+.card .download + ul, .card .download + p {{ margin-top: 12px; }}
+.card .figure + p, .card .figure + .table-box {{ margin-top: 12px; }}
 .download:hover, .download:focus {{ border-color: var(--accent); }}
 .figure {{ width: 100%; min-width: 0; }}
 .figure .modebar {{ opacity: 0 !important; }}
