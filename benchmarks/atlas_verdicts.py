@@ -6,8 +6,8 @@ where there is structure to find, the oracle (the noise-free truth) must stand f
     python benchmarks/atlas_verdicts.py --regimes null --seeds 100-119 --out verdicts.json
     python benchmarks/atlas_verdicts.py --config latent_diffusion --regimes saturating --folds 4
 
-Wells with held-out compounds; for `epistatic` single cells with held-out pairs. Folds are pooled. About half a
-minute a seed and fold on one core. Finished seeds are kept in --out and not run again.
+Wells with held-out compounds; for `epistatic` single cells with held-out pairs. Folds are pooled. About half
+a minute a seed and fold on one core. Finished seeds are kept in --out and not run again.
 """
 
 from __future__ import annotations
