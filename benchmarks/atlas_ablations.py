@@ -93,11 +93,9 @@ def compare_samplers(run: Path) -> None:
         response = (model.scaling.centre(conditions) + mean * model.scaling.target_sd).numpy()
         score = score_of(response, held["truth"])
         reference = score if reference is None else reference
-        print(
-            f"{config.kind:<12} {config.steps:>5} steps  pearson_delta {score:.4f} ({score - reference:+.4f})  "
-            f"{len(conditions) * N_SAMPLES / taken:,.0f} profiles/s",
-            flush=True,
-        )
+        speed = f"{len(conditions) * N_SAMPLES / taken:,.0f} profiles/s"
+        gap = f"pearson_delta {score:.4f} ({score - reference:+.4f})"
+        print(f"{config.kind:<12} {config.steps:>5} steps  {gap}  {speed}", flush=True)
 
 
 def score_of(response: FloatArray, truth: FloatArray) -> float:

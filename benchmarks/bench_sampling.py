@@ -178,11 +178,12 @@ def measure(model: LatentDiffusion, rows: int, budget: float) -> None:
     taken["thousand"] = seconds_of({"thousand": thousand}, 0.0)["thousand"] * rows / few
     rate = {name: rows / value for name, value in taken.items()}
     own = rate["sampler"]
+    against = f"({own / rate['published']:.1f}x)"
     parts = (
         f"batch {rows:>5}: {own:8,.0f} profiles/s ({rate['with gene noise']:,.0f} with the noise of genes)",
         f"bare products {rate['products']:,.0f}/s, share {own / rate['products']:.2f}",
         f"1,000 ancestral steps {rate['thousand']:,.1f}/s ({own / rate['thousand']:.0f}x)",
-        f"published network, {PUBLISHED_STEPS} steps {rate['published']:,.0f}/s ({own / rate['published']:.1f}x)",
+        f"published network, {PUBLISHED_STEPS} steps {rate['published']:,.0f}/s {against}",
     )
     print("; ".join(parts), flush=True)
 
