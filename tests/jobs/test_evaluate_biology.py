@@ -19,6 +19,7 @@ from pertcast_data.store import ExpressionStore, create_store
 from pertcast_jobs.cli import run as pertcast
 from pertcast_jobs.evaluate import evaluate_run
 from pertcast_jobs.evaluate.biology import BiologyAsked, add_biology
+from pertcast_jobs.evaluate.thinning import whole_perturbations
 from pertcast_jobs.run_config import load_config
 from pertcast_jobs.train import run_training
 
@@ -201,6 +202,22 @@ def test_one_dose_and_one_time_are_a_note_and_no_crash(tmp_path: Path) -> None:
     assert any("at most 1 doses and 1 times" in note for note in found.biology.notes)
     assert "== Notes on biology" in found.biology.lines()
     assert json.loads((found.folder / "biology.json").read_text())["dose_response"] is None
+
+
+def test_of_many_conditions_whole_perturbations_are_kept_evenly_spaced_and_the_rest_is_counted(
+    folds: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pl.DataFrame({"pert_id": [f"p{i // 4:02d}" for i in range(40)]})
+    kept = whole_perturbations(table, 12)
+    assert table["pert_id"].gather(kept).unique().sort().to_list() == ["p00", "p04", "p09"]
+    assert len(kept) == 12 and len(whole_perturbations(table, 40)) == 40
+    monkeypatch.setattr("pertcast_jobs.evaluate.biology.MOST_DOSE_CONDITIONS", 15)
+    (found,) = add_biology([evaluate_run(folds[1], n_draws=100)], BiologyAsked(n_draws=100))
+    assert found.biology is not None and found.biology.dose_response is not None
+    n_held_out = found.trust.board.conditions.height
+    assert found.biology.notes == (
+        f"Dose and time: 12 of {n_held_out} held-out conditions, those of evenly spaced perturbations.",
+    )
 
 
 def test_errors_of_the_program_are_not_turned_into_notes(

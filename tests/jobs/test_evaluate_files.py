@@ -100,6 +100,7 @@ def test_the_command_line_prints_the_same_json_again(
     assert pertcast(["evaluate", *arguments, "--json", "--draws", str(DRAWS)]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content.pop("run") == judged.name == "generated_pred"
+    assert content.pop("biology") is None
     assert content == json.loads(judged.trust.to_json())
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import polars as pl
 from pertcast.analysis.compared import ComparedResponses
 from pertcast.analysis.dose_response import DoseResponse, dose_response
@@ -20,8 +19,6 @@ from pertcast.analysis.gene_sets import GeneSets
 from pertcast.analysis.pathways import PathwayAgreement, pathway_agreement
 from pertcast.analysis.sensitivity.reading import read_sensitivity
 from pertcast.evaluation.bootstrap import N_DRAWS
-from pertcast.evaluation.ceilings.ceiling import SplitHalves
-from pertcast.evaluation.held_out import FloatArray
 from pertcast.evaluation.sensitivity.drug_sensitivity import DrugSensitivity
 from pertcast.evaluation.wells.populations import WellPopulations
 from pertcast.naming import response_unit
@@ -29,15 +26,19 @@ from pertcast.report.biology import PARTS, Biology
 from pertcast_data.errors import ConfigError, ControlsMissing, SchemaError, UnitError, UnknownName
 from pertcast_data.progress import ProgressCallback, no_progress
 
+from pertcast_jobs.evaluate.compared import compared_responses, compared_rows, replicate_halves
 from pertcast_jobs.evaluate.dose_curves import generated_dose_curves
 from pertcast_jobs.evaluate.latent import latent_space_of_run
 from pertcast_jobs.evaluate.saving import Evaluation, save_biology
 from pertcast_jobs.evaluate.sensitivity import SensitivityOptions, drug_sensitivity_of_runs
+from pertcast_jobs.evaluate.thinning import whole_perturbations
 from pertcast_jobs.evaluate.wells import well_populations_of_run
 from pertcast_jobs.run_folder import RunFolder
 from pertcast_jobs.screen.library import read_library
 
 FEWEST_TIMES: Final = 2
+MOST_DOSE_CONDITIONS: Final = 2_000
+"""Held-out conditions whose dose curves are fitted: a curve takes six milliseconds for each contender."""
 MOST_SENSITIVITY_DRAWS: Final = 1_000
 
 _TIME_KEY: Final = ("cell_iname", "pert_type", "pert_id", "pert_dose")
@@ -175,7 +176,7 @@ def _fill(
     elif sets:
         found.attempt("pathways", lambda: _pathways(evaluation, sets, asked, progress))
     if asked.by_default and runs:
-        found.attempt("dose_response", lambda: _dose_response(evaluation, asked, progress))
+        found.attempt("dose_response", lambda: _dose_response(found, evaluation, asked, progress))
     if table and runs and not is_member:
         found.attempt("drug_sensitivity", lambda: _sensitivity(runs, table, asked, progress))
     if not asked.by_default or not runs:
@@ -204,49 +205,30 @@ def _of_first(found: _Found, evaluation: Evaluation, own: Mapping[Path, Biology]
         found.notes.append("Pathways, dose and time are those of the first seed of each fold.")
 
 
-def compared_responses(evaluation: Evaluation) -> ComparedResponses:
-    """Return what was measured and what was said of the held-out conditions, the model first.
-
-    Raises
-    ------
-    SchemaError
-        The evaluation keeps no predictions.
-    """
-    evidence, trust = evaluation.evidence, evaluation.trust
-    if evidence is None:
-        raise SchemaError(f"{evaluation.name} keeps no predictions to compare; evaluate its runs anew.")
-    shown = sorted(trust.order, key=lambda contender: contender.role != "model")
-    return ComparedResponses(
-        conditions=evidence.held.conditions,
-        genes=tuple(evidence.held.genes),
-        measured=evidence.held.truth,
-        generated={c.title: evidence.predictions[c.name] for c in shown if c.name in evidence.predictions},
-        control=evidence.held.control,
-    )
-
-
-def _halves(halves: SplitHalves | None, shape: tuple[int, ...]) -> tuple[FloatArray, FloatArray] | None:
-    """Return two (N, G) responses from halves of the replicates, NaN where a condition has none."""
-    if halves is None:
-        return None
-    first, second = (np.full(shape, np.nan, dtype=np.float32) for _ in range(2))
-    first[halves.index], second[halves.index] = halves.first, halves.second
-    return first, second
-
-
 def _pathways(
     evaluation: Evaluation, sets: GeneSets, asked: BiologyAsked, progress: ProgressCallback
 ) -> PathwayAgreement:
     compared = compared_responses(evaluation)
-    halves = evaluation.evidence.halves if evaluation.evidence is not None else None
     return pathway_agreement(
         compared,
         sets,
-        halves=_halves(halves, compared.measured.shape),
+        halves=replicate_halves(evaluation),
         n_draws=asked.n_draws,
         seed=asked.seed,
         progress=progress,
     )
+
+
+def _thinned(compared: ComparedResponses, notes: list[str]) -> ComparedResponses:
+    """Return at most about `MOST_DOSE_CONDITIONS` conditions, and note how many they are of how many."""
+    rows = whole_perturbations(compared.conditions, MOST_DOSE_CONDITIONS)
+    if len(rows) == compared.conditions.height:
+        return compared
+    notes.append(
+        f"{PARTS['dose_response']}: {len(rows):,} of {compared.conditions.height:,} held-out conditions, "
+        "those of evenly spaced perturbations."
+    )
+    return compared_rows(compared, rows)
 
 
 def _most_steps(conditions: pl.DataFrame, key: Sequence[str], varied: str) -> int:
@@ -258,8 +240,10 @@ def _most_steps(conditions: pl.DataFrame, key: Sequence[str], varied: str) -> in
     return int(counts.to_numpy().max())
 
 
-def _dose_response(evaluation: Evaluation, asked: BiologyAsked, progress: ProgressCallback) -> DoseResponse:
-    compared = compared_responses(evaluation)
+def _dose_response(
+    found: _Found, evaluation: Evaluation, asked: BiologyAsked, progress: ProgressCallback
+) -> DoseResponse:
+    compared = _thinned(compared_responses(evaluation), found.notes)
     n_doses = _most_steps(compared.conditions, CURVE_KEY, "pert_dose")
     n_times = _most_steps(compared.conditions, _TIME_KEY, "pert_time")
     if n_doses < MIN_DOSES and n_times < FEWEST_TIMES:

@@ -29,11 +29,15 @@ from pertcast_data.progress import ProgressCallback, no_progress
 
 from pertcast_jobs.evaluate.dose_curves import GRID_DOSES, MOST_CURVES, dense_conditions
 from pertcast_jobs.evaluate.runs import OpenRun, open_run
+from pertcast_jobs.evaluate.thinning import whole_perturbations
 from pertcast_jobs.evaluate.wells import part_of_run, statistics_of_run
 
 N_COMPONENTS: Final = 32
 MOST_FITTED: Final = 2_000
 """Training conditions that principal components are fitted on at most, evenly spaced."""
+
+MOST_CONDITIONS: Final = 4_000
+"""Held-out conditions that are looked at: silhouettes compare every two of them."""
 
 _PROFILES: Final = 1024
 
@@ -122,7 +126,9 @@ def _profiles(run: OpenRun, part: HeldOutPart, space: Coordinates, generated: Fl
     )
     title = MODELS[run.predictor.bundle.model_name].title
     table = held.conditions.select(CONDITION_COLUMNS)
-    return LatentProfiles(table, measured, predicted, untreated, space.words, title)
+    kept = whole_perturbations(table, MOST_CONDITIONS)
+    sides = [side[kept] for side in (measured, predicted, untreated)]
+    return LatentProfiles(table[kept], sides[0], sides[1], sides[2], space.words, title)
 
 
 def _paths(run: OpenRun, space: Coordinates, curves: list[Curve], seed: int) -> LatentPaths | None:
@@ -149,7 +155,7 @@ def latent_space_of_run(run: Path, *, seed: int = 0, progress: ProgressCallback 
     """Find what the latent space of a run's model keeps of held-out cell lines, doses and times.
 
     Models without a latent space are looked at in 32 principal components of training profiles; the result
-    says which space it is.
+    says which space it is. Of more than 4,000 held-out conditions, those of evenly spaced perturbations.
 
     Parameters
     ----------
