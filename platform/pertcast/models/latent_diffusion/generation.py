@@ -15,6 +15,9 @@ from pertcast.models.latent_diffusion.samplers import Denoised, sample
 from pertcast.models.latent_diffusion.schedule import NoisePath, NoiseSchedule
 from pertcast.models.noise import KeyedNoise
 
+_CACHED_ROWS = 256
+"""Latents drawn at a time on a CPU: what passes from layer to layer then stays in its cache."""
+
 _STREAM_START = 1 << 20
 _STREAM_STEP = 1 << 21
 
@@ -60,6 +63,15 @@ class LatentSampler:
         noise
             Source of noise.
         """
+        rows = len(keys) if found.mean.is_cuda else max(1, _CACHED_ROWS // max(count, 1))
+        parts = [
+            self._draw_part(found.take(slice(first, first + rows)), keys[first : first + rows], count, noise)
+            for first in range(0, len(keys), rows)
+        ]
+        return torch.cat(parts)
+
+    def _draw_part(self, found: LatentResponse, keys: Tensor, count: int, noise: KeyedNoise) -> Tensor:
+        """Draw for conditions that a processor's cache holds at a time."""
         start = self._normal(noise, keys, count, found.mean.shape[1], _STREAM_START)
 
         def again(step: int) -> Tensor:

@@ -36,6 +36,10 @@ class LatentResponse:
         """(N, D) sd of the latents given the condition."""
         return self.log_scale.exp()
 
+    def take(self, rows: slice) -> LatentResponse:
+        """Return the conditions at `rows`."""
+        return LatentResponse(self.hidden[rows], self.mean[rows], self.log_scale[rows])
+
 
 class ResponseHeads(nn.Module):
     """Trunk with heads for the conditional mean and scale of the latents.
