@@ -208,6 +208,16 @@ def test_guidance_of_one_changes_nothing_and_more_exaggerates(toy: SimpleNamespa
     assert not torch.equal(plain.samples, strong.samples)
 
 
+def test_samples_do_not_depend_on_how_many_are_drawn_at_a_time(
+    toy: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = trained(toy, steps=20)
+    whole = case.model.predict(case.conditions, case.basal, n_samples=3).samples
+    monkeypatch.setattr("pertcast.models.latent_diffusion.generation._CACHED_ROWS", 7)
+    parts = case.model.predict(case.conditions, case.basal, n_samples=3).samples
+    torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6)
+
+
 def test_without_basal_profile_the_basal_profile_says_nothing(toy: SimpleNamespace) -> None:
     blind = trained(toy, steps=20, condition={"width": 32, "use_basal": False})
     other = blind.model.predict(blind.conditions, blind.basal + 3)
