@@ -125,7 +125,7 @@ def test_an_untrained_denoiser_is_the_best_linear_one() -> None:
     torch.testing.assert_close(found.variance, torch.full_like(latent, 0.64))
 
 
-def two_sided(toy: SimpleNamespace, n_rows: int = 3000) -> SimpleNamespace:
+def two_sided(toy: SimpleNamespace, n_rows: int = 1500) -> SimpleNamespace:
     """A response that is no Gaussian: wells go one way or the other, and which is a coin."""
     world = toy.world(n_genes=12, n_contexts=1, n_groups=0, max_slots=1)
     conditions = world.conditions([[0], [1]])
@@ -228,7 +228,7 @@ def test_without_basal_profile_the_basal_profile_says_nothing(toy: SimpleNamespa
 
 
 def test_gradient_stages_train_every_parameter_once(toy: SimpleNamespace) -> None:
-    case = trained(toy, steps=1)
+    case = trained(toy, steps=1, autoencoder={"kind": "vae"})
     stages = [stage for stage in case.model.stages() if isinstance(stage, GradientStage)]
     assert [stage.name for stage in stages] == ["autoencoder", "response", "diffusion"]
     named = [id(parameter) for stage in stages for parameter in stage.module.parameters()]
