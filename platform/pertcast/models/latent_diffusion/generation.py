@@ -63,7 +63,8 @@ class LatentSampler:
         noise
             Source of noise.
         """
-        rows = len(keys) if found.mean.is_cuda else max(1, _CACHED_ROWS // max(count, 1))
+        on_cpu = found.mean.device.type == "cpu"
+        rows = max(1, _CACHED_ROWS // max(count, 1) if on_cpu else len(keys))
         parts = [
             self._draw_part(found.take(slice(first, first + rows)), keys[first : first + rows], count, noise)
             for first in range(0, len(keys), rows)
