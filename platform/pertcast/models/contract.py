@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pertcast.models.batch import Batch, ConditionBatch, ModelSpace, Prediction
 from pertcast.models.noise import KeyedNoise
+from pertcast.models.priors import TrainingPriors
 
 
 class ModelConfig(BaseModel):
@@ -65,12 +66,16 @@ class GradientStage:
         Optimiser configuration.
     epochs
         Passes over the training rows at most.
+    cells_per_condition
+        Rows of one condition that stand together in a batch, for losses over populations: batches are then
+        whole groups of that many rows, each group of one condition; None: rows in any order.
     """
 
     name: str
     module: nn.Module
     optimiser: OptimiserConfig
     epochs: int
+    cells_per_condition: int | None = None
 
 
 class StatisticsStage(ABC):
@@ -122,14 +127,23 @@ class ResponseModel(nn.Module, ABC):
     samples_profiles
         Whether samples follow a learned distribution of single profiles, and not independent normal noise
         around the mean: evaluation then takes them for cells.
+    wants_priors
+        Whether `take_up` is to be called before training.
     """
 
     samples_profiles: ClassVar[bool] = False
+    wants_priors: ClassVar[bool] = False
 
     def __init__(self, config: ModelConfig, space: ModelSpace, conditions: ConditionBatch) -> None:
         super().__init__()
         self.config = config
         self.space = space
+
+    def take_up(self, priors: TrainingPriors) -> None:
+        """Take up what is known before training; called on every worker alike, before `stages`.
+
+        A bundle never needs it again: what lasts is kept in buffers of final shape.
+        """
 
     @abstractmethod
     def stages(self) -> tuple[Stage, ...]:
@@ -165,6 +179,10 @@ class ResponseModel(nn.Module, ABC):
         response
             (N, G) float32 responses, measured or predicted; zero for the control itself.
         """
+        return None
+
+    def gene_modules(self) -> Tensor | None:
+        """Return (G,) int64 the module of each gene, 0..K-1; None where the model groups no genes."""
         return None
 
 
