@@ -113,7 +113,7 @@ class BatchPlan:
         buffers = self._buffers(epoch, skip) if self._shuffle else self._stretches(skip)
         waiting = np.empty(0, dtype=np.int64)
         step = start_step
-        for buffer in buffers if announce is None else _announced(buffers, announce):
+        for buffer in buffers if announce is None else announced(buffers, announce):
             waiting = np.concatenate([waiting, buffer])
             while len(waiting) >= self._batch_size and step < last:
                 yield waiting[: self._batch_size]
@@ -162,7 +162,7 @@ class BatchPlan:
         return full - short if (blocks == self._n_blocks - 1).any() else full
 
 
-def _announced(
+def announced(
     buffers: Iterator[NDArray[np.int64]], announce: Callable[[NDArray[np.int64]], None]
 ) -> Iterator[NDArray[np.int64]]:
     """Yield the buffers, each announced before its predecessor is yielded."""
