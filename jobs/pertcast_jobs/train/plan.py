@@ -30,7 +30,8 @@ def plan_training(config: RunConfig) -> dict[str, Any]:
     data = open_training_data(config, prepared.encoder, 0, workers)
     model = build_seeded_model(config, prepared.encoder)
     stages = {
-        stage.name: -(-data.train.steps(0) // config.train.accumulate) * (config.train.epochs or stage.epochs)
+        stage.name: -(-data.of_stage(stage).train.steps(0) // config.train.accumulate)
+        * (config.train.epochs or stage.epochs)
         for stage in model.stages()
         if isinstance(stage, GradientStage)
     }

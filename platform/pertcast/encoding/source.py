@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pertcast_data.loading import BatchPlan, ControlPairing
+from pertcast_data.loading import BatchPlan, ControlPairing, GroupPlan
 from pertcast_data.store.readers import RowReader
 from torch import Tensor
 
@@ -106,7 +106,7 @@ class StoreSource:
         Where targets and basal profiles come from.
     """
 
-    def __init__(self, plan: BatchPlan, table: RowTable, values: TargetReader) -> None:
+    def __init__(self, plan: BatchPlan | GroupPlan, table: RowTable, values: TargetReader) -> None:
         self._plan = plan
         self._table = table
         self._values = values

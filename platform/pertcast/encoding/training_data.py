@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pertcast_data.errors import ConfigError
-from pertcast_data.loading import BatchPlan, ControlPairing, pair_controls
+from pertcast_data.loading import BatchPlan, ControlPairing, GroupPlan, pair_controls
 from pertcast_data.splits import Split
 from pertcast_data.store import ExpressionStore
 from pertcast_data.store.readers import RowReader
@@ -36,7 +36,7 @@ def make_training_data(
     reader: RowReader | None = None,
     kept_bytes: int = KEPT_BYTES,
 ) -> TrainingData:
-    """Return the training and validation rows of a fold as batches.
+    """Return the training and validation rows of a fold as batches; grouped by condition where asked for.
 
     Parameters
     ----------
@@ -78,16 +78,24 @@ def make_training_data(
     if 4 * len(used) * store.n_genes <= kept_bytes:
         values.keep(used, store.n_rows)
 
-    def source(rows: NDArray[np.int64], table: RowTable, shuffle: bool) -> StoreSource:
-        plan = BatchPlan(rows, batch_size, seed, rank, world_size, shuffle=shuffle)
+    trained = training_row_table(store, encoder, train)
+    share = (batch_size, seed, rank, world_size)
+
+    def source(rows: NDArray[np.int64], table: RowTable, shuffle: bool, cells: int | None) -> StoreSource:
+        if cells is None:
+            return StoreSource(BatchPlan(rows, *share, shuffle=shuffle), table, values)
+        plan = GroupPlan(rows, table.condition_of_row[rows], cells, *share, shuffle=shuffle)
         return StoreSource(plan, table, values)
 
-    trained = training_row_table(store, encoder, train)
-    return TrainingData(
-        train=source(train, trained, True),
-        statistics=source(train, trained, False),
-        validation=source(validation, held_out, False) if len(validation) else None,
-    )
+    def data(cells: int | None = None) -> TrainingData:
+        return TrainingData(
+            train=source(train, trained, True, cells),
+            statistics=source(train, trained, False, None),
+            validation=source(validation, held_out, False, cells) if len(validation) else None,
+            grouped=data,
+        )
+
+    return data()
 
 
 def training_row_table(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from pertcast_data.errors import ConfigError
+
 from pertcast.models.batch import Batch
+from pertcast.models.contract import GradientStage
 
 
 class BatchSource(Protocol):
@@ -42,8 +45,32 @@ class TrainingData:
         The same rows once each, unshuffled, no row dropped: for closed-form stages.
     validation
         Held-out rows once each, or None.
+    grouped
+        Given a number of cells per condition, returns the same rows as whole groups of that many rows of one
+        condition: `train` shuffled, equal batches on every rank; `validation` the same groups at every
+        validation, which hold every row, each group once over all ranks. None: the rows' conditions are not
+        known.
     """
 
     train: BatchSource
     statistics: BatchSource
     validation: BatchSource | None
+    grouped: Callable[[int], TrainingData] | None = None
+
+    def of_stage(self, stage: GradientStage) -> TrainingData:
+        """Return the rows as a stage wants its batches: in any order, or in groups of one condition.
+
+        Raises
+        ------
+        ConfigError
+            The stage wants groups, and these data cannot give them.
+        """
+        if stage.cells_per_condition is None:
+            return self
+        if self.grouped is None:
+            raise ConfigError(
+                f"Stage {stage.name!r} wants {stage.cells_per_condition} cells of one condition side by "
+                "side, and these training data do not group rows by condition. Make them with "
+                "pertcast.encoding.make_training_data, or give TrainingData a `grouped`."
+            )
+        return self.grouped(stage.cells_per_condition)

@@ -87,7 +87,8 @@ def fit(
     Raises
     ------
     ConfigError
-        When there are fewer rows than a batch, or a checkpoint belongs to another training.
+        When there are fewer rows than a batch, a stage wants cells of one condition side by side and `data`
+        does not group them, or a checkpoint belongs to another training.
     NonFiniteLoss
         When a loss or gradient is NaN or infinite.
     CorruptBundle
@@ -160,10 +161,12 @@ def _train_one(
 ) -> StageResult:
     if isinstance(stage, StatisticsStage):
         return _solve_stage(run, index, stage)
-    if run.steps_of(0) == 0:
+    if run.steps_of(index, 0) == 0:
+        cells = stage.cells_per_condition
+        groups = "" if cells is None else f" with whole groups of {cells} rows of one condition"
         raise ConfigError(
-            f"{run.data.train.n_rows} training rows do not fill one batch of {run.config.batch_size}; "
-            "lower train.batch_size (or train.accumulate)."
+            f"{run.data.train.n_rows} training rows do not fill one batch of {run.config.batch_size}"
+            f"{groups}; lower train.batch_size (or train.accumulate)."
         )
     return train_stage(run, index, stage, within)
 

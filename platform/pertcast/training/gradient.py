@@ -63,6 +63,7 @@ class _StageTrainer:
         self.run = run
         self.index = index
         self.stage = stage
+        self.data = run.data_of[index]
         self.n_epochs = run.epochs_of(stage)
         self.engine = build_engine(stage, run.config, run.units[index], run.device)
         self.stopping = EarlyStopping()
@@ -110,8 +111,8 @@ class _StageTrainer:
         )
 
     def _train_epoch(self, epoch: int, start_step: int) -> None:
-        config, n_steps = self.run.config, self.run.steps_of(epoch)
-        source = self.run.data.train.batches(epoch, start_step * config.accumulate)
+        config, n_steps = self.run.config, self.run.steps_of(self.index, epoch)
+        source = self.data.train.batches(epoch, start_step * config.accumulate)
         with Prefetcher(source, self.run.device, config.prefetch) as batches:
             for step in range(start_step, n_steps):
                 self._take_step(batches)
@@ -170,7 +171,7 @@ class _StageTrainer:
         )
 
     def _validate(self, epoch: int) -> None:
-        source, summary = self.run.data.validation, self.summary
+        source, summary = self.data.validation, self.summary
         if source is None or summary is None:
             return
         self.engine.export()

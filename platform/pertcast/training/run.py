@@ -47,6 +47,8 @@ class TrainingRun:
         Takes a report to the log and to the caller.
     interrupts
         Whether the user asked to stop.
+    data_of
+        The data of each stage, grouped by condition where it wants that.
     units
         Steps (or batches) of each stage, planned or, once a stage is done, taken.
     global_step
@@ -67,6 +69,7 @@ class TrainingRun:
     stages: tuple[Stage, ...]
     emit: Callable[[TrainReport], None]
     interrupts: InterruptGuard
+    data_of: list[TrainingData] = field(default_factory=list)
     units: list[int] = field(default_factory=list)
     global_step: int = 0
     results: list[StageResult] = field(default_factory=list)
@@ -77,7 +80,11 @@ class TrainingRun:
     began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.units = [self._planned_units(stage) for stage in self.stages]
+        self.data_of = [
+            self.data.of_stage(stage) if isinstance(stage, GradientStage) else self.data
+            for stage in self.stages
+        ]
+        self.units = [self._planned_units(index, stage) for index, stage in enumerate(self.stages)]
 
     @property
     def seconds(self) -> float:
@@ -88,14 +95,14 @@ class TrainingRun:
         """Return how many epochs a stage may take."""
         return self.config.epochs or stage.epochs
 
-    def steps_of(self, epoch: int) -> int:
-        """Return the optimiser steps of an epoch: whole groups of micro-batches."""
-        return self.data.train.steps(epoch) // self.config.accumulate
+    def steps_of(self, stage_index: int, epoch: int) -> int:
+        """Return the optimiser steps of a gradient stage's epoch: whole groups of micro-batches."""
+        return self.data_of[stage_index].train.steps(epoch) // self.config.accumulate
 
-    def _planned_units(self, stage: Stage) -> int:
+    def _planned_units(self, index: int, stage: Stage) -> int:
         if not isinstance(stage, GradientStage):
             return self.data.statistics.steps(0)
-        return sum(self.steps_of(epoch) for epoch in range(self.epochs_of(stage)))
+        return sum(self.steps_of(index, epoch) for epoch in range(self.epochs_of(stage)))
 
     def units_before(self, stage_index: int) -> int:
         """Return the steps of all stages before one."""
@@ -104,6 +111,11 @@ class TrainingRun:
     def fingerprint(self) -> dict[str, Any]:
         """Return what must stay the same for a resume to continue the same training."""
         config = self.config.model_dump(mode="json", exclude=set(_FREE_TO_CHANGE))
+        grouped = {
+            f"cells per condition of {stage.name}": stage.cells_per_condition
+            for stage in self.stages
+            if isinstance(stage, GradientStage) and stage.cells_per_condition is not None
+        }
         content = {
             **{f"train.{name}": value for name, value in config.items()},
             "model": type(self.model).__name__,
@@ -111,6 +123,7 @@ class TrainingRun:
             "stages": [stage.name for stage in self.stages],
             "training rows": self.data.train.n_rows,
             "workers": world_size(),
+            **grouped,
         }
         plain: dict[str, Any] = json.loads(json.dumps(content))
         return plain

@@ -17,7 +17,9 @@ from pertcast.training.distributed import sum_over_ranks
 def validate(
     stage: GradientStage, source: BatchSource, terms: Sequence[str], seed: int, device: torch.device
 ) -> dict[str, float]:
-    """Return the mean of each loss term over the held-out rows, each row counted once.
+    """Return the mean of each loss term over the rows of `source`, each counted as often as it comes.
+
+    In whole groups of one condition, a row that fills up a group counts again.
 
     Noise is that of step 0 at every validation, so that two validations differ by the weights alone.
 
