@@ -11,7 +11,7 @@ from pertcast.models.contract import GradientStage
 from pertcast.models.latent_diffusion.autoencoder import build_autoencoder
 from pertcast.models.latent_diffusion.config import AutoencoderConfig, DenoiserConfig, LatentDiffusionConfig
 from pertcast.models.latent_diffusion.denoiser import Denoiser, Level
-from pertcast.models.latent_diffusion.fitting import (
+from pertcast.models.layers.latents.fitting import (
     CollapsedAutoencoder,
     ComponentsStage,
     LatentScaleStage,
@@ -58,7 +58,7 @@ def test_components_of_a_genome_are_found_from_a_sketch(
 ) -> None:
     case = low_rank(toy, n_genes=120)
     exact = fitted(toy, case, "pca").auto
-    monkeypatch.setattr("pertcast.models.latent_diffusion.fitting.EXACT_GENES", 60)
+    monkeypatch.setattr("pertcast.models.layers.latents.fitting.EXACT_GENES", 60)
     sketched = fitted(toy, case, "pca").auto
     overlap = torch.linalg.svdvals(exact.components @ sketched.components.T)
     np.testing.assert_allclose(overlap, 1.0, atol=1e-3)

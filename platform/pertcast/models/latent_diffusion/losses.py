@@ -6,18 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from pertcast.models.batch import Batch
-from pertcast.models.latent_diffusion.autoencoder import (
-    Autoencoder,
-    VariationalAutoencoder,
-    kl_divergence,
-)
+from pertcast.models.latent_diffusion.autoencoder import VariationalAutoencoder, kl_divergence
 from pertcast.models.latent_diffusion.config import AutoencoderConfig, LatentDiffusionConfig
 from pertcast.models.latent_diffusion.denoiser import Denoiser, Level
-from pertcast.models.latent_diffusion.fitting import StandardisedTargets
 from pertcast.models.latent_diffusion.network import ResponseHeads
 from pertcast.models.latent_diffusion.residual import latent_residual
 from pertcast.models.latent_diffusion.samplers import Denoised
 from pertcast.models.latent_diffusion.schedule import NoiseSchedule, ReverseKernel
+from pertcast.models.layers.latents.autoencoder import Autoencoder
+from pertcast.models.layers.latents.fitting import StandardisedTargets
 from pertcast.models.layers.scaling import Scaling
 from pertcast.models.noise import KeyedNoise
 

@@ -12,11 +12,11 @@ from pertcast.models.contract import GradientStage, ResponseModel, Stage
 from pertcast.models.latent_diffusion.autoencoder import VariationalAutoencoder, build_autoencoder
 from pertcast.models.latent_diffusion.config import LatentDiffusionConfig
 from pertcast.models.latent_diffusion.denoiser import Denoiser
-from pertcast.models.latent_diffusion.fitting import ComponentsStage, LatentScaleStage, StandardisedTargets
 from pertcast.models.latent_diffusion.generation import LatentSampler
 from pertcast.models.latent_diffusion.losses import AutoencoderLoss, DenoiserLoss, ResponseLoss
 from pertcast.models.latent_diffusion.network import LatentResponse, ResponseHeads
 from pertcast.models.latent_diffusion.residual import ResidualStage
+from pertcast.models.layers.latents.fitting import ComponentsStage, LatentScaleStage, StandardisedTargets
 from pertcast.models.layers.scaling import Scaling, ScalingStage
 from pertcast.models.noise import KeyedNoise
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pertcast.models.batch import Batch
 from pertcast.models.contract import StatisticsStage
-from pertcast.models.latent_diffusion.autoencoder import Autoencoder
-from pertcast.models.latent_diffusion.fitting import StandardisedTargets
 from pertcast.models.latent_diffusion.network import ResponseHeads
+from pertcast.models.layers.latents.autoencoder import Autoencoder
+from pertcast.models.layers.latents.fitting import StandardisedTargets
 from pertcast.models.layers.scaling import Scaling
 from pertcast.models.noise import KeyedNoise
 

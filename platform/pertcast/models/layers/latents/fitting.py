@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pertcast.models.batch import Batch
 from pertcast.models.contract import StatisticsStage
-from pertcast.models.latent_diffusion.autoencoder import Autoencoder
+from pertcast.models.layers.latents.autoencoder import Autoencoder
 from pertcast.models.layers.scaling import Scaling
 
 EXACT_GENES: Final = 4096
@@ -208,8 +208,8 @@ class LatentScaleStage(StatisticsStage):
         if not bool((active & (variance > 1e-12)).any()):
             raise CollapsedAutoencoder(
                 "The autoencoder has collapsed: none of its latent dimensions varies with the profile, so "
-                "every prediction would be the same. Lower model.config.autoencoder.kl_weight, or use "
-                "model.config.autoencoder.kind=pca."
+                "every prediction would be the same. Use model.config.autoencoder.kind=pca, or, where the "
+                "autoencoder is variational, lower model.config.autoencoder.kl_weight."
             )
         auto.latent_mean.copy_(mean)
         auto.latent_sd.copy_(torch.where(active, variance.sqrt(), 1.0))

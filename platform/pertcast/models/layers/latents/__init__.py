@@ -1,0 +1,1 @@
+"""Latent spaces of responses: the autoencoder's contract, its components, its scale."""
