@@ -1,0 +1,1 @@
+"""Gene-relation clustering: genes grouped into modules from embeddings, networks and training controls."""
