@@ -104,7 +104,7 @@ MIXED = [
     for n, row in enumerate(compounds(16, ("A375", "HT29", "MCF7", "PC3")))
 ] + knockouts(GENES, PAIRS, ("A375", "HT29"))
 BLOCKS = Path(__file__).with_name("gene_blocks.csv")
-PARTITIONING = sorted(set(SPLIT_KINDS) - {"all"})
+PARTITIONING = sorted(set(SPLIT_KINDS) - {"all", "gears"})
 
 
 def mixed_split(kind: str, seed: int = 0, n_folds: int = 3) -> tuple[FakeStore, Split]:

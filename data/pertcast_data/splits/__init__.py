@@ -2,6 +2,7 @@
 
 from pertcast_data.splits.alias_table import read_aliases
 from pertcast_data.splits.audit import AuditReport, Finding, audit, audit_folds
+from pertcast_data.splits.drawing import Holdout, TestAmong
 from pertcast_data.splits.identity import ConditionStore
 from pertcast_data.splits.kinds import SPLIT_KINDS, SplitKind, get_split_kind
 from pertcast_data.splits.making import make_split
@@ -17,10 +18,12 @@ __all__ = [
     "Finding",
     "FittedOn",
     "Fold",
+    "Holdout",
     "Part",
     "Provenance",
     "Split",
     "SplitKind",
+    "TestAmong",
     "audit",
     "audit_folds",
     "get_split_kind",

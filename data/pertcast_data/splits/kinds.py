@@ -17,11 +17,10 @@ from pertcast_data.errors import ConfigError, SchemaError, nearest_known
 from pertcast_data.splits.blocks import Blocks
 from pertcast_data.splits.clusters import Clusters
 from pertcast_data.splits.dealing import Deal, deal_by_size, deal_evenly
+from pertcast_data.splits.drawing import Draw, Members, draw_genes_then_pairs, draw_groups
 from pertcast_data.splits.identity import COMPOUND_TYPE, ConditionStore, Identity
 from pertcast_data.splits.structures import scaffold_of
 from pertcast_data.vocabulary import PAIR_SEPARATOR
-
-Members = list[tuple[str, ...]]
 
 SAME_DOSE: Final = 1.05
 
@@ -65,6 +64,11 @@ class SplitKind:
         Deals groups to folds.
     holds_out_test
         False where every condition but a validation share is trained on.
+    draw
+        Draws the tested groups of one fold, where folds are repeated random holdouts.
+    drawn_share
+        The share that is drawn unless another is asked for; None where groups are dealt to folds unless a
+        share or a number is asked for.
     """
 
     name: str
@@ -72,6 +76,8 @@ class SplitKind:
     members: Callable[[Grouping], Members]
     deal: Deal = deal_evenly
     holds_out_test: bool = True
+    draw: Draw = draw_groups
+    drawn_share: float | None = None
 
 
 def _by_compound(grouping: Grouping) -> Members:
@@ -100,6 +106,12 @@ def _by_context(grouping: Grouping) -> Members:
 
 def _by_pair(grouping: Grouping) -> Members:
     return [(PAIR_SEPARATOR.join(names),) if len(names) > 1 else () for names in grouping.identity.members]
+
+
+def _by_gene_and_pair(grouping: Grouping) -> Members:
+    """Return the genes of each condition; of a combination the combination itself, too."""
+    pairs = zip(grouping.identity.members, _by_pair(grouping), strict=True)
+    return [(*names, *combination) for names, combination in pairs]
 
 
 def _by_dose(grouping: Grouping) -> Members:
@@ -185,6 +197,13 @@ SPLIT_KINDS: Final[Mapping[str, SplitKind]] = MappingProxyType(
             ),
             SplitKind("unseen_context", "cell lines", _by_context),
             SplitKind("unseen_pair", "combinations; singles are always trained on", _by_pair),
+            SplitKind(
+                "gears",
+                "genes with all their combinations, and as large a share of the combinations of other genes",
+                _by_gene_and_pair,
+                draw=draw_genes_then_pairs,
+                drawn_share=0.25,
+            ),
             SplitKind(
                 "unseen_dose",
                 "doses in uM, within 5 %; conditions without a dose are always trained on",

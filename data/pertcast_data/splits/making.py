@@ -12,13 +12,19 @@ import numpy as np
 from pertcast_data.errors import ConfigError
 from pertcast_data.splits.alias_table import Aliases
 from pertcast_data.splits.audit import audit
+from pertcast_data.splits.audit.report import counted
 from pertcast_data.splits.blocks import Blocks, read_blocks
+from pertcast_data.splits.drawing import Holdout, Members, TestAmong, candidates, draw_folds, open_groups
 from pertcast_data.splits.identity import COMPOUND_TYPE, ConditionStore, Identity
-from pertcast_data.splits.kinds import Grouping, Members, SplitKind, get_split_kind
+from pertcast_data.splits.kinds import Grouping, SplitKind, get_split_kind
 from pertcast_data.splits.seen import seen_members
 from pertcast_data.splits.split import CONTROL_COLUMNS, Controls, Fold, Split
 
 VALIDATION_SHARE: Final = 1 / 8
+COMBINED_KIND: Final = "unseen_perturbation"
+Dealt = list[tuple[frozenset[str], frozenset[str]]]
+"""Test and validation groups of each fold."""
+
 PURPOSES: Final = MappingProxyType({"train": "train on", "validation": "validate on", "test": "test on"})
 
 
@@ -33,12 +39,15 @@ def make_split(
     block_distance: int = 1,
     aliases: Aliases = (),
     controls: Controls = "shared",
+    test_share: float | None = None,
+    test_groups: int | None = None,
+    test_among: TestAmong = "all",
 ) -> Split:
     """Make a split of a store's treated conditions.
 
-    Each group is tested in exactly one fold. One eighth of the groups left in a fold, at least one,
-    validates. With kinds "unseen_perturbation" and "blocked" a pair is tested in the folds of all its
-    members.
+    Each group is tested in exactly one fold; with `test_share`, `test_groups` and kind "gears" each fold is
+    a draw of its own instead. One eighth of the groups left in a fold, at least one, validates. With kinds
+    "unseen_perturbation" and "blocked" a pair is tested in the folds of all its members.
 
     Parameters
     ----------
@@ -47,7 +56,7 @@ def make_split(
     kind
         A name of `SPLIT_KINDS`.
     n_folds
-        Number of folds, at least 2; kind "all" always has one.
+        Number of folds, at least 2 (of draws, at least 1); kind "all" always has one.
     seed
         Deals the groups; the same store, kind and seed give the same split.
     group_column
@@ -60,6 +69,13 @@ def make_split(
     controls
         "shared": controls stay outside and belong to everyone. "separate": controls of tested groups are not
         trained with; for kinds "group" and "unseen_context" only.
+    test_share, test_groups
+        Every fold draws this share (between 0 and 1) or number of the groups for its test; a group may be
+        tested in several folds. Not for kind "all"; kind "gears" draws a share of 0.25 unless another is
+        given.
+    test_among
+        With "combined" only groups that are measured alone and in a combination are drawn; for kind
+        "unseen_perturbation" only.
 
     Raises
     ------
@@ -71,32 +87,64 @@ def make_split(
         If groups of a user's column put one condition under two names on both sides.
     """
     rule = get_split_kind(kind)
-    _require_fitting(rule, n_folds, group_column, blocks, controls)
-    _require_useful_numbers(rule, seed, block_distance)
+    holdout = _holdout(rule, test_share, test_groups, test_among)
+    _require_fitting(rule, group_column, blocks, controls)
+    _require_useful_numbers(rule, n_folds, seed, block_distance, holdout)
     identity = Identity.of(store, aliases)
     found: Blocks = ()
     if blocks is not None:
         found = read_blocks(blocks, _perturbed_genes(identity), identity.genes.canonical, block_distance)
     members = rule.members(Grouping(store, identity, group_column, found))
-    deals = _deal_groups(rule, members, n_folds, seed)
-    names = identity.treated["condition_id"].to_list()
+    if holdout is None:
+        deals = _deal_groups(rule, members, n_folds, seed)
+    else:
+        deals = _draw_groups(rule, members, holdout, n_folds, seed)
+    folds = (_fold(identity, members, test, validation, holdout) for test, validation in deals)
     split = Split(
         kind=kind,
         seed=seed,
         data_hash=store.data_hash,
-        folds=tuple(_fold(identity, names, members, test, validation) for test, validation in deals),
+        folds=tuple(folds),
         group_column=group_column,
         blocks=found,
         aliases=tuple(aliases),
         controls=controls,
+        test_share=holdout.share if holdout else None,
+        test_groups=holdout.number if holdout else None,
+        test_among=test_among,
     )
     for number in range(len(split.folds)):
         audit(split, store, number, identity=identity).require_clean()
     return split
 
 
+def _holdout(rule: SplitKind, share: float | None, number: int | None, among: TestAmong) -> Holdout | None:
+    """Return how groups are drawn; None where they are dealt to folds."""
+    if share is None and number is None and rule.drawn_share is None:
+        if among != "all":
+            raise ConfigError(
+                f"--test-among {among} says what is drawn; give --test-groups N or --test-share S as well."
+            )
+        return None
+    asked = f"--test-groups {number}" if share is None else f"--test-share {share:g}"
+    if not rule.holds_out_test:
+        raise ConfigError(f"{asked}: kind {rule.name!r} tests nothing; leave it out or use another kind.")
+    if share is not None and number is not None:
+        raise ConfigError(f"{asked} and --test-groups {number} say two things; give one of them.")
+    if share is not None and not 0 < share < 1:
+        raise ConfigError(f"{asked} is no share; give a number between 0 and 1, e.g. 0.3 for 30 %.")
+    if number is not None and (number < 1 or rule.drawn_share is not None):
+        remedy = "give a share of genes (--test-share)" if rule.drawn_share else "give 1 or more"
+        raise ConfigError(f"{asked} cannot be drawn for kind {rule.name!r}; {remedy}.")
+    if among != "all" and rule.name != COMBINED_KIND:
+        raise ConfigError(
+            f"--test-among {among} is for kind {COMBINED_KIND!r}, not for {rule.name!r}; leave it out."
+        )
+    return Holdout(share if share is not None or number is not None else rule.drawn_share, number, among)
+
+
 def _require_fitting(
-    rule: SplitKind, n_folds: int, group_column: str | None, blocks: Path | str | None, controls: Controls
+    rule: SplitKind, group_column: str | None, blocks: Path | str | None, controls: Controls
 ) -> None:
     if group_column is not None and rule.name != "group":
         raise ConfigError(f"--group-column is for kind 'group', not for {rule.name!r}; leave it out.")
@@ -111,11 +159,14 @@ def _require_fitting(
             f"Separate controls need groups that controls belong to: kinds {' and '.join(CONTROL_COLUMNS)}, "
             f"not {rule.name!r}. Leave --controls out."
         )
-    if n_folds < 2 and rule.holds_out_test:
-        raise ConfigError(f"A split needs at least 2 folds, not {n_folds}.")
 
 
-def _require_useful_numbers(rule: SplitKind, seed: int, block_distance: int) -> None:
+def _require_useful_numbers(
+    rule: SplitKind, n_folds: int, seed: int, block_distance: int, holdout: Holdout | None
+) -> None:
+    fewest = 2 if rule.holds_out_test and holdout is None else 1
+    if n_folds < fewest and rule.holds_out_test:
+        raise ConfigError(f"A split needs at least {counted(fewest, 'fold')}, not {n_folds}.")
     if seed < 0:
         raise ConfigError(f"A seed of {seed} deals nothing; give 0 or more.")
     if block_distance != 1 and rule.name != "blocked":
@@ -129,26 +180,57 @@ def _perturbed_genes(identity: Identity) -> list[str]:
     return sorted({gene for genes, kind in pairs if kind != COMPOUND_TYPE for gene in genes})
 
 
-def _deal_groups(
-    rule: SplitKind, members: Members, n_folds: int, seed: int
-) -> list[tuple[frozenset[str], frozenset[str]]]:
-    """Return the test and validation groups of each fold."""
+def _deal_groups(rule: SplitKind, members: Members, n_folds: int, seed: int) -> Dealt:
+    """Deal every group to the one fold that tests it."""
     sizes = Counter(group for names in members for group in names)
     groups = sorted(sizes)
     n_folds = n_folds if rule.holds_out_test else 1
-    always_trained = any(not names for names in members)
-    _require_enough(rule, len(groups), n_folds, 1 if always_trained else 2)
+    _require_enough(rule, len(groups), n_folds, _fewest_left(members))
     random = np.random.default_rng(seed)
     order = [groups[place] for place in random.permutation(len(groups))]
     tests = rule.deal(order, sizes, n_folds) if rule.holds_out_test else [frozenset[str]()]
-    deals = []
-    for test in tests:
-        # A group whose every condition also has a tested group cannot validate.
-        open_groups = {group for names in members if test.isdisjoint(names) for group in names}
-        left = [group for group in order if group in open_groups]
-        chosen = random.permutation(len(left))[: max(1, round(VALIDATION_SHARE * len(left)))]
-        deals.append((test, frozenset(left[place] for place in chosen)))
-    return deals
+    return [(test, _validating(members, test, order, random)) for test in tests]
+
+
+def _draw_groups(rule: SplitKind, members: Members, holdout: Holdout, n_folds: int, seed: int) -> Dealt:
+    """Draw the groups that each fold tests; validation has a generator a fold."""
+    groups = sorted({group for names in members for group in names})
+    _require_drawable(rule, members, holdout)
+    tests = draw_folds(rule.draw, members, holdout, n_folds, seed)
+    return [
+        (test, _validating(members, test, groups, np.random.default_rng((seed, number))))
+        for number, test in enumerate(tests)
+    ]
+
+
+def _validating(
+    members: Members, test: frozenset[str], order: list[str], random: np.random.Generator
+) -> frozenset[str]:
+    left = open_groups(members, test, order)
+    chosen = random.permutation(len(left))[: max(1, round(VALIDATION_SHARE * len(left)))]
+    return frozenset(left[place] for place in chosen)
+
+
+def _fewest_left(members: Members) -> int:
+    """Return how many groups must be left for training and validation: 1 where some are always trained on."""
+    return 1 if any(not names for names in members) else 2
+
+
+def _require_drawable(rule: SplitKind, members: Members, holdout: Holdout) -> None:
+    """Require that a draw finds the groups that it asks for and leaves enough of them."""
+    found = candidates(members, holdout.among)
+    everyone = candidates(members, "all")
+    n_tested, n_left = holdout.count(len(found)), _fewest_left(members)
+    if 0 < n_tested <= len(found) and len(everyone) - n_tested >= n_left:
+        return
+    where = " that are measured alone and in a combination" if holdout.among == "combined" else ""
+    most = min(len(found), len(everyone) - n_left)
+    remedy = f"Test at most {most}" if most > 0 else "Use another kind"
+    raise ConfigError(
+        f"{holdout.words}: kind {rule.name} holds out {rule.summary}. Groups of that kind in the store"
+        f"{where}: {len(found)}; {n_tested} would be tested, and {n_left} must be left for training and "
+        f"validation. {remedy}."
+    )
 
 
 def _require_enough(rule: SplitKind, n_groups: int, n_folds: int, n_left: int) -> None:
@@ -164,13 +246,13 @@ def _require_enough(rule: SplitKind, n_groups: int, n_folds: int, n_left: int) -
 
 def _fold(
     identity: Identity,
-    names: list[str],
     members: Members,
     test: frozenset[str],
     validation: frozenset[str],
+    holdout: Holdout | None,
 ) -> Fold:
     parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
-    for name, groups in zip(names, members, strict=True):
+    for name, groups in zip(identity.treated["condition_id"], members, strict=True):
         if not test.isdisjoint(groups):
             parts["test"].append(name)
         elif not validation.isdisjoint(groups):
@@ -179,9 +261,13 @@ def _fold(
             parts["train"].append(name)
     empty = [part for part, listed in parts.items() if not listed and (part != "test" or test)]
     if empty:
+        less = f"Test fewer groups than {holdout.words}" if holdout else "Use another number of folds"
         raise ConfigError(
             f"A fold would have no conditions to {' and '.join(PURPOSES[part] for part in empty)}, because "
-            "combinations tie its groups together. Use another number of folds, seed or kind."
+            f"combinations tie its groups together. {less}, another seed or another kind."
         )
-    seen = seen_members(identity, parts["train"], parts["test"])
-    return Fold(**{part: tuple(listed) for part, listed in parts.items()}, seen=seen)
+    return Fold(
+        **{part: tuple(listed) for part, listed in parts.items()},
+        seen=seen_members(identity, parts["train"], parts["test"]),
+        held_out=tuple(sorted(test)) if holdout else (),
+    )

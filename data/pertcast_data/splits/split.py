@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, Self
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from pertcast_data.errors import ConfigError, FormatError, LeakageError
 from pertcast_data.splits.audit import AuditReport, audit
 from pertcast_data.splits.blocks import Blocks
+from pertcast_data.splits.drawing import TestAmong
 from pertcast_data.splits.identity import ConditionStore, control_rows
 from pertcast_data.splits.provenance import Provenance
 from pertcast_data.splits.seen import SeenMembers
@@ -30,8 +32,14 @@ Controls = Literal["shared", "separate"]
 CONTROL_COLUMNS: Final = ("group", "unseen_context")
 """Kinds whose groups controls belong to as well."""
 
-_ADDED: Final = MappingProxyType({"blocks": [], "aliases": [], "controls": "shared"})
+_ADDED: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "blocks": [], "aliases": [], "controls": "shared",
+        "test_share": None, "test_groups": None, "test_among": "all",
+    }
+)  # fmt: skip
 """Fields that older manifests do not have: left out where they say nothing, so that old hashes stay true."""
+_ADDED_TO_FOLDS: Final = ("seen", "held_out")
 
 
 class Fold(BaseModel):
@@ -41,6 +49,8 @@ class Fold(BaseModel):
     ----------
     seen
         For each tested combination, how many of its members training shows alone.
+    held_out
+        The groups that were drawn for testing, sorted; empty where groups were dealt to folds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +59,7 @@ class Fold(BaseModel):
     validation: tuple[str, ...]
     test: tuple[str, ...]
     seen: SeenMembers = ()
+    held_out: tuple[str, ...] = ()
 
 
 class Split(BaseModel):
@@ -72,6 +83,9 @@ class Split(BaseModel):
         (alias, name) pairs that the user declared.
     controls
         Whether controls of tested groups are trained with ("shared") or not ("separate").
+    test_share, test_groups, test_among
+        How many groups each fold tests where folds are draws (`pertcast_data.splits.drawing.Holdout`); share
+        and number None where each group is tested in one fold.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -84,6 +98,14 @@ class Split(BaseModel):
     blocks: Blocks = ()
     aliases: tuple[tuple[str, str], ...] = ()
     controls: Controls = "shared"
+    test_share: float | None = None
+    test_groups: int | None = None
+    test_among: TestAmong = "all"
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether each fold is a draw of its own, so that a condition may be tested in several folds."""
+        return self.test_share is not None or self.test_groups is not None
 
     @property
     def hash(self) -> str:
@@ -93,7 +115,8 @@ class Split(BaseModel):
     def _content(self) -> dict[str, Any]:
         content = self.model_dump(mode="json")
         content["folds"] = [
-            {key: value for key, value in fold.items() if key != "seen" or value} for fold in content["folds"]
+            {key: value for key, value in fold.items() if key not in _ADDED_TO_FOLDS or value}
+            for fold in content["folds"]
         ]
         return {key: value for key, value in content.items() if key not in _ADDED or value != _ADDED[key]}
 

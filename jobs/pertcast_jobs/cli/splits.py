@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from textwrap import wrap
+from typing import Annotated, Any, Final
 
 import typer
 from pertcast_data.errors import ConfigError
@@ -15,6 +16,7 @@ from pertcast_data.splits import (
     AuditReport,
     Controls,
     Split,
+    TestAmong,
     audit_folds,
     make_split,
     read_aliases,
@@ -24,6 +26,9 @@ from pertcast_data.text import aligned
 
 from pertcast_jobs.progress import progress_bar
 
+_MOST_NAMED: Final = 20
+"""Groups of a draw that are listed one by one."""
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 StoreArgument = Annotated[Path, typer.Argument(help="A store.")]
 
@@ -32,8 +37,26 @@ def split(
     store: StoreArgument,
     kind: Annotated[str, typer.Option(help=f"What is held out: {', '.join(SPLIT_KINDS)}.")],
     out: Annotated[Path, typer.Option(help="The split's JSON file.")],
-    folds: Annotated[int, typer.Option(help="Number of folds.")] = 4,
-    seed: Annotated[int, typer.Option(help="Deals the groups to folds.")] = 0,
+    folds: Annotated[int, typer.Option(help="Number of folds, or of draws.")] = 4,
+    seed: Annotated[int, typer.Option(help="Deals the groups to folds, or draws them.")] = 0,
+    test_share: Annotated[
+        float | None,
+        typer.Option(
+            help="Every fold draws this share of the groups (0 to 1, e.g. 0.3) for its test, in the place of "
+            "testing each group in one fold. Kind gears draws 0.25 unless told otherwise."
+        ),
+    ] = None,
+    test_groups: Annotated[
+        int | None,
+        typer.Option(help="Every fold draws this number of groups (e.g. 12 genes) for its test."),
+    ] = None,
+    test_among: Annotated[
+        str,
+        typer.Option(
+            help="For --kind unseen_perturbation with draws: all genes, or combined: genes that are measured "
+            "alone and in a combination."
+        ),
+    ] = "all",
     group_column: Annotated[str | None, typer.Option(help="Column to split by, for --kind group.")] = None,
     blocks: Annotated[
         Path | None,
@@ -57,6 +80,9 @@ def split(
     """Deal a store's conditions to training, validation and test, audit that, and save it as a manifest.
 
     Example: pertcast data split stores/screen --kind unseen_compound --out split.json
+
+    Five draws of 30 % of the pairs:
+    pertcast data split stores/norman --kind unseen_pair --test-share 0.3 --folds 5 --out additive.json
     """
     if not out.parent.is_dir():
         raise ConfigError(f"{out.parent}: no such folder. Make it, or choose another --out.")
@@ -73,6 +99,9 @@ def split(
         block_distance=block_distance,
         aliases=read_aliases(aliases) if aliases else (),
         controls=_controls(controls),
+        test_share=test_share,
+        test_groups=test_groups,
+        test_among=_test_among(test_among),
     )
     reports = _light_audit(made, opened) if no_profiles else _full_audit(made, opened)
     for report in reports:
@@ -118,6 +147,13 @@ def _controls(word: str) -> Controls:
     raise ConfigError(f"Unknown --controls {word!r}; use shared or separate.")
 
 
+def _test_among(word: str) -> TestAmong:
+    known: dict[str, TestAmong] = {"all": "all", "combined": "combined"}
+    if word in known:
+        return known[word]
+    raise ConfigError(f"Unknown --test-among {word!r}; use all or combined.")
+
+
 def _light_audit(made: Split, store: ExpressionStore) -> tuple[AuditReport, ...]:
     return tuple(made.audit(store, number) for number in range(len(made.folds)))
 
@@ -129,7 +165,16 @@ def _full_audit(made: Split, store: ExpressionStore) -> tuple[AuditReport, ...]:
 
 def _split_json(made: Split, out: Path, warnings: list[str]) -> str:
     counts = [{part: len(getattr(fold, part)) for part in PARTS} for fold in made.folds]
-    facts = {"split": str(out), "kind": made.kind, "seed": made.seed, "hash": made.hash, "folds": counts}
+    facts: dict[str, Any] = {
+        "split": str(out),
+        "kind": made.kind,
+        "seed": made.seed,
+        "hash": made.hash,
+        "folds": counts,
+    }
+    if made.is_drawn:
+        drawn = {name: getattr(made, name) for name in ("test_share", "test_groups", "test_among")}
+        facts |= {**drawn, "held_out": [list(fold.held_out) for fold in made.folds]}
     return json.dumps({**facts, "seen": _seen_counts(made), "warnings": warnings}, indent=2)
 
 
@@ -145,13 +190,31 @@ def _split_lines(made: Split, out: Path, warnings: list[str]) -> list[str]:
             [*row, "/".join(str(seen[number].get(count, 0)) for count in range(3))] if any(seen) else row
         )
     return [
-        f"Split by {held_out}: {len(made.folds)} folds, groups disjoint (counts are conditions)",
+        f"Split by {held_out}: {_how_dealt(made)} (counts are conditions)",
         "",
         *aligned([header, *rows]),
         "",
+        *_drawn_lines(made),
         *(f"warning: {warning}" for warning in warnings),
         f"split: {out}",
     ]
+
+
+def _how_dealt(made: Split) -> str:
+    if not made.is_drawn:
+        return f"{len(made.folds)} folds, groups disjoint"
+    many = f"{made.test_share:.0%} of the groups" if made.test_share else f"{made.test_groups} groups"
+    among = ", of those measured alone and in a combination" if made.test_among == "combined" else ""
+    draws = "1 draw" if len(made.folds) == 1 else f"{len(made.folds)} draws"
+    return f"{draws} of {many}{among}; a group may be tested in several"
+
+
+def _drawn_lines(made: Split) -> list[str]:
+    """Name the drawn groups where they are few: what a reader compares with another's split."""
+    if not made.is_drawn or max(len(fold.held_out) for fold in made.folds) > _MOST_NAMED:
+        return []
+    told = (f"fold {number} tests {', '.join(fold.held_out)}" for number, fold in enumerate(made.folds))
+    return [line for each in told for line in wrap(each, 110, subsequent_indent="  ")] + [""]
 
 
 def _seen_counts(made: Split) -> list[dict[int, int]]:

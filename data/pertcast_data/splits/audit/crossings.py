@@ -11,9 +11,9 @@ from typing import Final
 
 from pertcast_data.compounds import inchi_key_14
 from pertcast_data.splits.compound_names import NamedCompound, structure_keys, without_salt
+from pertcast_data.splits.drawing import Members
 from pertcast_data.splits.gene_names import perturbation_parts
 from pertcast_data.splits.identity import Identity
-from pertcast_data.splits.kinds import Members
 
 _KEPT: Final = 8
 

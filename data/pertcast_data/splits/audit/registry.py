@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pertcast_data.splits.audit.copies import exact_copies, near_copies
+from pertcast_data.splits.audit.drawn import drawn_groups
 from pertcast_data.splits.audit.fitted import (
     fitted_check,
     stated_rows,
@@ -48,6 +49,7 @@ _CHECKS: Final = (
         Check(name, f"nothing held out is trained on {how}".removesuffix(" as well"), likeness_check(name))
         for name, how in LIKENESSES.items()
     ),
+    Check("drawn_groups", "groups drawn for testing are tested only, and nothing else is", drawn_groups),
     Check("shared_group", "in a split by a column, no value of it is on both sides", shared_group),
     Check("separate_controls", "controls declared separate stay out of training", separate_controls),
     Check(

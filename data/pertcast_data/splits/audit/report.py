@@ -74,8 +74,8 @@ class AuditReport:
     def lines(self) -> list[str]:
         """Return the report for a terminal, the verdict first."""
         n_errors, n_warnings = len(self.errors), len(self.warnings)
-        counted = f"{_counted(n_errors, 'error')}, {_counted(n_warnings, 'warning')}"
-        verdict = f"leaks: {counted}" if n_errors else f"clean: {len(self.checked)} checks, {counted}"
+        counts = f"{counted(n_errors, 'error')}, {counted(n_warnings, 'warning')}"
+        verdict = f"leaks: {counts}" if n_errors else f"clean: {len(self.checked)} checks, {counts}"
         lines = [f"{self.where}  {verdict}"]
         for finding in self.findings:
             lines.append(f"  {finding.severity} ({finding.check}): {finding.message}")
@@ -94,5 +94,6 @@ def few(names: Sequence[str]) -> str:
     return ", ".join(repr(name) for name in names[:SHOWN]) + more
 
 
-def _counted(count: int, word: str) -> str:
+def counted(count: int, word: str) -> str:
+    """Return "1 fold", "2 folds"."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"

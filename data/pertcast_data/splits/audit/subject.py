@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pertcast_data.splits.audit.crossings import Crossing, find_crossings
+from pertcast_data.splits.drawing import Members
 from pertcast_data.splits.identity import ConditionStore, Identity
-from pertcast_data.splits.kinds import Grouping, Members, SplitKind, get_split_kind
+from pertcast_data.splits.kinds import Grouping, SplitKind, get_split_kind
 from pertcast_data.splits.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -57,9 +58,10 @@ class Subject:
     @cached_property
     def crossings(self) -> tuple[Crossing, ...]:
         """Held-out conditions that an easier part of the fold knows."""
-        return find_crossings(self.identity, self.parts, self._groups())
+        return find_crossings(self.identity, self.parts, self.groups)
 
-    def _groups(self) -> Members:
+    @cached_property
+    def groups(self) -> Members:
         """Return the groups of each treated condition; none by column, which `plates` checks by rows."""
         if self.split.kind == "group":
             return [()] * self.identity.treated.height
