@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from pertcast.analysis.dose_response import DoseResponse
+from pertcast.analysis.gene_modules import GeneModuleResult
 from pertcast.analysis.latent_space import LatentSpace
 from pertcast.analysis.pathways import PathwayAgreement
 from pertcast.analysis.printing import sentence_lines
@@ -20,6 +21,7 @@ from pertcast.evaluation.trust.json_text import plain
 from pertcast.evaluation.wells.lines import verdict
 from pertcast.evaluation.wells.populations import WellPopulations
 from pertcast.report.dose_response_sections import dose_response_sections
+from pertcast.report.gene_module_sections import gene_module_sections
 from pertcast.report.latent_sections import latent_sections
 from pertcast.report.page import Section, list_html
 from pertcast.report.pathway_sections import pathway_sections
@@ -35,6 +37,7 @@ PARTS: Final = MappingProxyType(
         "drug_sensitivity": "Drug sensitivity",
         "well_populations": "Populations of wells",
         "latent_space": "Latent space",
+        "gene_modules": "Gene modules",
     }
 )
 """Field of `Biology` -> title, in the order of reports."""
@@ -46,6 +49,7 @@ QUESTIONS: Final = MappingProxyType(
         "drug_sensitivity": "can what kills a cell line be predicted from generated expression?",
         "well_populations": "are generated wells distributed as measured ones?",
         "latent_space": "are cell lines kept apart, and doses in order?",
+        "gene_modules": "what are the groups of genes, and are their responses predicted?",
     }
 )
 
@@ -62,7 +66,7 @@ class Biology:
 
     Attributes
     ----------
-    pathways, dose_response, drug_sensitivity, well_populations, latent_space
+    pathways, dose_response, drug_sensitivity, well_populations, latent_space, gene_modules
         The results.
     notes
         Why a part is missing, and of which runs one is.
@@ -75,6 +79,7 @@ class Biology:
     drug_sensitivity: DrugSensitivity | None = None
     well_populations: WellPopulations | None = None
     latent_space: LatentSpace | None = None
+    gene_modules: GeneModuleResult | None = None
     notes: tuple[str, ...] = ()
     unit: str = "response"
 
@@ -97,6 +102,7 @@ class Biology:
             "drug_sensitivity": self.drug_sensitivity and self.drug_sensitivity.verdict,
             "well_populations": self.well_populations and verdict(self.well_populations),
             "latent_space": self.latent_space and self.latent_space.sentence(),
+            "gene_modules": self.gene_modules and self.gene_modules.sentence(),
         }
         return {PARTS[name]: sentence for name, sentence in said.items() if sentence}
 
@@ -145,6 +151,8 @@ def biology_sections(biology: Biology) -> list[Section]:
         made["well_populations"] = well_population_sections(biology.well_populations)
     if biology.latent_space is not None:
         made["latent_space"] = latent_sections(biology.latent_space)
+    if biology.gene_modules is not None:
+        made["gene_modules"] = gene_module_sections(biology.gene_modules)
     sections = []
     for name, cards in made.items():
         heading = Section(
