@@ -39,11 +39,9 @@ def module_axes(unit: Tensor, labels: Tensor, n_modules: int) -> Tensor:
     return axes
 
 
-def axis_cost(unit: Tensor, known: Tensor, labels: Tensor, n_modules: int) -> Tensor:
-    """Return (G, K) 1 - |cosine| of each gene's row with each module's axis; neutral where not `known`."""
-    cost = 1 - (unit @ module_axes(unit, labels, n_modules).T).abs().clamp(max=1)
-    cost[~known] = 1.0
-    return cost
+def axis_cost(unit: Tensor, labels: Tensor, n_modules: int) -> Tensor:
+    """Return (G, K) 1 - |cosine| of each gene's row with each module's axis; 1 for a row of zeros."""
+    return 1 - (unit @ module_axes(unit, labels, n_modules).T).abs().clamp(max=1)
 
 
 @dataclass(frozen=True)
