@@ -111,7 +111,8 @@ def pool_folds(
             "Only runs of one model and configuration on different folds of one split can be pooled; these "
             f"are {named} with folds {folds}."
         )
-    board = pool_boards([evaluation.trust.board for evaluation in evaluations])
+    names = [", ".join(map(str, fact.folds)) for fact in facts]
+    board = pool_boards([evaluation.trust.board for evaluation in evaluations], names)
     kept = [evaluation.evidence for evaluation in evaluations if evaluation.evidence is not None]
     evidence = stack_evidence(kept) if len(kept) == len(evaluations) else None
     parts = _fold_parts(evaluations, board)
@@ -220,7 +221,10 @@ def _share_conditions(one: TrustTable, two: TrustTable) -> bool:
         two.facts.split_hash,
         two.primary,
     )
-    return same and not set(one.facts.folds).isdisjoint(two.facts.folds)
+    if not same or set(one.facts.folds).isdisjoint(two.facts.folds):
+        return False
+    judged = set(one.board.conditions["condition_id"].to_list())
+    return not judged.isdisjoint(two.board.conditions["condition_id"].to_list())
 
 
 def side_by_side(evaluations: Sequence[Evaluation]) -> list[str]:

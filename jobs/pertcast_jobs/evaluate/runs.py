@@ -23,6 +23,7 @@ from pertcast.evaluation.from_store.held_out_part import (
     HeldOutPart,
     held_out_part,
     measured_cells,
+    with_seen_members,
     with_tests,
 )
 from pertcast.evaluation.from_store.store_cells import StoreCells
@@ -174,6 +175,7 @@ def _judge(run: OpenRun, asked: Asked, progress: ProgressCallback) -> tuple[Trus
     statistics = sums.statistics(encoder.space)
     rows = run.split.rows(run.store, run.fold, "test")
     part = held_out_part(run.store, run.reader, rows, encoder, statistics, seed)
+    part = with_seen_members(part, run.split.seen(run.fold))
     cells = measured_cells(part, run.store, run.reader, seed)
     part, tests = with_tests(part, run.reader, cells, progress)
     entrants = gather_entrants(run.predictor, part, sums, seed)

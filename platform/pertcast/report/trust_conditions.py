@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from pertcast.evaluation.bootstrap import LEVEL
+from pertcast.evaluation.metrics import get_metric
 from pertcast.evaluation.trust.table import TrustTable
 from pertcast.naming import condition_name, response_unit
 from pertcast.report.figures import interval_forest, score_scatter
@@ -16,6 +17,10 @@ from pertcast.report.tables import csv_link, fixed, table_html
 from pertcast.report.trust_figures import error_curve_figure, shown_conditions
 
 _EXTREMES: Final = 5
+_BY_MEMBERS: Final = (
+    *("pearson_delta", "pearson_delta_top20", "centroid_accuracy", "discrimination_l1"),
+    *("overlap_at_N", "de_direction_match", "e_distance"),
+)
 
 
 def gain_by_stratum(trust: TrustTable) -> Section:
@@ -38,6 +43,34 @@ def gain_by_stratum(trust: TrustTable) -> Section:
         "number of conditions"
     )
     return Section("Gain by stratum", html, subtitle=subtitle, width="narrow")
+
+
+def by_members(trust: TrustTable) -> Section | None:
+    """Return the scores of everybody by how many members training has shown; None where all are alike."""
+    if not trust.by_members:
+        return None
+    names = [name for name in _BY_MEMBERS if name in trust.by_members[0].scores[trust.board.model.name]]
+    shown = [contender for contender in trust.order if contender.role in ("model", "baseline")]
+    rows = [
+        {
+            "stratum": stratum.name,
+            "who": trust.shown_title(contender),
+            "conditions": stratum.n_conditions,
+            **{name: stratum.scores[contender.name][name].mean for name in names},
+        }
+        for stratum in trust.by_members
+        for contender in shown
+    ]
+    is_model = [contender.role == "model" for _ in trust.by_members for contender in shown]
+    html = table_html(
+        pl.DataFrame(rows),
+        headers={"who": "", **{name: get_metric(name).title for name in names}},
+        formats={name: fixed(3) for name in names},
+        row_classes=["strong" if each else "" for each in is_model],
+        caption="Means over conditions. Unseen: members of which training holds no profile of their own.",
+        download="by_members.csv",
+    )
+    return Section("By members seen in training", html, width="half")
 
 
 def every_condition(trust: TrustTable) -> Section | None:

@@ -61,6 +61,7 @@ def trust_report(trust: TrustTable, command: str = "", further: Sequence[Section
         _verdict(trust),
         tables.main_table(trust),
         conditions.gain_by_stratum(trust),
+        conditions.by_members(trust),
         Section("What this does not show", list_html(trust.not_shown), tone="care"),
         conditions.every_condition(trust),
         conditions.extremes(trust),

@@ -6,6 +6,7 @@ said so.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -27,6 +28,7 @@ from pertcast.evaluation.from_store.store_truth import MeasuredResponses, measur
 from pertcast.evaluation.gene_tests.differential import cell_tests
 from pertcast.evaluation.held_out import GeneTests, HeldOut, IndexArray
 from pertcast.evaluation.scores.score_board import CLUSTER
+from pertcast.evaluation.trust.members import N_MEMBERS, N_UNSEEN
 from pertcast.evaluation.units import Units, lay_out_units
 from pertcast.models.baselines.statistics import ConditionStatistics
 from pertcast.naming import condition_name
@@ -189,6 +191,30 @@ def held_out_part(
     )
     inputs = HeldOutInputs(units, encoded, control_means, wells, reader)
     return HeldOutPart(held, measured, inputs, left_out, thinned, pairing)
+
+
+def with_seen_members(part: HeldOutPart, seen: Mapping[str, int]) -> HeldOutPart:
+    """Return the part with `n_members` and `n_unseen_members` of each condition in its table.
+
+    Parameters
+    ----------
+    part
+        With `seen_pert` in its table, which decides for single perturbations.
+    seen
+        Combination's condition id -> how many of its members training shows alone (`Split.seen`); the number
+        is null for a combination that is not told of.
+    """
+    table = part.held.conditions
+    n_members = [len(members) for members in perturbation_members(table)]
+    columns = zip(table["condition_id"], n_members, table["seen_pert"], strict=True)
+    n_unseen = [
+        (int(not is_seen) if count == 1 else None if name not in seen else count - seen[name])
+        for name, count, is_seen in columns
+    ]
+    table = table.with_columns(
+        pl.Series(N_MEMBERS, n_members, pl.Int64), pl.Series(N_UNSEEN, n_unseen, pl.Int64)
+    )
+    return replace(part, held=replace(part.held, conditions=table))
 
 
 def measured_cells(

@@ -1,6 +1,6 @@
 """Boards of several runs as one: folds of one split stacked, trainings that differ in their seed averaged.
 
-Each condition is held out in one fold; a condition of several seeds counts once, with its mean score.
+A condition counts once a fold that holds it out; one of several seeds counts once, with its mean score.
 """
 
 from __future__ import annotations
@@ -42,16 +42,25 @@ def _stack_seeds(boards: Sequence[ScoreBoard], pooled: Scores) -> dict[str, dict
     }
 
 
-def pool_boards(boards: Sequence[ScoreBoard]) -> ScoreBoard:
-    """Stack the boards of disjoint folds into one; contenders that a board lacks are left out.
+def pool_boards(boards: Sequence[ScoreBoard], folds: Sequence[str] = ()) -> ScoreBoard:
+    """Stack the boards of folds into one; contenders that a board lacks are left out.
+
+    Parameters
+    ----------
+    boards
+        One a fold.
+    folds
+        Names of the folds, where these are known to be of one split. A condition that several of them hold
+        out (draws; a pair in the folds of both its members) then counts once a fold, under its id and the
+        fold's name; intervals resample it as one perturbation all the same.
 
     Raises
     ------
     SchemaError
-        Where a condition is held out in two boards (it would count twice), or the boards are means over
-        different numbers of training seeds.
+        Where a condition is held out in two boards that are not told apart (it would count twice), or the
+        boards are means over different numbers of training seeds.
     """
-    conditions = pl.concat([board.conditions for board in boards], how="diagonal_relaxed")
+    conditions = pl.concat(_told_apart([board.conditions for board in boards], folds), how="diagonal_relaxed")
     doubled = conditions.filter(conditions["condition_id"].is_duplicated())
     if doubled.height:
         raise SchemaError(
@@ -81,6 +90,21 @@ def pool_boards(boards: Sequence[ScoreBoard]) -> ScoreBoard:
         cell_facts=_stack([board.cell_facts for board in boards]),
         amplitude=amplitude,
     )
+
+
+def _told_apart(tables: Sequence[pl.DataFrame], folds: Sequence[str]) -> list[pl.DataFrame]:
+    """Add the fold's name to the id of every condition that several tables hold; nothing without names."""
+    if not folds:
+        return list(tables)
+    ids = pl.concat([table["condition_id"] for table in tables])
+    repeated = ids.filter(ids.is_duplicated()).unique().implode()
+    name = pl.col("condition_id")
+    return [
+        table.with_columns(
+            pl.when(name.is_in(repeated)).then(name + f" (fold {fold})").otherwise(name).alias("condition_id")
+        )
+        for table, fold in zip(tables, folds, strict=True)
+    ]
 
 
 def _mean_over_seeds(values: FloatArray) -> FloatArray:

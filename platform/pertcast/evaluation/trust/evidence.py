@@ -14,6 +14,7 @@ import polars as pl
 
 from pertcast.evaluation.ceilings.ceiling import SplitHalves
 from pertcast.evaluation.held_out import FloatArray, HeldOut, IndexArray
+from pertcast.evaluation.scores.score_board import CLUSTER
 from pertcast.evaluation.uncertainty.calibration import Judged
 
 KEPT_BASELINES: Final = 3
@@ -89,9 +90,16 @@ def _stack_held(parts: Sequence[HeldOut]) -> HeldOut:
             [part.train_mean_index + row for part, row in zip(parts, rows[:-1], strict=True)]
         ),
         pool=_numbered_apart([part.pool for part in parts]),
-        cluster=_numbered_apart([part.cluster for part in parts]),
+        cluster=_clusters(conditions, parts),
         own_gene=np.concatenate(_same_width([part.own_gene for part in parts])),
     )
+
+
+def _clusters(conditions: pl.DataFrame, parts: Sequence[HeldOut]) -> IndexArray:
+    """Return (N,) one number a perturbation, the same in every fold that tests it where it has a name."""
+    if CLUSTER in conditions.columns and not conditions[CLUSTER].has_nulls():
+        return np.unique(conditions[CLUSTER].to_numpy(), return_inverse=True)[1].astype(np.int64)
+    return _numbered_apart([part.cluster for part in parts])
 
 
 def _stack_halves(parts: Sequence[Evidence]) -> SplitHalves | None:
@@ -119,7 +127,7 @@ def join_uncertainties(parts: Sequence[Evidence]) -> Uncertainty | None:
 
 
 def stack_evidence(parts: Sequence[Evidence]) -> Evidence:
-    """Stack the evidence of disjoint folds; contenders that a fold lacks are left out."""
+    """Stack the evidence of several folds; contenders that a fold lacks are left out."""
     shared = [name for name in parts[0].predictions if all(name in part.predictions for part in parts)]
     return Evidence(
         held=_stack_held([part.held for part in parts]),

@@ -18,6 +18,7 @@ from pertcast.evaluation.bootstrap import Estimate
 from pertcast.evaluation.metrics import METRICS
 from pertcast.evaluation.parts import TrustParts
 from pertcast.evaluation.trust.comparison import Comparison
+from pertcast.evaluation.trust.members import MemberStratum
 from pertcast.evaluation.trust.result import TrustResult
 
 SCHEMA_VERSION: Final = 2
@@ -76,6 +77,14 @@ def _conditions(trust: TrustResult) -> list[dict[str, Any]]:
 def _record(part: Any, left_out: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return a part's fields, records inside it as mappings."""
     return {f.name: _unfold(getattr(part, f.name)) for f in fields(part) if f.name not in left_out}
+
+
+def _member_stratum(stratum: MemberStratum) -> dict[str, Any]:
+    scores = {
+        who: {name: _estimate(estimate, False) for name, estimate in scored.items()}
+        for who, scored in stratum.scores.items()
+    }
+    return {**_record(stratum), "scores": scores}
 
 
 def _optional(part: Any, left_out: tuple[str, ...] = ()) -> dict[str, Any] | None:
@@ -142,6 +151,7 @@ def to_json(trust: TrustResult) -> str:
         },
         "dynamic_range": dict(trust.dynamic_range),
         "strata": [{**asdict(s), "gain": _estimate(s.gain, True)} for s in trust.strata],
+        "by_members": [_member_stratum(stratum) for stratum in trust.by_members],
         **_parts(trust.parts),
         "notes": trust.notes,
         "not_shown": trust.not_shown,

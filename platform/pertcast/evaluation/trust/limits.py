@@ -21,6 +21,7 @@ _HELD_OUT: Final = MappingProxyType(
         "unseen_perturbation": "perturbation targets; every cell line of the test was seen in training",
         "unseen_context": "cell lines; the perturbations were seen in training in other lines",
         "unseen_pair": "pairs of perturbations",
+        "gears": "genes with all their combinations, and some combinations of the other genes",
         "random": "random conditions: other doses, times or cell lines of the same perturbation were seen "
         "in training, so nothing is said about new perturbations",
         "group": "groups given by the user",

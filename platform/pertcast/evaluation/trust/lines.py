@@ -10,7 +10,9 @@ from typing import Final
 from pertcast.evaluation.ceilings.ceiling import RELIABLE_FRACTION
 from pertcast.evaluation.metrics import get_metric, metrics_of_level
 from pertcast.evaluation.metrics.across import ACROSS
+from pertcast.evaluation.scores.score_board import Contender
 from pertcast.evaluation.text import PARTIAL, decimal, text_table, with_interval
+from pertcast.evaluation.trust.members import MemberStratum
 from pertcast.evaluation.trust.result import TrustResult
 
 SHOWN: Final = (
@@ -23,6 +25,9 @@ SHOWN: Final = (
     "r2",
 )
 """Metrics with a column on the terminal, as many as fit; JSON and HTML hold all."""
+
+_BY_MEMBERS: Final = ("pearson_delta", "pearson_delta_top20", "centroid_accuracy", "discrimination_l1")
+"""Columns of the table by members, beside the primary metric."""
 
 WIDTH: Final = 110
 _TITLE_WIDTH: Final = 37
@@ -176,6 +181,37 @@ def _across_table(trust: TrustResult) -> list[str]:
     return text_table(["strength of effects, over conditions", *(m.title for m in ACROSS.values())], rows)
 
 
+def _member_table(trust: TrustResult) -> list[str]:
+    """Return the model and the strongest baseline of each stratum by members, the primary metric first."""
+    scored_metrics = {metric.name for metric in trust.board.metrics} - {trust.primary}
+    names = [trust.primary, *(name for name in _BY_MEMBERS if name in scored_metrics)]
+    header = ["by members seen in training", "conditions", *(get_metric(name).title for name in names)]
+    rows = []
+    for stratum in trust.by_members:
+        rows.append([stratum.name, f"{stratum.n_conditions:,}", *([""] * len(names))])
+        for contender in _judged(trust, stratum):
+            scored = stratum.scores[contender.name]
+            first = scored[trust.primary]
+            cells = [
+                with_interval(first.mean, first.low, first.high),
+                *(decimal(scored[name].mean) for name in names[1:]),
+            ]
+            rows.append([_MARKS[contender.role] + _clipped(contender.title), "", *cells])
+    return text_table(header, rows)
+
+
+def _judged(trust: TrustResult, stratum: MemberStratum) -> list[Contender]:
+    """Return the model and the baseline that is strongest in the stratum by the primary metric."""
+    sign = get_metric(trust.primary).sign
+
+    def strength(contender: Contender) -> float:
+        mean = stratum.scores[contender.name][trust.primary].mean
+        return -math.inf if math.isnan(mean) else sign * mean
+
+    baselines = [contender for contender in trust.order if contender.role == "baseline"]
+    return [trust.board.model, *([max(baselines, key=strength)] if baselines else [])]
+
+
 def _legend(trust: TrustResult) -> str:
     weak = any(fraction < RELIABLE_FRACTION for fraction in trust.dynamic_range.values())
     resampled = "perturbations and seeds" if trust.board.n_seeds > 1 else "perturbations"
@@ -195,6 +231,8 @@ def to_lines(trust: TrustResult) -> list[str]:
         *_table(trust),
         _legend(trust),
     ]
+    if trust.by_members:
+        lines += ["", *_member_table(trust)]
     if trust.well_summary:
         lines += ["", *_well_table(trust)]
     if trust.across:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from pertcast.evaluation.bootstrap import Estimate
 from pertcast.evaluation.parts import TrustParts
 from pertcast.evaluation.scores.score_board import Contender, ScoreBoard
+from pertcast.evaluation.trust.members import MemberStratum
 from pertcast.evaluation.trust.strata import Stratum
 from pertcast.evaluation.trust.verdict import Verdict
 
@@ -102,6 +103,8 @@ class TrustResult:
         Everything beside the table: skill, calibration, curves, gene structure.
     across
         Contender -> metric over conditions (`metrics.across`) -> estimate; empty without cells.
+    by_members
+        Scores by how many members of a condition training has shown; empty where all conditions are alike.
     """
 
     facts: TrustFacts
@@ -120,6 +123,7 @@ class TrustResult:
     seed: int
     parts: TrustParts = field(default_factory=TrustParts)
     across: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    by_members: tuple[MemberStratum, ...] = ()
 
     def shown_title(self, contender: Contender) -> str:
         """Return a contender's title; a ceiling's says so where it is made of some conditions only."""

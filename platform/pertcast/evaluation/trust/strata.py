@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pertcast.evaluation.bootstrap import Estimate, estimates
 from pertcast.evaluation.scores.score_board import CLUSTER, EFFECT_SIZE, ScoreBoard
+from pertcast.evaluation.trust.members import member_groups, stratum_name
 
 _MOST_CONTEXTS: Final = 8
 _FEWEST_CONDITIONS: Final = 4
@@ -65,6 +66,8 @@ def _memberships(conditions: pl.DataFrame) -> Iterator[tuple[str, str, NDArray[n
         names = ("near training", "far from training")
         yield from _halves(conditions["nn_train_dist"], "similarity to training", *names)
     yield from _seen(conditions)
+    for n_members, n_unseen, chosen in member_groups(conditions):
+        yield "members seen in training", stratum_name(n_members, n_unseen), chosen
     if "n_rows" in columns:
         yield from _halves(conditions["n_rows"], "replicates", "fewer replicates", "more replicates")
     if "cell_iname" in columns:

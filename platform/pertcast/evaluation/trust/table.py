@@ -36,6 +36,7 @@ from pertcast.evaluation.trust.filling import fill_parts
 from pertcast.evaluation.trust.json_text import to_json
 from pertcast.evaluation.trust.limits import not_shown
 from pertcast.evaluation.trust.lines import to_lines
+from pertcast.evaluation.trust.members import by_members
 from pertcast.evaluation.trust.notes import notes
 from pertcast.evaluation.trust.result import TrustFacts, TrustResult
 from pertcast.evaluation.trust.strata import strata
@@ -163,6 +164,7 @@ def trust_table(
         seed=seed,
         parts=everything,
         across=across_estimates(board, n_draws, seed),
+        by_members=by_members(board, n_draws, seed),
     )
 
 

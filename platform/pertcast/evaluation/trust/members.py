@@ -1,0 +1,97 @@
+"""Singles and combinations by how much of them training has shown: every contender's scores side by side.
+
+"double, 1 unseen" is a question of its own; a mean over all of them depends on how many of each were tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pertcast.evaluation.bootstrap import Estimate, estimates_over_seeds
+from pertcast.evaluation.scores.score_board import CLUSTER, ScoreBoard
+
+N_MEMBERS: Final = "n_members"
+N_UNSEEN: Final = "n_unseen_members"
+"""Columns of a board's conditions: perturbations of each, and how many of them training does not show alone.
+
+A single counts as seen where training holds its perturbation at all, in another context, dose or combination.
+"""
+
+_NAMES: Final = MappingProxyType({1: "single", 2: "double", 3: "triple"})
+
+
+@dataclass(frozen=True, slots=True)
+class MemberStratum:
+    """Held-out conditions of as many members, of which training has shown as many.
+
+    Attributes
+    ----------
+    name
+        "single, unseen", "double, 1 unseen".
+    n_members, n_unseen
+        Perturbations of each condition, and how many of them training does not show alone.
+    n_conditions, n_perturbations
+        What the means are over.
+    scores
+        Contender -> metric -> mean with its interval.
+    """
+
+    name: str
+    n_members: int
+    n_unseen: int
+    n_conditions: int
+    n_perturbations: int
+    scores: Mapping[str, Mapping[str, Estimate]]
+
+
+def stratum_name(n_members: int, n_unseen: int) -> str:
+    """Return the name of a stratum: "single, unseen", "double, 0 unseen"."""
+    if n_members == 1:
+        return "single, unseen" if n_unseen else "single, seen"
+    return f"{_NAMES.get(n_members, f'{n_members} members')}, {n_unseen} unseen"
+
+
+def member_groups(conditions: pl.DataFrame) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
+    """Yield (members, unseen members, (N,) mask) of every kind of condition, where there are combinations.
+
+    Nothing where the table does not tell, or all conditions are of one kind.
+    """
+    if not {N_MEMBERS, N_UNSEEN} <= set(conditions.columns):
+        return
+    kinds = conditions.select(N_MEMBERS, N_UNSEEN).drop_nulls().unique().sort(N_MEMBERS, N_UNSEEN)
+    if kinds.height < 2 or int(kinds[N_MEMBERS].to_numpy().max()) < 2:
+        return
+    for n_members, n_unseen in kinds.iter_rows():
+        chosen = (conditions[N_MEMBERS] == n_members) & (conditions[N_UNSEEN] == n_unseen)
+        yield n_members, n_unseen, chosen.fill_null(False).to_numpy()
+
+
+def by_members(board: ScoreBoard, n_draws: int, seed: int) -> tuple[MemberStratum, ...]:
+    """Return every stratum with all contenders and metrics; empty where `member_groups` tells none apart."""
+    return tuple(
+        _stratum(board, (n_members, n_unseen), chosen, n_draws, seed)
+        for n_members, n_unseen, chosen in member_groups(board.conditions)
+    )
+
+
+def _stratum(
+    board: ScoreBoard, kind: tuple[int, int], chosen: NDArray[np.bool_], n_draws: int, seed: int
+) -> MemberStratum:
+    everyone, names = [c.name for c in board.contenders], [metric.name for metric in board.metrics]
+    columns = np.stack([board.by_seed(who, name)[:, chosen] for who in everyone for name in names], axis=2)
+    found = iter(estimates_over_seeds(columns, board.cluster[chosen], n_draws, seed))
+    return MemberStratum(
+        name=stratum_name(*kind),
+        n_members=kind[0],
+        n_unseen=kind[1],
+        n_conditions=int(chosen.sum()),
+        n_perturbations=board.conditions.filter(pl.Series(chosen))[CLUSTER].n_unique(),
+        scores={who: {name: next(found) for name in names} for who in everyone},
+    )
