@@ -52,7 +52,8 @@ class Attention(nn.Module):
         """
         query = self._by_head(self.query(asking))
         key, value = (self._by_head(part) for part in self.key_value(asked).chunk(2, dim=-1))
-        read = functional.scaled_dot_product_attention(query, key, value, attn_mask=is_present)
+        mask = None if is_present is None else is_present.view(1, 1, 1, -1)
+        read = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         found: Tensor = self.out(read.transpose(1, 2).flatten(2))
         return found
 

@@ -69,10 +69,12 @@ class ComponentsStage(StatisticsStage):
         self.targets = targets
 
     @property
-    def _is_exact(self) -> bool:
+    def is_exact(self) -> bool:
+        """Whether the second moment is held whole."""
         return self.autoencoder.n_genes <= EXACT_GENES
 
-    def _directions(self, like: Tensor) -> Tensor:
+    def directions(self, like: Tensor) -> Tensor:
+        """Return (G, D + 32) fixed random directions of the sketch."""
         generator = torch.Generator().manual_seed(0)
         width = self.autoencoder.latent_dim + _SKETCH_EXTRA
         return torch.randn(self.autoencoder.n_genes, width, generator=generator, dtype=torch.float64).to(like)
@@ -80,7 +82,7 @@ class ComponentsStage(StatisticsStage):
     def start(self) -> dict[str, Tensor]:
         """Return zeroed sums, float64."""
         genes = self.autoencoder.n_genes
-        width = genes if self._is_exact else self.autoencoder.latent_dim + _SKETCH_EXTRA
+        width = genes if self.is_exact else self.autoencoder.latent_dim + _SKETCH_EXTRA
         return {
             "products": torch.zeros(genes, width, dtype=torch.float64),
             "squares": torch.zeros(genes, dtype=torch.float64),
@@ -90,7 +92,7 @@ class ComponentsStage(StatisticsStage):
     def update(self, sums: dict[str, Tensor], batch: Batch) -> None:
         """Add one batch."""
         target = self.targets(batch).to(sums["products"])
-        right = target if self._is_exact else target @ self._directions(target)
+        right = target if self.is_exact else target @ self.directions(target)
         sums["products"] += target.T @ right
         sums["squares"] += target.square().sum(dim=0)
         sums["rows"] += len(batch)
@@ -98,17 +100,27 @@ class ComponentsStage(StatisticsStage):
     def finish(self, sums: Mapping[str, Tensor]) -> None:
         """Solve for the components and hand them to the autoencoder."""
         rows = sums["rows"].clamp(min=1)
-        products = sums["products"] / rows
-        if self._is_exact:
+        variances, components = self.leading(sums["products"] / rows)
+        self.hand_over(variances, components, sums["squares"] / rows)
+
+    def eigen(self, products: Tensor) -> tuple[Tensor, Tensor]:
+        """Return eigenvalues, ascending, and vectors (G, any) of a second moment, or of its products."""
+        if self.is_exact:
             variances, vectors = torch.linalg.eigh(products)
-        else:
-            variances, vectors = _nystrom(products, self._directions(products))
+            return variances, vectors
+        return _nystrom(products, self.directions(products))
+
+    def leading(self, products: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the D largest eigenvalues, falling, and their vectors (D, G)."""
+        variances, vectors = self.eigen(products)
         count = self.autoencoder.latent_dim
-        variances = variances.flip(0)[:count].clamp(min=0)
-        components = vectors.flip(1)[:, :count].T
+        return variances.flip(0)[:count].clamp(min=0), vectors.flip(1)[:, :count].T
+
+    def hand_over(self, variances: Tensor, components: Tensor, gene_variance: Tensor) -> None:
+        """Give the autoencoder its components, zero beyond their rank."""
         used = variances > 1e-9 * variances.max().clamp(min=1e-30)
         self.autoencoder.start_from(
-            (components * used.unsqueeze(1)).float(), variances.float(), (sums["squares"] / rows).float()
+            (components * used.unsqueeze(1)).float(), variances.float(), gene_variance.float()
         )
 
 
