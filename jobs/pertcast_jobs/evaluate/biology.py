@@ -29,6 +29,7 @@ from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_jobs.evaluate.compared import compared_responses, compared_rows, replicate_halves
 from pertcast_jobs.evaluate.dose_curves import generated_dose_curves
 from pertcast_jobs.evaluate.latent import latent_space_of_run
+from pertcast_jobs.evaluate.modules import gene_modules_of_run, save_modules
 from pertcast_jobs.evaluate.saving import Evaluation, save_biology
 from pertcast_jobs.evaluate.sensitivity import SensitivityOptions, drug_sensitivity_of_runs
 from pertcast_jobs.evaluate.thinning import whole_perturbations
@@ -158,6 +159,7 @@ def add_biology(
             own[evaluation.runs[0]] = biology
         result.append(replace(evaluation, biology=None if biology.is_empty else biology))
         save_biology(result[-1], f"{evaluation.command}{asked.words()}")
+        save_modules(result[-1])
     return result
 
 
@@ -186,6 +188,10 @@ def _fill(
         found.attempt(
             "latent_space", lambda: latent_space_of_run(runs[0], seed=asked.seed, progress=progress)
         )
+        found.attempt(
+            "gene_modules",
+            lambda: gene_modules_of_run(evaluation, sets, n_draws=asked.n_draws, seed=asked.seed),
+        )
     else:
         _of_first(found, evaluation, own)
 
@@ -197,8 +203,10 @@ def _of_first(found: _Found, evaluation: Evaluation, own: Mapping[Path, Biology]
         return
     found.parts["well_populations"] = first.well_populations
     found.parts["latent_space"] = first.latent_space
+    found.parts["gene_modules"] = first.gene_modules
+    which = "latent space and gene modules" if first.gene_modules else "latent space"
     found.notes.append(
-        f"Populations of wells and latent space are those of {evaluation.runs[0].name}, the first of "
+        f"Populations of wells and {which} are those of {evaluation.runs[0].name}, the first of "
         f"{len(evaluation.runs)} pooled runs; each run's own report has its own."
     )
     if evaluation.trust.board.n_seeds > 1:

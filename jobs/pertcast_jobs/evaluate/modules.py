@@ -1,0 +1,77 @@
+"""Gene modules of a run, for models that group genes: named, set against a network, and as modules.gmt.
+
+Gene sets and network are the user's files: of the command line, else those that the run was trained with.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from pertcast.analysis.gene_modules import GeneModuleResult, ModuleKnowledge, analyse_gene_modules
+from pertcast.analysis.gene_sets import GeneSets
+from pertcast.evaluation.bootstrap import N_DRAWS
+from pertcast.predictor import Predictor
+
+from pertcast_jobs.evaluate.compared import compared_responses, replicate_halves
+from pertcast_jobs.evaluate.saving import Evaluation
+from pertcast_jobs.run_folder import RunFolder, write_text
+
+GMT_NAME: Final = "modules.gmt"
+
+
+def gene_modules_of_run(
+    evaluation: Evaluation, sets: GeneSets | None = None, *, n_draws: int = N_DRAWS, seed: int = 0
+) -> GeneModuleResult | None:
+    """Describe the modules of an evaluated run's model, and how well it predicts their responses.
+
+    Parameters
+    ----------
+    evaluation
+        Of one run.
+    sets
+        Gene sets to name modules by; those of the run's configuration where None.
+    n_draws, seed
+        Of the bootstrap; the seed also of the permuted labels.
+
+    Returns
+    -------
+    GeneModuleResult or None
+        None where the model groups no genes.
+
+    Raises
+    ------
+    SchemaError
+        The evaluation keeps no predictions, or a gene's name cannot stand in a GMT file.
+    """
+    folder = RunFolder.open(evaluation.runs[0])
+    labels = Predictor.from_bundle(folder.bundle_path).model.gene_modules()
+    if labels is None:
+        return None
+    compared = compared_responses(evaluation)
+    found = analyse_gene_modules(
+        compared,
+        labels.cpu().numpy(),
+        ModuleKnowledge(sets=sets),
+        halves=replicate_halves(evaluation),
+        n_draws=n_draws,
+        seed=seed,
+    )
+    found.gmt()
+    return found
+
+
+def save_modules(evaluation: Evaluation) -> None:
+    """Write modules.gmt beside the report; without modules, remove that of an earlier time.
+
+    Parameters
+    ----------
+    evaluation
+        Its folder exists.
+    """
+    path: Path = evaluation.folder / GMT_NAME
+    found = evaluation.biology and evaluation.biology.gene_modules
+    if found:
+        write_text(path, found.gmt())
+    else:
+        path.unlink(missing_ok=True)
