@@ -16,6 +16,7 @@ from pertcast_data.ingest.findings import Findings, listed
 from pertcast_data.ingest.mapping import ColumnRule, IngestMapping, Scalar
 from pertcast_data.ingest.words import COLUMN_WORDS, fold
 from pertcast_data.readers.source import SOURCE_ID
+from pertcast_data.vocabulary import PAIR_SEPARATOR
 
 SOURCE_ROW = "source_row"
 """Row number in the file, from 0."""
@@ -87,7 +88,10 @@ class RowTable:
         if rule.pattern is not None:
             values = self._matched(values, rule.pattern, canonical)
         self.findings.decide(canonical, rule.column, "given")
-        return Taken(_replaced(values, rule.values), rule.column)
+        replaced = _replaced(values, rule.values)
+        if rule.separator is not None:
+            replaced = as_text(replaced).str.replace_all(rule.separator, PAIR_SEPARATOR, literal=True)
+        return Taken(replaced, rule.column)
 
     def _matched(self, values: pl.Series, pattern: str, canonical: str) -> pl.Series:
         matched = as_text(values).str.extract(pattern)

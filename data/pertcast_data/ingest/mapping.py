@@ -37,12 +37,16 @@ class ColumnRule(_Frozen):
         With `column`: a regular expression; its first group is the value, rows that do not match are null.
     values
         With `column`: what each of its values becomes; values that are not listed stay.
+    separator
+        With `column`: what stands between the members of a combination there, where it is none of +, | and ;
+        ("A_B").
     """
 
     column: str | None = None
     value: Scalar = None
     pattern: str | None = None
     values: dict[str, Scalar] = {}
+    separator: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -55,6 +59,8 @@ class ColumnRule(_Frozen):
             raise ValueError("give either column or value")
         if self.values and self.column is None:
             raise ValueError("values need a column")
+        if self.separator is not None and (self.column is None or not self.separator):
+            raise ValueError("a separator needs a column, and is at least one character")
         if self.pattern is not None:
             _require_pattern(self.pattern, self.column)
         return self

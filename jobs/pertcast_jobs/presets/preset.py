@@ -9,9 +9,10 @@ from typing import Any, Self
 
 import yaml
 from pertcast.evaluation.metrics import METRICS
+from pertcast.evaluation.trust.members import stratum_name
 from pertcast_data.errors import ConfigError, nearest_known
 from pertcast_data.ingest import IngestMapping, TableRule
-from pertcast_data.splits import SPLIT_KINDS
+from pertcast_data.splits import SPLIT_KINDS, TestAmong
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pertcast_jobs.run_config.problems import config_error
@@ -43,11 +44,37 @@ class PresetFile(_Frozen):
 
 
 class PresetSplit(_Frozen):
-    """What is held out: `kind` and `folds` of ``pertcast data split``, with this seed."""
+    """What is held out: the options of ``pertcast data split`` of the same names.
+
+    With `test_share` or `test_groups` each fold is a draw of its own.
+    """
 
     kind: str
     folds: int = Field(4, ge=2)
     seed: int = 0
+    test_share: float | None = Field(None, gt=0, lt=1)
+    test_groups: int | None = Field(None, ge=1)
+    test_among: TestAmong | None = None
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether each fold is a draw of its own."""
+        return self.dealt != f"{self.folds} folds"
+
+    @property
+    def dealt(self) -> str:
+        """How folds are made, in words."""
+        if self.test_groups is not None:
+            return f"{self.folds} draws of {self.test_groups} groups"
+        share = SPLIT_KINDS[self.kind].drawn_share if self.test_share is None else self.test_share
+        return f"{self.folds} folds" if share is None else f"{self.folds} draws of {100 * share:g} %"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The options of ``pertcast data split``."""
+        told = self.model_dump(exclude_none=True)
+        options = ((f"--{key.replace('_', '-')}", f"{value}") for key, value in told.items())
+        return tuple(word for option in options for word in option)
 
     @field_validator("kind")
     @classmethod
@@ -66,6 +93,8 @@ class Published(_Frozen):
         Model and source.
     split
         Kind of the preset's split that they belong to.
+    stratum
+        Where they are of a part of the test conditions only: its name in the trust report ("single, unseen").
     values
         Metric -> value.
     spread
@@ -76,9 +105,18 @@ class Published(_Frozen):
 
     who: str
     split: str
+    stratum: str = ""
     values: dict[str, float]
     spread: dict[str, float] = {}
     note: str = ""
+
+    @field_validator("stratum")
+    @classmethod
+    def _is_stratum(cls, stratum: str) -> str:
+        known = [stratum_name(members, unseen) for members in (1, 2) for unseen in range(members + 1)]
+        if stratum and stratum not in known:
+            raise ValueError(f"unknown stratum; known: {'; '.join(known)}")
+        return stratum
 
 
 class Preset(_Frozen):

@@ -107,8 +107,7 @@ class PresetRun:
     def _of_split(self, split: PresetSplit) -> Iterator[Step]:
         folder = self.out / split.kind
         manifest, runs, report = folder / "split.json", folder / "runs", self.report(split)
-        asked = ("--kind", split.kind, "--folds", f"{split.folds}", "--seed", f"{split.seed}")
-        yield Step(("data", "split", f"{self.store}", *asked, "--out", f"{manifest}"), manifest)
+        yield Step(("data", "split", f"{self.store}", *split.words, "--out", f"{manifest}"), manifest)
         rows = (f"data.store={self.store}", f"data.split={manifest}")
         seed = self.run_config.train.seed
         trained = [runs / Member.of(fold, seed).name / "bundle" for fold in range(split.folds)]
@@ -142,7 +141,7 @@ class PresetRun:
         train = [word for word in self.overrides if not word.startswith(_MAY_DIFFER)]
         return {
             "preset": self.preset.name,
-            "splits": [split.model_dump() for split in self.preset.splits],
+            "splits": [split.model_dump(exclude_none=True) for split in self.preset.splits],
             "ingest": ingest,
             "config": self.trained,
             "train": train,
