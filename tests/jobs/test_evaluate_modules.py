@@ -7,18 +7,21 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from pertcast.analysis.gene_sets import read_gmt
+from pertcast.analysis.gene_modules.analyse import NO_SETS
+from pertcast.analysis.gene_sets import GeneSets, read_gmt
 from pertcast.models.baselines.ridge import FingerprintRidge
 from pertcast_data.ingest import ingest
 from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
 from pertcast_data.splits import make_split
 from pertcast_data.store import ExpressionStore
 from pertcast_jobs.cli import run as pertcast
+from pertcast_jobs.evaluate.modules import knowledge_of_run
 from pertcast_jobs.run_config import load_config
 from pertcast_jobs.train import run_training
 
@@ -163,3 +166,23 @@ def test_without_biology_no_modules_are_left(folder: Path, with_modules: None) -
     path = earlier_file(folder)
     assert TITLE not in evaluate(str(folder / "fold1"), "--no-biology")
     assert not path.exists()
+
+
+def test_sets_of_the_command_line_come_before_those_of_the_training(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.gmt", tmp_path / "two.gmt"
+    one.write_text("shared\t\tA\tB\nof one\t\tC\n")
+    two.write_text("shared\t\tD\n")
+
+    def config(*paths: Path) -> Any:
+        return SimpleNamespace(encoder=SimpleNamespace(gene_sets=paths))
+
+    given = GeneSets({"given": ("A",)})
+    assert knowledge_of_run(config(one), given).sets is given
+    both = knowledge_of_run(config(one, two)).sets
+    assert both is not None and both.source == "one.gmt, two.gmt"
+    assert both.members == {"shared": ("A", "B"), "of one": ("C",), "shared (two.gmt)": ("D",)}
+    alone = knowledge_of_run(SimpleNamespace(encoder=SimpleNamespace(gene_sets=one)))  # type: ignore[arg-type]
+    assert alone.sets is not None and alone.sets.source == "one.gmt"
+    gone = knowledge_of_run(config(tmp_path / "gone.gmt"))
+    assert gone.sets is None and "gone.gmt, of the training, is not there" in gone.sets_note
+    assert knowledge_of_run(config()).sets_note == NO_SETS

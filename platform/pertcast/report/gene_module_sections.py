@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from pertcast.analysis.gene_modules import GeneModuleResult
+from pertcast.analysis.gene_modules.names import SIGNIFICANT
 from pertcast.report.gene_module_figures import module_heatmaps, shown_columns
 from pertcast.report.page import Section, figure_html, list_html, paragraph_html
 from pertcast.report.tables import fixed, table_html
@@ -57,8 +58,9 @@ def _heatmap(result: GeneModuleResult) -> Section:
 
 
 def _modules(result: GeneModuleResult) -> Section:
+    frame = result.module_frame().sort("genes", descending=True, maintain_order=True)
     html = table_html(
-        result.module_frame().sort("genes", descending=True, maintain_order=True),
+        frame,
         headers={
             "gene_set": "best gene set",
             "edges": "edges within",
@@ -68,6 +70,7 @@ def _modules(result: GeneModuleResult) -> Section:
             "pearson": "Pearson over conditions",
         },
         formats=dict.fromkeys(("z",), fixed(1)) | {"pearson": fixed(2)},
+        row_classes=["muted" if q is not None and q > SIGNIFICANT else "" for q in frame["q"]],
         caption=_caption(result),
         download="gene_modules.csv",
     )
@@ -88,6 +91,6 @@ def _caption(result: GeneModuleResult) -> str:
         said.append(
             f"q: one-sided hypergeometric test by gseapy, {len(result.modules.genes):,} genes as background, "
             f"Benjamini-Hochberg over all pairs of module and set ({names.n_sets:,} sets of {names.source}, "
-            f"{len(names.dropped):,} dropped)."
+            f"{len(names.dropped):,} dropped); muted where it is above {SIGNIFICANT:g}."
         )
     return " ".join(said)

@@ -46,11 +46,14 @@ class ModuleKnowledge:
         Which network it is, or why there is none.
     sets
         Gene sets to name modules by; None without any.
+    sets_note
+        Why there are no gene sets, where there are none.
     """
 
     edges: NDArray[np.integer] | None = None
     network: str = NO_NETWORK
     sets: GeneSets | None = None
+    sets_note: str = NO_SETS
 
 
 def analyse_gene_modules(
@@ -101,7 +104,7 @@ def analyse_gene_modules(
     known = knowledge or ModuleKnowledge()
     modules = GeneModules.from_labels(compared.genes, labels)
     connections, network_note = _connections(modules, known, permutations, seed)
-    names, names_note = _names(modules, known.sets, min_size)
+    names, names_note = _names(modules, known, min_size)
     units = gene_units(compared.measured)
     measured = _responses(modules, compared.measured, units)
     generated = {title: _responses(modules, said, units) for title, said in compared.generated.items()}
@@ -138,11 +141,11 @@ def _connections(
     return found, ""
 
 
-def _names(modules: GeneModules, sets: GeneSets | None, min_size: int) -> tuple[ModuleNames | None, str]:
-    if sets is None:
-        return None, NO_SETS
+def _names(modules: GeneModules, known: ModuleKnowledge, min_size: int) -> tuple[ModuleNames | None, str]:
+    if known.sets is None:
+        return None, known.sets_note
     try:
-        return module_names(modules, sets, min_size), ""
+        return module_names(modules, known.sets, min_size), ""
     except SchemaError as error:
         return None, f"not named: {error}"
 

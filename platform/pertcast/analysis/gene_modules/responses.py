@@ -29,11 +29,13 @@ from pertcast.analysis.association import (
 from pertcast.analysis.gene_modules.modules import LabelArray
 
 _ROUNDING = 1e-9
+_BLOCK = 1024
 
 
 def gene_units(measured: FloatArray) -> FloatArray:
     """Return (G,) the root mean square of each gene over (N, G) measured responses."""
-    units: FloatArray = np.sqrt(np.square(measured, dtype=np.float64).mean(axis=0))
+    squares = np.einsum("ng,ng->g", measured, measured, dtype=np.float64)
+    units: FloatArray = np.sqrt(squares / max(len(measured), 1))
     return units
 
 
@@ -75,8 +77,10 @@ def module_responses(
     weights = np.zeros((len(labels), count))
     moved = scale > 0
     weights[np.flatnonzero(moved), labels[moved]] = 1.0 / scale[moved]
-    means: FloatArray = responses.astype(np.float64) @ weights
-    means /= np.maximum(sizes, 1)
+    weights /= np.maximum(sizes, 1)
+    means = np.empty((len(responses), count))
+    for start in range(0, len(responses), _BLOCK):
+        means[start : start + _BLOCK] = responses[start : start + _BLOCK].astype(np.float64) @ weights
     means[:, sizes == 0] = np.nan
     return means
 

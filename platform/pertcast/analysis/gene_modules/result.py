@@ -212,9 +212,7 @@ class GeneModuleResult:
                 row["module"],
                 f"{row['genes']:,}",
                 MISSING if row["z"] is None else decimal(row["z"], 1),
-                row["gene_set"] or MISSING,
-                MISSING if row["q"] is None else f"{row['shared']} of {row['set_genes']}",
-                MISSING if row["q"] is None else f"{row['q']:.1e}",
+                *_set_cells(row),
                 MISSING if row["pearson"] is None else decimal(row["pearson"], 2),
             )
             for row in frame.head(_SHOWN_MODULES).iter_rows(named=True)
@@ -262,6 +260,13 @@ class GeneModuleResult:
             **{name: getattr(found, name) for name in counts},
             **{name: plain_number(getattr(found, name)) for name in numbers},
         }
+
+
+def _set_cells(row: dict[str, Any]) -> tuple[str, str, str]:
+    """Return name, overlap and q of a module's best set; dashes where none is significant."""
+    if row["q"] is None or row["q"] > SIGNIFICANT:
+        return MISSING, MISSING, MISSING if row["q"] is None else f"{row['q']:.2f}"
+    return row["gene_set"], f"{row['shared']} of {row['set_genes']}", f"{row['q']:.1e}"
 
 
 def _plain(value: float | None) -> float | None:
