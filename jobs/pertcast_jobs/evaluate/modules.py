@@ -80,7 +80,7 @@ def knowledge_of_run(config: RunConfig, sets: GeneSets | None = None) -> ModuleK
     missing = [path for path in paths if not path.is_file()]
     if missing:
         return ModuleKnowledge(
-            sets_note=f"not named: {missing[0]}, of the training, is not there; give --gmt"
+            sets_note=f"not named: {missing[0].name}, of the training, is not there; give --gmt"
         )
     return ModuleKnowledge(sets=_joined([read_gmt(path) for path in paths])) if paths else ModuleKnowledge()
 
