@@ -28,8 +28,6 @@ class GroupingConfig(ModelConfig):
         Weight of the distance to a module's profile over training controls; 0 switches the term off.
     sizes
         "balanced": sizes differ by at most one gene. "adaptive": sizes follow the data.
-    size_penalty
-        With "adaptive" sizes: price of leaving balance, in units of the cost; 0 leaves sizes free.
     seed
         Seed of the first labels.
     """
@@ -41,5 +39,4 @@ class GroupingConfig(ModelConfig):
     network_weight: float = Field(1.0, ge=0)
     coexpression_weight: float = Field(1.0, ge=0)
     sizes: Literal["balanced", "adaptive"] = "balanced"
-    size_penalty: float = Field(0.05, ge=0)
     seed: int = Field(0, ge=0)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from pertcast.models.module_flow.grouping.config import GroupingConfig
-from pertcast.models.module_flow.grouping.kmeans import kmeans
+from pertcast.models.module_flow.grouping.kmeans import cluster_axes
 from pertcast.models.module_flow.grouping.knowledge import GeneKnowledge
-from pertcast.models.module_flow.grouping.transport import round_plan, transport_plan
+from pertcast.models.module_flow.grouping.transport import mixture_plan, round_plan, transport_plan
 from pertcast.models.priors import TrainingPriors
 
 
@@ -64,7 +64,7 @@ def group_genes(priors: TrainingPriors, config: GroupingConfig) -> Grouping:
     if not any(knowledge.coverage.values()):
         labels = torch.arange(n_genes) * n_modules // max(n_genes, 1)
         return _grouping(labels, n_modules, True, knowledge, ())
-    labels = kmeans(knowledge.features(), n_modules, config.seed)
+    labels = cluster_axes(knowledge.features(), n_modules, config.seed)
     if config.refinements == 0:
         labels = _place(_distance_to(labels, n_modules), labels, n_modules, config)
     moved = []
@@ -91,7 +91,7 @@ def _place(cost: Tensor, labels: Tensor, n_modules: int, config: GroupingConfig)
     capacities = balanced_capacities(labels, n_modules)
     if config.sizes == "balanced":
         return round_plan(transport_plan(cost, capacities, config.epsilon), capacities)
-    plan = transport_plan(cost, capacities, config.epsilon, config.size_penalty)
+    plan = mixture_plan(cost, torch.bincount(labels, minlength=n_modules), config.epsilon)
     return round_plan(plan, whole_capacities(plan.exp().sum(dim=0), len(labels)))
 
 

@@ -1,67 +1,77 @@
-"""Seeded k-means with k-means++ starts, in torch: the first labels of the modules.
+"""Seeded k-means of lines through the origin, in torch: the first labels of the modules.
 
-Arthur & Vassilvitskii 2007 for the starts, Lloyd's rounds after them; the best of several starts is kept.
+k-means++ starts (Arthur & Vassilvitskii 2007) and Lloyd's rounds with the distance 1 - cosine squared, so
+that genes which answer the same signal with opposite sign belong together.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor
 
-_ROUNDS = 50
+from pertcast.models.module_flow.grouping.terms import unit_rows
+
+_FIRST_ROUNDS: Final = 5
+_MORE_ROUNDS: Final = 40
 
 
-def kmeans(points: Tensor, n_clusters: int, seed: int, n_starts: int = 10) -> Tensor:
-    """Return (N,) int64 labels of the clustering with the least squared distance to its centroids.
+def cluster_axes(unit: Tensor, n_clusters: int, seed: int, n_starts: int = 10) -> Tensor:
+    """Return (N,) int64 labels of the clusters whose axes their members lie closest to.
+
+    The start that leads after five rounds is carried on until no label changes. A row of zeros has no
+    direction: such rows are dealt to the clusters in turn.
 
     Parameters
     ----------
-    points
-        (N, D), N >= `n_clusters`.
+    unit
+        (N, D) float32 rows of length 1 or 0, N >= `n_clusters`.
     n_clusters
-        K; a cluster may end up empty where fewer than K points differ.
+        K; a cluster may end up empty where fewer than K lines differ.
     seed
         Of the starts.
     n_starts
         Starts that are tried.
     """
+    labels = torch.arange(len(unit)) % n_clusters
+    known = unit.any(dim=1)
+    rows = unit[known]
+    if not len(rows):
+        return labels
     generator = torch.Generator().manual_seed(seed)
-    best_labels, best_loss = torch.zeros(len(points), dtype=torch.int64), float("inf")
+    best, best_fit = rows[:0], -1.0
     for _ in range(n_starts):
-        labels, loss = _lloyd(points, _spread_centroids(points, n_clusters, generator))
-        if loss < best_loss * (1 - 1e-9):
-            best_labels, best_loss = labels, loss
-    return best_labels
+        axes, fit, _ = _improve(rows, _spread_axes(rows, n_clusters, generator), _FIRST_ROUNDS)
+        if fit > best_fit * (1 + 1e-9):
+            best, best_fit = axes, fit
+    labels[known] = _improve(rows, best, _MORE_ROUNDS)[2]
+    return labels
 
 
-def _spread_centroids(points: Tensor, n_clusters: int, generator: torch.Generator) -> Tensor:
-    """Draw K points, each in proportion to its squared distance to those drawn before."""
-    first = int(torch.randint(len(points), (1,), generator=generator))
-    chosen = [first]
-    squares = points.square().sum(dim=1)
-    distance = (squares + squares[first] - 2 * (points @ points[first])).clamp(min=0)
+def _spread_axes(rows: Tensor, n_clusters: int, generator: torch.Generator) -> Tensor:
+    """Draw K rows, each in proportion to its distance to the lines drawn before."""
+    chosen = [int(torch.randint(len(rows), (1,), generator=generator))]
+    distance = 1 - (rows @ rows[chosen[0]]).square()
     for _ in range(1, n_clusters):
-        reach = distance.double().cumsum(0)
-        drawn = float(torch.rand(1, generator=generator, dtype=torch.float64)) * float(reach[-1])
-        place = min(int(torch.searchsorted(reach, drawn, right=True)), len(points) - 1)
-        chosen.append(place)
-        distance = torch.minimum(distance, squares + squares[place] - 2 * (points @ points[place])).clamp(
-            min=0
-        )
-    return points[chosen]
+        reach = distance.clamp(min=0).double().cumsum(0)
+        drawn = torch.rand(1, generator=generator, dtype=torch.float64) * reach[-1]
+        chosen.append(min(int(torch.searchsorted(reach, drawn, right=True)), len(rows) - 1))
+        distance = torch.minimum(distance, 1 - (rows @ rows[chosen[-1]]).square())
+    return rows[chosen]
 
 
-def _lloyd(points: Tensor, centroids: Tensor) -> tuple[Tensor, float]:
-    labels = torch.full((len(points),), -1)
-    loss = float("inf")
-    for _ in range(_ROUNDS):
-        distance = centroids.square().sum(dim=1) - 2 * (points @ centroids.T)
-        nearest = distance.min(dim=1)
-        loss = float(nearest.values.double().sum() + points.double().square().sum())
+def _improve(rows: Tensor, axes: Tensor, rounds: int) -> tuple[Tensor, float, Tensor]:
+    """Return axes, the summed squared cosine and labels after up to `rounds` rounds."""
+    labels = torch.full((len(rows),), -1)
+    fit = 0.0
+    for _ in range(rounds):
+        nearest = (rows @ axes.T).square().max(dim=1)
+        fit = float(nearest.values.double().sum())
         if torch.equal(nearest.indices, labels):
             break
         labels = nearest.indices
-        sums = torch.zeros_like(centroids).index_add_(0, labels, points)
-        counts = torch.bincount(labels, minlength=len(centroids)).to(points.dtype).unsqueeze(1)
-        centroids = torch.where(counts > 0, sums / counts.clamp(min=1), centroids)
-    return labels, loss
+        along = (rows * axes[labels]).sum(dim=1, keepdim=True)
+        moved, has_members = unit_rows(torch.zeros_like(axes).index_add_(0, labels, along * rows))
+        axes = torch.where(has_members.unsqueeze(1), moved, axes)
+    return axes, fit, labels

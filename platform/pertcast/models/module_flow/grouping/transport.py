@@ -1,34 +1,31 @@
 """Entropic optimal transport of genes to modules, and its rounding to whole genes.
 
-Genes weigh 1/G each and modules capacity/G (Cuturi 2013). The columns' marginal may be relaxed by a
-Kullback-Leibler penalty (Chizat et al. 2018), so that a module may become larger or smaller than planned.
+Genes weigh 1/G each. Modules have a given capacity (Cuturi 2013), or one that is learned with the plan.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import torch
 from torch import Tensor
 
-_ROUNDS = 400
-_INNER_ROUNDS = 20
-_LARGEST_LOG_SCALE = 50.0
-_BLOCK = 1 << 18
+_ROUNDS: Final = 400
+_INNER_ROUNDS: Final = 20
+_LARGEST_LOG_SCALE: Final = 50.0
+_SHARE_ROUNDS: Final = 5
+_LEAST_SHARE: Final = 1e-6
+_BLOCK: Final = 1 << 18
 
 
-def transport_plan(
-    cost: Tensor,
-    capacities: Tensor,
-    epsilon: float,
-    relaxation: float = math.inf,
-    tolerance: float = 1e-6,
-) -> Tensor:
-    """Return (G, K) float64 logarithm of the entropic plan.
+def transport_plan(cost: Tensor, capacities: Tensor, epsilon: float, tolerance: float = 1e-6) -> Tensor:
+    """Return (G, K) float64 logarithm of the balanced entropic plan.
 
-    Minimises <plan, cost> + epsilon * KL(plan) + relaxation * KL(column sums | capacities / G), with row sums
-    1/G. Potentials are kept in the log domain; between two exact updates of them the kernel is scaled by
-    matrix-vector products, as long as no scale leaves exp(+-50) (Schmitzer 2019).
+    Minimises <plan, cost> + epsilon * KL(plan | 1) with row sums 1/G and column sums capacities / G.
+    Potentials are kept in the log domain; between two exact updates of them the kernel is scaled by
+    matrix-vector products, as long as no scale leaves exp(+-50) (Schmitzer 2019). Row sums are exact,
+    column sums within the tolerance unless 400 rounds do not suffice.
 
     Parameters
     ----------
@@ -38,45 +35,63 @@ def transport_plan(
         (K,) positive; they sum to G.
     epsilon
         Regularisation in units of the cost.
-    relaxation
-        Price of leaving the capacities, in units of the cost; infinite: they are kept.
     tolerance
-        Rounds end where no column's log mass changes by more than this.
+        Rounds end where no column's log scale changes by more than this.
     """
-    cost = cost.double()
-    n_genes = len(cost)
-    columns = (capacities.double() / n_genes).log()
-    row = -math.log(n_genes)
-    share = 1.0 if math.isinf(relaxation) else relaxation / (relaxation + epsilon)
-    scaled = -cost / epsilon
+    scaled = -cost.double() / epsilon
+    row = -math.log(len(cost))
+    columns = (capacities.double() / len(cost)).log()
     right = torch.zeros_like(columns)
-    done = False
+    settled = False
     for _ in range(_ROUNDS // _INNER_ROUNDS):
         left = row - torch.logsumexp(scaled + right, dim=1)
-        right = share * (columns - torch.logsumexp(scaled + left.unsqueeze(1), dim=0))
-        if done:
+        right = columns - torch.logsumexp(scaled + left.unsqueeze(1), dim=0)
+        if settled:
             break
-        kernel = (scaled + left.unsqueeze(1) + right).exp()
-        right, done = _scale(kernel, right, columns, row, share, tolerance)
+        change, settled = _scaling((scaled + left.unsqueeze(1) + right).exp(), columns, row, tolerance)
+        right = right + change
     left = row - torch.logsumexp(scaled + right, dim=1)
     return scaled + left.unsqueeze(1) + right
 
 
-def _scale(
-    kernel: Tensor, right: Tensor, columns: Tensor, row: float, share: float, tolerance: float
-) -> tuple[Tensor, bool]:
-    """Scale the kernel to both marginals; return the columns' log potential and whether it has settled."""
-    change = torch.zeros_like(right)
+def _scaling(kernel: Tensor, columns: Tensor, row: float, tolerance: float) -> tuple[Tensor, bool]:
+    """Return (K,) by what log factor the columns have to be scaled, and whether it has settled."""
+    change = torch.zeros_like(columns)
     settled = False
     for _ in range(_INNER_ROUNDS):
         left = math.exp(row) / (kernel @ change.exp())
-        wanted = share * (columns - (kernel.T @ left).log() + right) - right
-        step = float((wanted - change).abs().max())
+        wanted = columns - (kernel.T @ left).log()
+        settled = float((wanted - change).abs().max()) < tolerance
         change = wanted
-        settled = step < tolerance
         if settled or float(change.abs().max()) > _LARGEST_LOG_SCALE:
             break
-    return right + change, settled
+    return change, settled
+
+
+def mixture_plan(cost: Tensor, sizes: Tensor, epsilon: float) -> Tensor:
+    """Return (G, K) float64 logarithm of an entropic plan whose column sums follow the data.
+
+    Five rounds towards the minimum of <plan, cost> + epsilon * KL(plan | 1/G x share) over the plan and the
+    modules' shares, row sums 1/G: each gene is divided in proportion to share_k exp(-cost_ik / epsilon),
+    and a module's share becomes the mass it was given (the proportions of a mixture, Dempster, Laird &
+    Rubin 1977). Shares start at the present sizes, shrunk towards balance by one gene a module.
+
+    Parameters
+    ----------
+    cost
+        (G, K).
+    sizes
+        (K,) present sizes of the modules.
+    epsilon
+        Regularisation in units of the cost.
+    """
+    scaled = -cost.double() / epsilon
+    share = (sizes.double() + 1) / (sizes.double() + 1).sum()
+    plan = scaled
+    for _ in range(_SHARE_ROUNDS):
+        plan = torch.log_softmax(scaled + share.log(), dim=1)
+        share = plan.exp().mean(dim=0).clamp(min=_LEAST_SHARE)
+    return plan - math.log(len(cost))
 
 
 def round_plan(log_plan: Tensor, capacities: Tensor) -> Tensor:
