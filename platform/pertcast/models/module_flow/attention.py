@@ -46,11 +46,11 @@ class Attention(nn.Module):
         Parameters
         ----------
         asking, asked
-            Tokens.
+            Tokens; where all samples ask alike, `asking` may be (1, Q, W).
         is_present
             (T,) bool, the tokens that may be read; None: all.
         """
-        query = self._by_head(self.query(asking))
+        query = self._by_head(self.query(asking)).expand(len(asked), -1, -1, -1)
         key, value = (self._by_head(part) for part in self.key_value(asked).chunk(2, dim=-1))
         mask = None if is_present is None else is_present.view(1, 1, 1, -1)
         read = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
@@ -115,7 +115,7 @@ class InducedAttention(nn.Module):
             total: Tensor = self.norms[number](before + self.drops[number](change, noise, keys))
             return total
 
-        inducing = self.inducing.expand(len(tokens), -1, -1)
+        inducing = self.inducing.unsqueeze(0)
         inducing = added(0, inducing, self.collect(inducing, tokens, is_present))
         inducing = added(1, inducing, self.exchange(inducing, inducing))
         tokens = added(2, tokens, self.spread(tokens, inducing))

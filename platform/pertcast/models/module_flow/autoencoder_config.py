@@ -16,9 +16,8 @@ class GeneAutoencoderConfig(ModelConfig):
     ----------
     kind
         "pca": linear, the components of cells and condition means; "modules": attention among gene modules
-        beside that linear part. On cells of the simulated atlas attention restores held-out conditions as
-        well as "pca" does, not better, and takes a thousand times as long; where genes of a module follow
-        curves it is better.
+        beside that linear part. It restores more where genes of a module follow curves; on cells of the
+        simulated atlas it restores held-out conditions as "pca" does, no better, and has to be trained.
     latent_dim
         Dimensions of the latent space, at most the number of genes.
     condition_weight
