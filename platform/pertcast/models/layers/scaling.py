@@ -76,12 +76,17 @@ class ScalingStage(StatisticsStage):
         Filled by `finish`.
     use_context_mean, use_group_mean
         Whether there are offsets at all.
+    use_mean
+        Whether the centre holds the mean target; without, no response is zero and stays so.
     """
 
     name = "scaling"
 
-    def __init__(self, scaling: Scaling, use_context_mean: bool, use_group_mean: bool) -> None:
+    def __init__(
+        self, scaling: Scaling, use_context_mean: bool, use_group_mean: bool, use_mean: bool = True
+    ) -> None:
         self.scaling = scaling
+        self.use_mean = use_mean
         self.use_context_mean = use_context_mean
         self.use_group_mean = use_group_mean
 
@@ -117,7 +122,7 @@ class ScalingStage(StatisticsStage):
     def finish(self, sums: Mapping[str, Tensor]) -> None:
         """Solve means, offsets and sd, and store them."""
         rows, n_rows = sums["rows"], sums["rows"].sum().clamp(min=1)
-        mean = sums["context_sum"].sum(dim=0) / n_rows
+        mean = sums["context_sum"].sum(dim=0) / n_rows * self.use_mean
         squares = sums["square_sum"] - n_rows * mean.square()
         context_rows = rows.sum(dim=0)
         context_sum = sums["context_sum"] - context_rows.unsqueeze(1) * mean
