@@ -17,7 +17,7 @@ class GroupingConfig(ModelConfig):
     n_modules
         K, number of modules; fewer where there are fewer genes.
     refinements
-        Rounds of transport after the first labels.
+        Rounds of transport after the first labels, at most: they end when no gene moves.
     epsilon
         Entropic regularisation of the transport, in units of the cost (each term lies in [0, 1]).
     semantic_weight
@@ -33,7 +33,7 @@ class GroupingConfig(ModelConfig):
     """
 
     n_modules: int = Field(32, ge=1)
-    refinements: int = Field(3, ge=0)
+    refinements: int = Field(6, ge=0)
     epsilon: float = Field(0.1, gt=0)
     semantic_weight: float = Field(1.0, ge=0)
     network_weight: float = Field(1.0, ge=0)

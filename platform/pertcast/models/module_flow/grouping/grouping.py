@@ -64,7 +64,7 @@ def group_genes(priors: TrainingPriors, config: GroupingConfig) -> Grouping:
     if not any(knowledge.coverage.values()):
         labels = torch.arange(n_genes) * n_modules // max(n_genes, 1)
         return _grouping(labels, n_modules, True, knowledge, ())
-    labels = cluster_axes(knowledge.features(), n_modules, config.seed)
+    labels = cluster_axes(knowledge.features(n_modules), n_modules, config.seed)
     if config.refinements == 0:
         labels = _place(_distance_to(labels, n_modules), labels, n_modules, config)
     moved = []
@@ -72,6 +72,8 @@ def group_genes(priors: TrainingPriors, config: GroupingConfig) -> Grouping:
         before = labels
         labels = _place(knowledge.cost(labels, n_modules), labels, n_modules, config)
         moved.append(int((before != labels).sum()))
+        if moved[-1] == 0:
+            break
     return _grouping(labels, n_modules, False, knowledge, tuple(moved))
 
 
@@ -104,9 +106,15 @@ def balanced_capacities(labels: Tensor, n_modules: int) -> Tensor:
 
 
 def whole_capacities(mass: Tensor, n_genes: int) -> Tensor:
-    """Return (K,) int64 capacities of at least 1 in proportion to `mass` (K,), by largest remainders."""
-    wanted = mass / mass.sum() * (n_genes - len(mass))
+    """Return (K,) int64 capacities in proportion to `mass` (K,), by largest remainders.
+
+    A module that would be empty gets one gene, at the expense of the largest one.
+    """
+    wanted = mass / mass.sum() * n_genes
     capacities = wanted.floor().long()
     order = torch.argsort(wanted - capacities, descending=True, stable=True)
-    capacities[order[: n_genes - len(mass) - int(capacities.sum())]] += 1
-    return capacities + 1
+    capacities[order[: n_genes - int(capacities.sum())]] += 1
+    for module in torch.nonzero(capacities == 0).flatten().tolist():
+        capacities[int(capacities.argmax())] -= 1
+        capacities[module] = 1
+    return capacities

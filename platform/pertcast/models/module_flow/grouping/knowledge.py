@@ -82,16 +82,16 @@ class GeneKnowledge:
             coverage={name: float(genes.float().mean()) for name, genes in known.items()},
         )
 
-    def features(self) -> Tensor:
+    def features(self, n_modules: int) -> Tensor:
         """Return (G, D) float32 unit rows for the first labels: the first of the terms that knows a gene."""
         if self.coverage["semantic"]:
             return self.embedding
         if self.coverage["network"]:
-            return network_axes(self.listed)
+            return network_axes(self.listed, min(n_modules, 64))
         return unit_rows(self.profiles)[0]
 
     def cost(self, labels: Tensor, n_modules: int) -> Tensor:
-        """Return (G, K) weighted sum of the terms, each divided by the sum of their weights."""
+        """Return (G, K) weighted sum of the terms for the present labels."""
         cost = torch.zeros(len(labels), n_modules)
         if self.coverage["semantic"]:
             near = network_cost(self.neighbours, labels, n_modules)
