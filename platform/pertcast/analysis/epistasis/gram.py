@@ -1,13 +1,15 @@
 """Inner products of a pair's response and its singles' responses, freed of noise, with resampled ones.
 
-Finite cells add to every squared length; here the noise is subtracted, so that no length, coefficient or share
-is larger only because fewer cells were measured.
+Finite cells add to every squared length; here the noise is subtracted, so that no length, coefficient or
+share is larger only because fewer cells were measured.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -46,12 +48,12 @@ class PairGram:
 
 
 def _influences(
-    responses: FloatArray, own: list[FloatArray], controls: list[FloatArray]
+    responses: FloatArray, own: Sequence[FloatArray], controls: Sequence[FloatArray]
 ) -> tuple[FloatArray, FloatArray]:
     """Return (n_sources, 3, 3) what each block adds to the products to first order, and (3, 3) noise in them.
 
-    A block's own square is taken out (leave one block out), so that the noise of a long vector of genes is not
-    taken for a change of its length.
+    A block's own square is taken out (leave one block out), so that the noise of a long vector of genes is
+    not taken for a change of its length.
     """
     noise = np.zeros((3, 3))
     parts = []
@@ -74,7 +76,7 @@ def _influences(
 
 
 def _without_excess_p(
-    square: float, own: list[FloatArray], controls: list[FloatArray], noise: float
+    square: float, own: Sequence[FloatArray], controls: Sequence[FloatArray], noise: float
 ) -> float:
     """Return the p-value of a noise-corrected squared length under no excess.
 
@@ -86,8 +88,8 @@ def _without_excess_p(
     groups = [*own, shared]
     vectors = np.concatenate(groups)
     products = vectors @ vectors.T
-    starts = np.cumsum([0, *(len(group) for group in groups)])
-    for start, stop in zip(starts[:-1], starts[1:], strict=True):
+    starts = np.cumsum([0, *(len(group) for group in groups)]).tolist()
+    for start, stop in pairwise(starts):
         block = products[start:stop, start:stop]
         count = stop - start
         off = (block.sum() - np.trace(block)) / (count * (count - 1))

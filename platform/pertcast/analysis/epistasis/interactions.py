@@ -63,7 +63,7 @@ class PairMembers:
             raise SchemaError(f"The table of pairs lacks {', '.join(missing)}.")
         sizes = {len(each) for each in (self.both, self.first, self.second, self.own_genes)}
         if sizes != {self.table.height}:
-            raise SchemaError(f"{self.table.height} pairs in the table, but {sorted(sizes)} in their members.")
+            raise SchemaError(f"The table has {self.table.height} pairs, their members {sorted(sizes)}.")
 
     def __len__(self) -> int:
         """P."""
@@ -91,7 +91,7 @@ class PairInteractions:
     Attributes
     ----------
     table
-        P rows: `PAIR_COLUMNS`; c, c1, c2, excess, relative_excess, outside_share, each with `_low` and `_high`;
+        P rows: `PAIR_COLUMNS`; c, c1, c2, excess, relative_excess, outside_share, with `_low` and `_high`;
         outside_of_excess, dominance, similarity; p, q, kind; n_pair, n_first, n_second replicates;
         half_correlation. Null where undefined.
     excess
@@ -185,7 +185,7 @@ def pair_interactions(
 def interactions_of_responses(
     pairs: PairMembers, responses: FloatArray, *, smallest_excess: float = SMALLEST_EXCESS
 ) -> PairInteractions:
-    """Return the interactions of (C, G) responses that have no noise: of a truth, or as a model predicts them.
+    """Return the interactions of (C, G) responses without noise: of a truth, or as a model predicts them.
 
     Every interval is a point, and a pair is additive only by the smallness of its excess.
     """

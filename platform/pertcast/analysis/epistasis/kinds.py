@@ -1,7 +1,7 @@
 """From inner products to coefficients and shares, and from these to a kind of interaction.
 
-The double is regressed on its singles as Norman et al. (2019) do; since the products are freed of noise, this is
-the regression with errors in the variables (Fuller 1987), whose coefficients noise does not pull to zero.
+The double is regressed on its singles as Norman et al. (2019) do; since the products are freed of noise, this
+is the regression with errors in the variables (Fuller 1987), whose coefficients noise does not pull to zero.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNRESOLVED: Final = "unresolved"
 KINDS: Final = (ADDITIVE, SYNERGY, SUPPRESSION, NEOMORPHISM, UNRESOLVED)
 
 SMALLEST_EXCESS: Final = 0.2
-"""Relative excess below which a pair counts as additive: c between 0.75 and 1.34 where nothing else differs."""
+"""Relative excess below which a pair is additive: c between 0.75 and 1.33 where nothing else differs."""
 
 SIGNIFICANT: Final = 0.05
 

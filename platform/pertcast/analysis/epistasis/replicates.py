@@ -1,7 +1,7 @@
 """Measured responses in blocks of replicates: what is needed to know their noise.
 
-Cells or wells of a condition are dealt to blocks; the controls that they are compared with likewise. Blocks are
-independent measurements of one response, and few enough that hundreds of pairs take seconds.
+Cells or wells of a condition are dealt to blocks; the controls that they are compared with likewise. Blocks
+are independent measurements of one response, and few enough that hundreds of pairs take seconds.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _WHOLE: Final = 1e-6
 def noise_vectors(means: FloatArray, shares: FloatArray) -> FloatArray:
     """Return (B, ..., G) vectors whose outer products sum to the covariance of the mean of B blocks.
 
-    p_k (m_k - m) / sqrt(1 - p_k), with p_k the share of the replicates in block k and m = sum p_k m_k: without
-    bias for independent replicates, also of blocks of unequal size.
+    p_k (m_k - m) / sqrt(1 - p_k), with p_k the share of the replicates in block k and m = sum p_k m_k:
+    without bias for independent replicates, also of blocks of unequal size.
 
     Parameters
     ----------
@@ -69,13 +69,15 @@ class ReplicateBlocks:
         for number, (means, shares) in enumerate(zip(self.means, self.shares, strict=True)):
             if means.shape != (len(shares), n_genes) or len(shares) < FEWEST_BLOCKS:
                 raise SchemaError(
-                    f"Condition {number} has blocks of shape {means.shape} and {len(shares)} shares; wanted at "
-                    f"least {FEWEST_BLOCKS} blocks over {n_genes} genes. Leave out conditions with one replicate."
+                    f"Condition {number} has blocks of shape {means.shape} and {len(shares)} shares; wanted "
+                    f"at least {FEWEST_BLOCKS} blocks over {n_genes} genes. Leave out conditions with one "
+                    "replicate."
                 )
         if self.control_shares.shape != (len(self.means), self.control_noise.shape[1]):
             raise SchemaError(
                 f"control_shares has shape {self.control_shares.shape}, wanted "
-                f"{(len(self.means), self.control_noise.shape[1])}: a row a condition, a column a control group."
+                f"{(len(self.means), self.control_noise.shape[1])}: a row a condition, a column a group of "
+                "controls."
             )
 
     @classmethod
