@@ -81,12 +81,30 @@ def test_equal_planted_blocks_are_recovered_by_balanced_modules() -> None:
     assert same_partition(group_genes(priors, GroupingConfig(n_modules=4)).labels, block)
 
 
-@pytest.mark.parametrize("only", ["semantic_weight", "network_weight", "coexpression_weight", None])
-def test_unequal_planted_blocks_are_recovered_by_adaptive_modules_from_any_term(only: str | None) -> None:
+def with_only(*names: str) -> dict[str, float]:
+    every = ("semantic_weight", "network_weight", "coexpression_weight")
+    return {name: 1.0 if name in names else 0.0 for name in every}
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        ("semantic_weight",),
+        ("coexpression_weight",),
+        ("semantic_weight", "network_weight"),
+        ("semantic_weight", "network_weight", "coexpression_weight"),
+    ],
+)
+def test_unequal_planted_blocks_are_recovered_by_adaptive_modules(terms: tuple[str, ...]) -> None:
     priors, block = planted(UNEQUAL)
-    names = ("semantic_weight", "network_weight", "coexpression_weight")
-    weights = {name: 1.0 if only in (name, None) else 0.0 for name in names}
-    found = group_genes(priors, GroupingConfig(n_modules=4, sizes="adaptive", **weights))
+    found = group_genes(priors, GroupingConfig(n_modules=4, sizes="adaptive", **with_only(*terms)))
+    assert same_partition(found.labels, block)
+
+
+@pytest.mark.parametrize("sizes", ["balanced", "adaptive"])
+def test_a_network_alone_recovers_blocks_of_equal_size(sizes: str) -> None:
+    priors, block = planted((20, 20, 20, 20))
+    found = group_genes(priors, GroupingConfig(n_modules=4, sizes=sizes, **with_only("network_weight")))
     assert same_partition(found.labels, block)
 
 
