@@ -154,6 +154,5 @@ class RunConfig(_Section):
         data = self.data.model_copy(update={"store": store, "split": split})
         shared = self.cluster.storage_path
         cluster = self.cluster.model_copy(update={"storage_path": shared.absolute() if shared else None})
-        table = self.encoder.compound_embedding
-        encoder = self.encoder.model_copy(update={"compound_embedding": table.absolute() if table else None})
+        encoder = self.encoder.with_absolute_paths()
         return self.model_copy(update={"data": data, "cluster": cluster, "encoder": encoder})

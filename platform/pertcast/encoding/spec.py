@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pertcast_data.compounds import FingerprintKind
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _as_several(value: Any) -> Any:
+    """Return one path as a tuple of one, as a configuration may name it; no path as none."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str | Path) else value
 
 
 class EncoderSpec(BaseModel):
@@ -26,6 +34,17 @@ class EncoderSpec(BaseModel):
         Circular fingerprint of compounds.
     gene_components
         Components of the training profiles on the genes' side: the features of genetic perturbations.
+    gene_network
+        Edge lists of genes (docs/gene_features.md), one path or several: coordinates of perturbed genes in
+        them are features. A bundle carries the coordinates and only the files' names.
+    gene_network_score
+        Least score of an edge that is kept, on the scale of the files (0.7 or 700); None keeps all.
+    gene_network_components
+        Coordinates of a gene in the network; 0 for none (the edges alone then serve models as knowledge).
+    gene_embedding
+        Table of gene embeddings, one row a gene; features of perturbed genes.
+    gene_sets
+        GMT file of pathways: knowledge for models that group genes, no feature of perturbations.
     one_hot
         One column for each genetic perturbation of training (and each compound without any other feature).
     sampled_values
@@ -42,6 +61,11 @@ class EncoderSpec(BaseModel):
     fingerprint_bits: int = Field(1024, ge=8)
     fingerprint_radius: int = Field(2, ge=0)
     gene_components: int = Field(32, ge=0)
+    gene_network: Annotated[tuple[Path, ...], BeforeValidator(_as_several)] = ()
+    gene_network_score: float | None = None
+    gene_network_components: int = Field(32, ge=0)
+    gene_embedding: Path | None = None
+    gene_sets: Path | None = None
     one_hot: bool = True
     sampled_values: int = Field(16_000_000, ge=1)
     seed: int = 0
@@ -58,6 +82,10 @@ class EncoderSpec(BaseModel):
                 "compound_embedding is given, but compound_features=fingerprint does not use it: set "
                 "encoder.compound_features=embedding or both"
             )
+        if self.gene_network_score is not None and not self.gene_network:
+            raise ValueError(
+                "gene_network_score is given without a network: set encoder.gene_network=FILE as well"
+            )
         return self
 
     @property
@@ -70,8 +98,16 @@ class EncoderSpec(BaseModel):
         """Whether compounds have a fingerprint among their features."""
         return self.compound_features != "embedding"
 
+    def with_absolute_paths(self) -> Self:
+        """Return the same spec with absolute paths, as workers run in other folders."""
+        return self._with_paths(Path.absolute)
+
     def without_folders(self) -> Self:
         """Return the same spec as a bundle may carry it: a file's name in the place of its path."""
-        if self.compound_embedding is None:
-            return self
-        return self.model_copy(update={"compound_embedding": Path(self.compound_embedding.name)})
+        return self._with_paths(lambda path: Path(path.name))
+
+    def _with_paths(self, changed: Callable[[Path], Path]) -> Self:
+        single = {name: getattr(self, name) for name in ("compound_embedding", "gene_embedding", "gene_sets")}
+        update: dict[str, Any] = {name: changed(path) for name, path in single.items() if path is not None}
+        update["gene_network"] = tuple(changed(path) for path in self.gene_network)
+        return self.model_copy(update=update)
