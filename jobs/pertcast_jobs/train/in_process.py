@@ -13,7 +13,12 @@ from pertcast_data.progress import ProgressCallback
 
 from pertcast_jobs.run_folder import RunFolder
 from pertcast_jobs.train.outcome import Trained
-from pertcast_jobs.train.prepare import PreparedRun, build_seeded_model, open_training_data
+from pertcast_jobs.train.prepare import (
+    PreparedRun,
+    build_seeded_model,
+    open_training_data,
+    take_up_priors,
+)
 from pertcast_jobs.train.worker_notes import (
     NoteWriter,
     epoch_offsets,
@@ -52,6 +57,7 @@ def train_in_process(
     """
     config = prepared.config
     model = build_seeded_model(config, prepared.encoder)
+    take_up_priors(model, config, prepared.encoder)
     offsets = epoch_offsets(model.stages(), config.train.epochs)
     notes = NoteWriter(run.workers_path, 0)
 

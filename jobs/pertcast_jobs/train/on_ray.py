@@ -31,7 +31,12 @@ from pertcast_jobs.run_config import ClusterConfig, RunConfig
 from pertcast_jobs.run_folder import RunFolder
 from pertcast_jobs.train.in_process import cpu_weights
 from pertcast_jobs.train.outcome import Trained
-from pertcast_jobs.train.prepare import PreparedRun, build_seeded_model, open_training_data
+from pertcast_jobs.train.prepare import (
+    PreparedRun,
+    build_seeded_model,
+    open_training_data,
+    take_up_priors,
+)
 from pertcast_jobs.train.worker_notes import NoteWriter, epoch_offsets, followed, validation_metrics
 
 log = logging.getLogger(__name__)
@@ -83,6 +88,7 @@ def train_worker(payload: Mapping[str, Any]) -> Trained | None:
 
     encoder = ConditionEncoder.from_state(*ray.get(payload["encoder"]))
     model = build_seeded_model(config, encoder)
+    take_up_priors(model, config, encoder)
     offsets = epoch_offsets(model.stages(), config.train.epochs)
 
     def report(news: TrainReport) -> None:

@@ -8,7 +8,7 @@ from pertcast.models.contract import GradientStage
 
 from pertcast_jobs.run_config import RunConfig
 from pertcast_jobs.train.outcome import plain_coverage
-from pertcast_jobs.train.prepare import build_seeded_model, open_training_data, prepare
+from pertcast_jobs.train.prepare import build_seeded_model, open_training_data, prepare, take_up_priors
 
 _OPTIMISER_COPIES = 5
 """Weights, working copy, gradient and AdamW's two moments, all float32."""
@@ -29,6 +29,7 @@ def plan_training(config: RunConfig) -> dict[str, Any]:
     workers = config.cluster.num_workers
     data = open_training_data(config, prepared.encoder, 0, workers)
     model = build_seeded_model(config, prepared.encoder)
+    take_up_priors(model, config, prepared.encoder)
     stages = {
         stage.name: -(-data.of_stage(stage).train.steps(0) // config.train.accumulate)
         * (config.train.epochs or stage.epochs)

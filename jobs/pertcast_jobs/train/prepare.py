@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from pertcast.encoding import BasalProfiles, ConditionEncoder, make_training_data
+from pertcast.encoding.priors import priors_fitted_on, training_priors
 from pertcast.models.contract import ResponseModel
 from pertcast.models.registry import get_model
 from pertcast.training.bundle import BundleFacts
@@ -145,6 +146,7 @@ def prepare(config: RunConfig) -> PreparedRun:
     parts = split.folds[fold]
     encoder = ConditionEncoder.fit(store, rows["train"], config.encoder, reader)
     basal = BasalProfiles.fit(store, pairing, reader)
+    wants_priors = get_model(config.model.name).model_type.wants_priors
     return PreparedRun(
         config=config,
         encoder=encoder,
@@ -159,6 +161,7 @@ def prepare(config: RunConfig) -> PreparedRun:
         fitted_on=(
             *encoder.fitted_on,
             *basal.fitted_on,
+            *(priors_fitted_on(store, split, fold) if wants_priors else ()),
             FittedOn.of("model weights", "weights", "train", rows["train"]),
             FittedOn.of("choice of the kept weights", "early_stopping", "validation", rows["validation"]),
         ),
@@ -172,6 +175,30 @@ def build_seeded_model(config: RunConfig, encoder: ConditionEncoder) -> Response
         return get_model(config.model.name).build(
             config.model.config, encoder.space, encoder.training_conditions
         )
+
+
+def take_up_priors(model: ResponseModel, config: RunConfig, encoder: ConditionEncoder) -> None:
+    """Give a model that wants it what is known before training; on every worker, before its stages.
+
+    Raises
+    ------
+    ConfigError, FormatError, SchemaError
+        The configuration's files of genes cannot be used.
+    """
+    if not model.wants_priors:
+        return
+    store_path, split_path = config.data.require()
+    store = ExpressionStore.open(store_path)
+    priors = training_priors(
+        store,
+        Split.load(split_path),
+        config.data.fold,
+        encoder,
+        store.reader("disk"),
+        spec=config.encoder,
+        seed=config.train.seed,
+    )
+    model.take_up(priors)
 
 
 def open_training_data(
