@@ -156,6 +156,16 @@ class Batch:
     def __len__(self) -> int:
         return int(self.target.shape[0])
 
+    def take(self, index: Tensor) -> Batch:
+        """Return the rows at `index` (M,) int64."""
+        return Batch(
+            conditions=self.conditions.take(index),
+            target=self.target[index],
+            basal=self.basal[index],
+            condition_index=self.condition_index[index],
+            sample_id=self.sample_id[index],
+        )
+
     def to(self, device: torch.device | str) -> Batch:
         """Return the same rows with every tensor on `device`."""
         return Batch(

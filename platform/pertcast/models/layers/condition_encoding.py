@@ -56,7 +56,7 @@ class ConditionEncoding(nn.Module):
         nn.init.normal_(self.pert_type.weight, std=0.1)
         if self.context is not None:
             nn.init.normal_(self.context.weight, std=0.1)
-        scale = torch.tensor(_unit_scale(conditions, space.feature_width))
+        scale = torch.tensor(unit_scale(conditions, space.feature_width))
         self.register_buffer("feature_scale", scale, persistent=False)
 
     def forward(self, conditions: ConditionBatch) -> Tensor:
@@ -85,7 +85,7 @@ class ConditionEncoding(nn.Module):
         return gathered
 
 
-def _unit_scale(conditions: ConditionBatch, width: int) -> float:
+def unit_scale(conditions: ConditionBatch, width: int) -> float:
     """Return what brings the features of a typical perturbation to a mean square of one an element."""
     squares = conditions.features.double().square().sum(dim=1)
     used = squares[squares > 0]

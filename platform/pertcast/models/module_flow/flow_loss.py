@@ -1,0 +1,167 @@
+r"""The loss of the flow: conditional flow matching over groups of cells of one condition.
+
+Latents of treated cells z1 are paired with controls z0 of the same context by optimal transport; on the
+straight path :math:`z_t = (1 - t) z_0 + t z_1 + \sigma \epsilon` the velocity to learn is z1 - z0 (Lipman et
+al. 2023; Tong et al. 2024).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pertcast.models.batch import Batch, ConditionBatch
+from pertcast.models.layers.scaling import Scaling
+from pertcast.models.module_flow.alignment_terms import AlignmentTerms
+from pertcast.models.module_flow.config import FlowConfig
+from pertcast.models.module_flow.control_pool import ControlPool
+from pertcast.models.module_flow.displacement.displacement import Displacement
+from pertcast.models.module_flow.latent_cache import LatentCache
+from pertcast.models.module_flow.pairing import pair_by_transport
+from pertcast.models.module_flow.perturbation_set import PerturbationSet
+from pertcast.models.module_flow.velocity import VelocityField, VelocityNetwork
+from pertcast.models.noise import KeyedNoise
+
+_STREAM_CONTROL, _STREAM_PARTNER, _STREAM_TIME, _STREAM_PATH, _STREAM_HIDDEN = 601, 602, 603, 604, 605
+
+
+@dataclass(frozen=True, slots=True)
+class CellGroups:
+    """B groups of g treated cells of one condition, and as many controls.
+
+    Attributes
+    ----------
+    conditions
+        The B conditions.
+    displacement
+        (B, D) mean displacement.
+    effects
+        (B, S, D) single effects.
+    basal
+        (B, G) standardised basal profiles, means of the groups.
+    treated
+        (B, g, D) latents.
+    row, place
+        (B, g) of the controls in the pool.
+    """
+
+    conditions: ConditionBatch
+    displacement: Tensor
+    effects: Tensor
+    basal: Tensor
+    treated: Tensor
+    row: Tensor
+    place: Tensor
+
+
+class FlowNetworks(nn.Module):
+    """What the flow stage trains: the encoder of perturbation sets and the velocity network."""
+
+    def __init__(self, perturbations: PerturbationSet, velocity: VelocityNetwork) -> None:
+        super().__init__()
+        self.perturbations = perturbations
+        self.velocity = velocity
+
+
+class FlowLoss(nn.Module):
+    """Loss on a batch of whole groups.
+
+    Only the networks are a submodule: everything else is fixed by now and stays float32.
+
+    Parameters
+    ----------
+    networks
+        Trained.
+    displacement, pool, latents, scaling
+        Mean displacement, controls, latents of rows, scale of basal profiles.
+    alignment
+        Losses over populations; None: both are switched off.
+    config
+        Of the flow.
+    hidden_share
+        Share of cells whose perturbations are hidden.
+    """
+
+    def __init__(
+        self,
+        networks: FlowNetworks,
+        displacement: Displacement,
+        pool: ControlPool,
+        latents: LatentCache,
+        scaling: Scaling,
+        alignment: AlignmentTerms | None,
+        config: FlowConfig,
+        hidden_share: float,
+    ) -> None:
+        super().__init__()
+        self.networks = networks
+        self.config = config
+        self.hidden_share = hidden_share
+        self._outside = (displacement, pool, latents, scaling, alignment)
+
+    def forward(self, batch: Batch, noise: KeyedNoise) -> dict[str, Tensor]:
+        """Return "loss" = flow + the weighted terms of alignment, and each of them."""
+        groups = self.groups(batch, noise)
+        flow = self.matching(groups, batch.sample_id, noise)
+        alignment = self._outside[4]
+        if alignment is None:
+            return {"loss": flow, "flow": flow}
+        terms = alignment(self.networks, groups, batch, noise)
+        return {"loss": flow + alignment.weighted(terms), "flow": flow, **terms}
+
+    @torch.no_grad()
+    def groups(self, batch: Batch, noise: KeyedNoise) -> CellGroups:
+        """Return a batch as groups, with controls drawn for them."""
+        displacement, pool, latents, scaling, _ = self._outside
+        size = self.config.cells_per_condition
+        first = torch.arange(0, len(batch), size, device=batch.sample_id.device)
+        conditions = batch.conditions.take(first)
+        moved, effects = displacement.parts(conditions)
+        uniform = noise.uniform(batch.sample_id, 1, _STREAM_CONTROL).view(len(first), size)
+        row, place = pool.drawn(conditions.context, uniform)
+        basal = scaling.standardise_basal(batch.basal.view(len(first), size, -1).mean(dim=1))
+        treated = latents(batch).view(len(first), size, -1)
+        return CellGroups(conditions, moved, effects, basal, treated, row, place)
+
+    def matching(self, groups: CellGroups, keys: Tensor, noise: KeyedNoise) -> Tensor:
+        """Return the flow matching loss, a latent dimension."""
+        start, end = self.paired(groups, keys, noise)
+        shape = end.shape
+        time = noise.uniform(keys, 1, _STREAM_TIME).view(*shape[:2], 1)
+        path = torch.lerp(start, end, time)
+        path = path + self.config.path_noise * noise.normal(keys, shape[2], _STREAM_PATH).view(shape)
+        velocity = self.networks.velocity
+        told = velocity.condition_part(self.told(groups))
+        modulation = told.unsqueeze(1)
+        share = self.hidden_share if self.training else 0.0
+        if share:
+            nobody = velocity.condition_part(self.told(groups, hidden=True))
+            is_hidden = (noise.uniform(keys, 1, _STREAM_HIDDEN) < share).view(*shape[:2], 1)
+            modulation = torch.where(is_hidden, nobody.unsqueeze(1), modulation)
+        modulation = modulation + velocity.level_part(time.reshape(-1)).view(*shape[:2], -1)
+        wanted = end - start - groups.displacement.unsqueeze(1)
+        return (velocity.outputs(path, modulation) - wanted).square().mean()
+
+    def told(self, groups: CellGroups, hidden: bool = False) -> Tensor:
+        """Return (B, W) what the velocity network is told of the conditions."""
+        is_hidden = torch.full_like(groups.conditions.context, hidden, dtype=torch.bool)
+        found: Tensor = self.networks.perturbations(
+            groups.conditions, groups.effects, groups.basal, is_hidden
+        )
+        return found
+
+    @torch.no_grad()
+    def paired(self, groups: CellGroups, keys: Tensor, noise: KeyedNoise) -> tuple[Tensor, Tensor]:
+        """Return controls and treated cells (B, g, D) each, partner beside partner."""
+        start = self._outside[1].latents[groups.row, groups.place]
+        if self.config.pairing == "independent":
+            return start, groups.treated
+        uniform = noise.uniform(keys, 1, _STREAM_PARTNER).view(groups.row.shape)
+        partner = pair_by_transport(start, groups.treated, uniform, self.config.epsilon)
+        return start.gather(1, partner.unsqueeze(-1).expand_as(start)), groups.treated
+
+    def field(self, groups: CellGroups) -> VelocityField:
+        """Return the velocity field of the groups."""
+        return VelocityField.of(self.networks.velocity, groups.displacement, self.told(groups))
