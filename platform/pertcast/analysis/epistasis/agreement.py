@@ -148,11 +148,10 @@ def finding_strongest(
         undefined = Interval(float("nan"), float("nan"), float("nan"), len(lengths))
         return undefined, undefined
     positive = is_strongest_third(lengths)
-    area, precision = (
-        over_pairs(lambda rows, of=of: of(positive[rows], score[rows]), len(score), n_draws, seed)  # type:
-        ignore[misc] for of in (roc_area, average_precision)
+    return (
+        over_pairs(lambda rows: roc_area(positive[rows], score[rows]), len(score), n_draws, seed),
+        over_pairs(lambda rows: average_precision(positive[rows], score[rows]), len(score), n_draws, seed),
     )
-    return area, precision
 
 
 def _gene_correlations(pairs: PairMembers, first: FloatArray, second: FloatArray) -> FloatArray:
