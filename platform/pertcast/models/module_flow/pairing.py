@@ -59,18 +59,18 @@ def pair_independently(start: Tensor, end: Tensor, uniform: Tensor) -> Tensor:
 
 
 def balanced(plan: Tensor) -> Tensor:
-    """Return plans (B, n, m) whose rows sum to 1/n and columns to 1/m up to rounding, whatever they summed to.
+    """Return plans (B, n, m) made to sum to 1/n in rows and 1/m in columns, up to rounding.
 
     Rows and columns with too much mass are scaled down, and what is then missing is added as a product
     (Altschuler, Weed & Rigollet 2017, algorithm 2).
     """
     rows, columns = 1.0 / plan.shape[1], 1.0 / plan.shape[2]
-    fewer = plan * (rows / plan.sum(dim=2, keepdim=True).clamp(min=_LEAST)).clamp(max=1)
-    fewer = fewer * (columns / fewer.sum(dim=1, keepdim=True).clamp(min=_LEAST)).clamp(max=1)
-    row_lack = (rows - fewer.sum(dim=2)).clamp(min=0)
-    column_lack = (columns - fewer.sum(dim=1)).clamp(min=0)
-    share = column_lack / column_lack.sum(dim=1, keepdim=True).clamp(min=_LEAST)
-    return torch.addcmul(fewer, row_lack.unsqueeze(2), share.unsqueeze(1))
+    fewer = plan * (rows / plan.sum(dim=2, keepdim=True).clamp_(min=_LEAST)).clamp_(max=1)
+    fewer *= (columns / fewer.sum(dim=1, keepdim=True).clamp_(min=_LEAST)).clamp_(max=1)
+    row_lack = (rows - fewer.sum(dim=2)).clamp_(min=0)
+    column_lack = (columns - fewer.sum(dim=1)).clamp_(min=0)
+    share = column_lack / column_lack.sum(dim=1, keepdim=True).clamp_(min=_LEAST)
+    return fewer.addcmul_(row_lack.unsqueeze(2), share.unsqueeze(1))
 
 
 def _drawn(plan: Tensor, uniform: Tensor) -> Tensor:

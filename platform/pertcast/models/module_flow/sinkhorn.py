@@ -3,25 +3,21 @@ r"""Entropic optimal transport between uniform point clouds, many problems side 
 .. math:: \min_P \langle P, C \rangle + \epsilon\,\mathrm{KL}(P \mid \tfrac1{nm}),
           \quad P 1 = \tfrac1n, \quad P^\top 1 = \tfrac1m
 
-Potentials live in the log domain, so that no cost is too large for them; between two of their updates the
-kernel is scaled by matrix-vector products (Schmitzer 2019), which cost a tenth of a log-sum-exp.
+In the log domain, so that no cost is too large (see `kernel_scaling`); gradients by the envelope theorem.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import torch
 from torch import Tensor
 
+from pertcast.models.module_flow.kernel_scaling import ROUNDS_A_CHECK, KernelScaling
+
 ROUNDS: Final = 1000
 TOLERANCE: Final = 1e-5
-_ROUNDS_A_CHECK: Final = 10
-# exp(-87) is float32's smallest normal number: with both scales below exp(30) what the kernel lost by
-# underflow weighs less than exp(-27) of a row.
-_LARGEST_LOG_SCALE: Final = 30.0
 _LEAST_EPSILON: Final = 1e-30
 
 
@@ -32,11 +28,12 @@ class Transport:
     Attributes
     ----------
     plan
-        (B, n, m), sums to 1. Columns sum to 1/m up to rounding, rows to 1/n up to `error`.
+        (B, n, m). Columns sum to 1/m up to rounding, rows to 1/n up to `error` (a cloud with itself: both
+        up to `error`).
     first_potential, second_potential
         (B, n) and (B, m) in units of the cost: plan = exp((f + g - cost) / epsilon) / (n m).
     error
-        (B,) mean relative error of the rows' sums.
+        (B,) mean relative error of the rows' or columns' sums, the larger one, at the last check.
     """
 
     plan: Tensor
@@ -69,10 +66,14 @@ def centred(points: Tensor) -> tuple[Tensor, Tensor]:
     return points - mean, mean.squeeze(1)
 
 
+@torch.no_grad()
 def squared_distances(first: Tensor, second: Tensor) -> Tensor:
-    """Return (B, n, m) squared Euclidean distances of points (B, n, D) and (B, m, D), centred beforehand."""
+    """Return (B, n, m) squared Euclidean distances of points (B, n, D) and (B, m, D), without gradient.
+
+    They lose digits where both clouds are far from the origin: see `centred`.
+    """
     lengths = first.square().sum(dim=2).unsqueeze(2) + second.square().sum(dim=2).unsqueeze(1)
-    return torch.baddbmm(lengths, first, second.mT, alpha=-2.0).clamp(min=0)
+    return torch.baddbmm(lengths, first, second.mT, alpha=-2.0).clamp_(min=0)
 
 
 def relative_epsilon(cost: Tensor, share: float, reference: Literal["mean", "median"] = "mean") -> Tensor:
@@ -100,7 +101,7 @@ def entropic_transport(
     rounds
         Iterations at most, in steps of ten.
     tolerance
-        Mean relative error of the rows' sums at which a problem is done.
+        Mean relative error of the sums at which a problem is done.
     """
     return _solve(cost, epsilon, rounds, tolerance, is_symmetric=False)
 
@@ -159,90 +160,10 @@ def sinkhorn_divergence(
 
 def _solve(cost: Tensor, epsilon: Tensor, rounds: int, tolerance: float, is_symmetric: bool) -> Transport:
     with torch.autocast(cost.device.type, enabled=False):
-        scaled = cost / -epsilon.to(cost).view(-1, 1, 1)
-        scaling = _Scaling(scaled, is_symmetric)
-        for _ in range(max(1, -(-rounds // _ROUNDS_A_CHECK))):
+        scaling = KernelScaling(cost, epsilon, is_symmetric)
+        for _ in range(max(1, -(-rounds // ROUNDS_A_CHECK))):
             if not scaling.advance(tolerance):
                 break
-        first, second = scaling.potentials()
+        first, second, plan = scaling.finish()
         unit = epsilon.to(cost).unsqueeze(1)
-        return Transport(scaling.plan(), first * unit, second * unit, scaling.error)
-
-
-class _Scaling:
-    """Potentials f, g in units of epsilon, the kernel exp(f + g - cost), and its scales u and v."""
-
-    def __init__(self, scaled: Tensor, is_symmetric: bool) -> None:
-        self.scaled = scaled
-        self.is_symmetric = is_symmetric
-        self.first = scaled.new_zeros(scaled.shape[:2])
-        self.second = scaled.new_zeros(scaled.shape[0], scaled.shape[2])
-        self.u, self.v = torch.ones_like(self.first), torch.ones_like(self.second)
-        self.first, self.second = self._log_rounds(scaled, self.first, self.second, 1)
-        self.kernel = self._kernel(scaled, self.first, self.second)
-        self.transposed = self.kernel if is_symmetric else self.kernel.mT.contiguous()
-        self.is_done = torch.zeros(len(scaled), dtype=torch.bool, device=scaled.device)
-        self.error = scaled.new_full((len(scaled),), math.inf)
-
-    def advance(self, tolerance: float) -> bool:
-        """Do ten rounds of what is not done yet; return whether anything is left."""
-        u, v = self._rounds(self.u, self.v)
-        largest = torch.maximum(u.log().abs().amax(dim=1), v.log().abs().amax(dim=1))
-        is_lost = ~(largest < _LARGEST_LOG_SCALE) & ~self.is_done
-        is_kept = ~(is_lost | self.is_done)
-        error = (u * self._row_sums(v) - 1).abs().mean(dim=1)
-        self.u = torch.where(is_kept.unsqueeze(1), u, self.u)
-        self.v = torch.where(is_kept.unsqueeze(1), v, self.v)
-        self.error = torch.where(is_kept, error, self.error)
-        self.is_done = self.is_done | (is_kept & (error < tolerance))
-        any_lost, all_done = torch.stack((is_lost.any(), self.is_done.all())).tolist()
-        if any_lost:
-            self._restart(torch.nonzero(is_lost).flatten())
-        return not all_done
-
-    def potentials(self) -> tuple[Tensor, Tensor]:
-        return self.first + self.u.log(), self.second + self.v.log()
-
-    def plan(self) -> Tensor:
-        size = self.kernel.shape[1] * self.kernel.shape[2]
-        return self.kernel * (self.u / size).unsqueeze(2) * self.v.unsqueeze(1)
-
-    def _row_sums(self, v: Tensor) -> Tensor:
-        # One row times a matrix is the fast case of batched products: hence the transposed copy.
-        return torch.bmm(v.unsqueeze(1), self.transposed).squeeze(1) / v.shape[1]
-
-    def _rounds(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        for _ in range(_ROUNDS_A_CHECK):
-            if self.is_symmetric:
-                u = v = (u / self._row_sums(u)).sqrt()
-            else:
-                u = self._row_sums(v).reciprocal()
-                v = u.shape[1] / torch.bmm(u.unsqueeze(1), self.kernel).squeeze(1)
-        return u, v
-
-    def _log_rounds(self, scaled: Tensor, first: Tensor, second: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        rows, columns = math.log(scaled.shape[1]), math.log(scaled.shape[2])
-        for _ in range(count):
-            update = columns - torch.logsumexp(scaled + second.unsqueeze(1), dim=2)
-            if self.is_symmetric:
-                first = second = 0.5 * (first + update)
-            else:
-                first = update
-                second = rows - torch.logsumexp(scaled + first.unsqueeze(2), dim=1)
-        return first, second
-
-    @staticmethod
-    def _kernel(scaled: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        return (scaled + first.unsqueeze(2)).add_(second.unsqueeze(1)).exp_()
-
-    def _restart(self, lost: Tensor) -> None:
-        """Do the rounds of these problems in the log domain, from their last safe scales, and go on there."""
-        scaled = self.scaled[lost]
-        first, second = self.first[lost] + self.u[lost].log(), self.second[lost] + self.v[lost].log()
-        first, second = self._log_rounds(scaled, first, second, _ROUNDS_A_CHECK)
-        kernel = self._kernel(scaled, first, second)
-        self.first[lost], self.second[lost] = first, second
-        self.kernel[lost] = kernel
-        if not self.is_symmetric:
-            self.transposed[lost] = kernel.mT
-        self.u[lost], self.v[lost] = 1.0, 1.0
+        return Transport(plan, first * unit, second * unit, scaling.error)
