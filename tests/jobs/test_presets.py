@@ -133,7 +133,7 @@ def test_every_preset_is_valid_and_says_where_its_files_come_from(name: str) -> 
     preset = load_preset(name)
     assert preset.title and preset.where and preset.terms and "http" not in preset.model_dump_json()
     trained = load_config(preset.config, [f"{key}={value}" for key, value in preset.overrides.items()])
-    assert trained.model.name == "latent_diffusion"
+    assert trained.model.name == preset.config
     assert pertcast(["preset", "show", name]) == 0
 
 
