@@ -66,12 +66,17 @@ class Coefficients:
     similarity: FloatArray
 
     def bounds(self) -> dict[str, tuple[float, float]]:
-        """Return name -> percentile bounds over draws; NaN where any draw is undefined."""
+        """Return name -> percentile bounds over draws; NaN where there is no bound.
+
+        A draw where a value is undefined lies beyond both bounds.
+        """
         found = {}
         for field in fields(self):
             draws = getattr(self, field.name)
-            low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-            found[field.name] = (float(low), float(high))
+            beyond = [np.where(np.isnan(draws), end, draws) for end in (-np.inf, np.inf)]
+            low = float(np.quantile(beyond[0], (1 - LEVEL) / 2, method="lower"))
+            high = float(np.quantile(beyond[1], (1 + LEVEL) / 2, method="higher"))
+            found[field.name] = (low if np.isfinite(low) else np.nan, high if np.isfinite(high) else np.nan)
         return found
 
 
@@ -85,10 +90,13 @@ class Span:
         0, 1 or 2: a single without a credible response, or one like the other, adds none.
     sum_is_known
         Whether the sum of the singles credibly has a length, so that c is defined.
+    double_is_known
+        Whether the pair's response credibly has a length, so that shares of it are defined.
     """
 
     n_directions: int
     sum_is_known: bool
+    double_is_known: bool
 
 
 def _ratio(upper: FloatArray, lower: FloatArray) -> FloatArray:
@@ -98,7 +106,7 @@ def _ratio(upper: FloatArray, lower: FloatArray) -> FloatArray:
 
 
 def span_of_singles(products: FloatArray, draws: FloatArray) -> Span:
-    """Say which directions of the singles exceed three standard errors of their squared length.
+    """Say which directions and responses exceed three standard errors of their squared length.
 
     Parameters
     ----------
@@ -112,11 +120,18 @@ def span_of_singles(products: FloatArray, draws: FloatArray) -> Span:
     lengths = np.einsum("ik,nij,jk->nk", vectors, draws[:, 1:, 1:], vectors)
     errors = lengths.std(axis=0)
     known = values > np.maximum(_KEPT_ERRORS * errors, 1e-9 * scale)
-    both = np.array([0.0, 1.0, 1.0])
-    length = float(both @ products @ both)
-    error = float(np.einsum("i,nij,j->n", both, draws, both).std())
-    trace = float(products[1, 1] + products[2, 2])
-    return Span(int(known.sum()), bool(length > max(_KEPT_ERRORS * error, 1e-9 * trace, _TINY)))
+    trace = float(np.trace(products))
+
+    def is_known(weights: FloatArray) -> bool:
+        length = float(weights @ products @ weights)
+        error = float(np.einsum("i,nij,j->n", weights, draws, weights).std())
+        return length > max(_KEPT_ERRORS * error, 1e-9 * trace, _TINY)
+
+    return Span(
+        n_directions=int(known.sum()),
+        sum_is_known=is_known(np.array([0.0, 1.0, 1.0])),
+        double_is_known=is_known(np.array([1.0, 0.0, 0.0])),
+    )
 
 
 def _inverse(singles: FloatArray, n_directions: int) -> FloatArray:
@@ -149,7 +164,9 @@ def coefficients(products: FloatArray, span: Span) -> Coefficients:
     inside = np.nan_to_num((both * along).sum(axis=1))
     outside = np.maximum(double - inside, 0.0)
     first, second = products[:, FIRST, FIRST], products[:, SECOND, SECOND]
-    c = _ratio(along.sum(axis=1), sum_square) if span.sum_is_known else np.full(len(products), np.nan)
+    undefined = np.full(len(products), np.nan)
+    c = _ratio(along.sum(axis=1), sum_square) if span.sum_is_known else undefined
+    outside_share = np.clip(_ratio(outside, double), 0.0, 1.0) if span.double_is_known else undefined
     with np.errstate(divide="ignore", invalid="ignore"):
         dominance = np.abs(np.log10(np.abs(both[:, 0]) / np.abs(both[:, 1])))
     return Coefficients(
@@ -160,7 +177,7 @@ def coefficients(products: FloatArray, span: Span) -> Coefficients:
         relative_excess=np.sqrt(
             np.clip(np.nan_to_num(_ratio(excess_square, double + np.maximum(sum_square, 0.0))), 0.0, 2.0)
         ),
-        outside_share=np.clip(_ratio(outside, double), 0.0, 1.0),
+        outside_share=outside_share,
         outside_of_excess=np.clip(_ratio(outside, excess_square), 0.0, 1.0),
         dominance=np.where(np.isfinite(dominance), dominance, np.nan),
         similarity=np.clip(

@@ -164,14 +164,14 @@ class PairEpistasis:
                 found.correlation_interacting.words(2),
                 percent(found.removed.value),
                 percent(found.same_kind.value),
-                found.roc_area.words(2),
+                decimal(found.roc_area.value, 2),
                 decimal(found.precision.value, 2),
             )
             for number, found in enumerate(self.contenders)
         ]
         ceiling = (decimal(self.ceiling(), 2), decimal(self.ceiling(True), 2))
         rows.append(("^ Perfect prediction", *ceiling, "", "", "", ""))
-        finding = (self.sum_area.words(2), decimal(self.sum_precision.value, 2))
+        finding = (decimal(self.sum_area.value, 2), decimal(self.sum_precision.value, 2))
         rows.append(("  Length of the measured sum", "", "", "", "", *finding))
         header = ("excess", "r", "r interacting", "removed", "same kind", "AUROC", "AP")
         return [*table_lines(header, rows), *(f"  {line}" for line in sentence_lines(self.note()))]
@@ -203,15 +203,14 @@ class PairEpistasis:
                 f"{row['first']}+{row['second']}, {row['cell_iname']}",
                 row["kind"],
                 with_interval(row, "c"),
-                with_interval(row, "outside_share"),
-                f"{decimal(row['excess'], 2)}",
+                decimal_or_dash(row["outside_share"]),
+                decimal(row["excess"], 2),
                 f"{row['q']:.1e}",
                 row["predicted_kind"],
-                decimal_or_dash(row["predicted_excess"]),
             )
             for row in table.head(_SHOWN_PAIRS).iter_rows(named=True)
         ]
-        header = ("strongest", "kind", "c", "outside", "excess", "q", "predicted", "its excess")
+        header = ("strongest", "kind", "c", "outside", "excess", "q", "predicted")
         more = table.height - len(rows)
         return table_lines(header, rows) + ([f"  and {more:,} more pairs"] if more > 0 else [])
 
@@ -227,6 +226,8 @@ class PairEpistasis:
             "another scale other pairs are additive.",
             "Cells of one experiment are no independent repetitions of it: what differs between batches and "
             "is not in the matched controls counts as a response.",
+            "Training and held-out responses share controls, whose noise is then in the predicted and in the "
+            "measured excess: a correlation over pairs that do not interact is no evidence.",
             f"{self.n_training_singles:,} of the {self.n_singles:,} singles were trained on; pairs were not.",
         )
 
