@@ -85,8 +85,8 @@ class AlignmentConfig(ModelConfig):
 
     correlation_weight: float = Field(0.1, ge=0)
     pathway_weight: float = Field(0.1, ge=0)
-    every: int = Field(20, ge=1)
-    conditions: int = Field(4, ge=1)
+    every: int = Field(50, ge=1)
+    conditions: int = Field(1, ge=1)
     steps: int = Field(4, ge=1)
 
 
@@ -139,5 +139,5 @@ class ModuleFlowConfig(ModelConfig):
     flow: FlowConfig = FlowConfig()
     alignment: AlignmentConfig = AlignmentConfig()
     integrator: IntegratorConfig = IntegratorConfig()
-    control_cells: int = Field(128, ge=2)
+    control_cells: int = Field(256, ge=2)
     target_clip: float = Field(10.0, gt=0)

@@ -80,7 +80,7 @@ class ControlPool(nn.Module):
         if not bool((self.count > 0).any()):
             return self._from_nothing(autoencoder, scaling)
         standardised = (self.profiles.reshape(-1, genes) / scaling.target_sd).clamp(-clip, clip)
-        parts = [autoencoder.encode(part) for part in standardised.split(1024)]
+        parts = [autoencoder.encode(part) for part in torch.split(standardised, 1024)]
         self.latents.copy_(torch.cat(parts).view(rows, cells, -1))
         return self.latents[-1, : int(self.count[-1])].mean(dim=0)
 
@@ -104,7 +104,7 @@ class ControlPool(nn.Module):
         return torch.where(self.count[row] > 0, row, last)
 
     def first(self, context: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """Return rows and places (N, K) of the first K controls of N contexts, again from the start if few."""
+        """Return rows and places (N, K) of the first K controls of N contexts, cyclically where fewer."""
         row = self.row_of(context)
         place = torch.arange(number, device=row.device) % self.count[row].clamp(min=1).unsqueeze(1)
         return row.unsqueeze(1).expand_as(place), place

@@ -69,6 +69,8 @@ class ModuleFlow(ResponseModel):
         )
         self.register_buffer("module", torch.full((space.n_genes,), -1))
         self.register_buffer("spread", torch.zeros(space.n_genes))
+        is_aligned = config.alignment.correlation_weight > 0
+        self.truth = AlignmentTruth(self.n_modules, space.n_conditions, is_aligned)
         self._priors = TrainingPriors.empty(space.n_genes)
 
     def take_up(self, priors: TrainingPriors) -> None:
@@ -76,6 +78,7 @@ class ModuleFlow(ResponseModel):
         self._priors = priors
         self.module.copy_(group_genes(priors, self.config.grouping).labels)
         self.pool.take_up(priors)
+        self.truth.take_up(self.module.cpu(), priors)
         if isinstance(self.autoencoder, GeneAutoencoder):
             embedding = _leading(priors.gene_embedding, _EMBEDDING_WIDTH)
             self.autoencoder.set_labels(self.module, embedding)
@@ -104,8 +107,7 @@ class ModuleFlow(ResponseModel):
             loss = GeneAutoencoderLoss(autoencoder, targets, self._priors.controls, settings)
             stages.append(GradientStage("autoencoder", loss, settings.optimiser, settings.epochs, size))
         latents = LatentCache(autoencoder, targets)
-        truth = AlignmentTruth(self.module, self._priors, self.n_modules, conditions)
-        terms = AlignmentTerms(config.alignment, self.pool, autoencoder, scaling, truth)
+        terms = AlignmentTerms(config.alignment, self.pool, autoencoder, scaling, self.truth)
         flow = FlowLoss(
             self.networks,
             self.displacement,
@@ -122,7 +124,7 @@ class ModuleFlow(ResponseModel):
             OwnGeneStage(self.own_gene),
             DisplacementStage(self.displacement, autoencoder, latents, self.encode_controls, conditions),
             SpreadStage(self.spread, self._mean_of_rows),
-            *((AlignmentStage(truth),) if terms.is_wanted else ()),
+            *((AlignmentStage(self.truth),) if terms.is_wanted else ()),
             GradientStage("flow", flow, config.flow.optimiser, config.flow.epochs, size),
         )
 

@@ -98,7 +98,7 @@ class Displacement(nn.Module):
         """Return the displacement (N, D) and the slots' single effects (N, S, D), zero where empty."""
         found = [
             self._block(conditions.take(rows))
-            for rows in torch.arange(len(conditions), device=conditions.slot.device).split(_BLOCK)
+            for rows in torch.split(torch.arange(len(conditions), device=conditions.slot.device), _BLOCK)
         ]
         if not found:
             empty = self.scale.new_zeros(0, len(self.scale))

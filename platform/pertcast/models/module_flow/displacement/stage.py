@@ -68,14 +68,17 @@ class DisplacementStage(StatisticsStage):
         sums["count"].index_add_(0, index, torch.ones_like(latents[:, 0]))
 
     def finish(self, sums: Mapping[str, Tensor]) -> None:
-        """Solve."""
+        """Encode the controls, and solve unless the flow is to learn everything by itself."""
+        still = self.control_latents()
+        if self.displacement.config.kind == "none":
+            return
         count = sums["count"]
         mean = sums["sum"] / count.clamp(min=1).unsqueeze(1)
         within = sums["square"] - (count.unsqueeze(1) * mean.square()).sum(dim=0)
         freedom = (count.sum() - (count > 0).sum()).clamp(min=1)
         noise = (within / freedom).clamp(min=1e-9)
         active = self.autoencoder.active.to(mean)
-        displaced = (mean - self.control_latents().to(mean)) * active
+        displaced = (mean - still.to(mean)) * active
         scale = self.autoencoder.dimension_weight().to(mean).clamp(min=0).sqrt()
         scale = scale / scale.max().clamp(min=1e-12)
         found = self.displacement.solve(ConditionMeans(displaced, count, noise), scale.clamp(min=1e-4))
