@@ -193,8 +193,8 @@ def _deal_groups(rule: SplitKind, members: Members, n_folds: int, seed: int) -> 
 
 
 def _draw_groups(rule: SplitKind, members: Members, holdout: Holdout, n_folds: int, seed: int) -> Dealt:
-    """Draw the groups that each fold tests; validation has a generator a fold."""
-    groups = sorted({group for names in members for group in names})
+    """Draw the groups that each fold tests; validation is drawn among the same, with a generator a fold."""
+    groups = candidates(members, holdout.among)
     _require_drawable(rule, members, holdout)
     tests = draw_folds(rule.draw, members, holdout, n_folds, seed)
     return [
@@ -219,12 +219,11 @@ def _fewest_left(members: Members) -> int:
 def _require_drawable(rule: SplitKind, members: Members, holdout: Holdout) -> None:
     """Require that a draw finds the groups that it asks for and leaves enough of them."""
     found = candidates(members, holdout.among)
-    everyone = candidates(members, "all")
     n_tested, n_left = holdout.count(len(found)), _fewest_left(members)
-    if 0 < n_tested <= len(found) and len(everyone) - n_tested >= n_left:
+    if len(found) - n_tested >= n_left:
         return
     where = " that are measured alone and in a combination" if holdout.among == "combined" else ""
-    most = min(len(found), len(everyone) - n_left)
+    most = len(found) - n_left
     remedy = f"Test at most {most}" if most > 0 else "Use another kind"
     raise ConfigError(
         f"{holdout.words}: kind {rule.name} holds out {rule.summary}. Groups of that kind in the store"

@@ -203,7 +203,7 @@ def _split_lines(made: Split, out: Path, warnings: list[str]) -> list[str]:
 def _how_dealt(made: Split) -> str:
     if not made.is_drawn:
         return f"{len(made.folds)} folds, groups disjoint"
-    many = f"{made.test_share:.0%} of the groups" if made.test_share else f"{made.test_groups} groups"
+    many = f"{100 * made.test_share:g} % of the groups" if made.test_share else f"{made.test_groups} groups"
     among = ", of those measured alone and in a combination" if made.test_among == "combined" else ""
     draws = "1 draw" if len(made.folds) == 1 else f"{len(made.folds)} draws"
     return f"{draws} of {many}{among}; a group may be tested in several"
