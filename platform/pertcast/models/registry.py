@@ -19,6 +19,8 @@ from pertcast.models.batch import ModelSpace
 from pertcast.models.contract import ModelConfig, ModelEntry, ResponseModel, always_applies
 from pertcast.models.latent_diffusion.config import LatentDiffusionConfig
 from pertcast.models.latent_diffusion.model import LatentDiffusion
+from pertcast.models.module_flow.config import ModuleFlowConfig
+from pertcast.models.module_flow.model import ModuleFlow
 from pertcast.models.response_mlp.config import ResponseMlpConfig
 from pertcast.models.response_mlp.model import ResponseMlp
 
@@ -73,6 +75,7 @@ _ENTRIES = (
     _baseline("own_gene", "Mean and own-gene effect", OwnGene, _has_own_genes),
     ModelEntry("response_mlp", "Residual MLP", ResponseMlpConfig, ResponseMlp),
     ModelEntry("latent_diffusion", "Latent diffusion", LatentDiffusionConfig, LatentDiffusion),
+    ModelEntry("module_flow", "Module flow", ModuleFlowConfig, ModuleFlow),
 )
 
 MODELS: Final[Mapping[str, ModelEntry]] = MappingProxyType({entry.name: entry for entry in _ENTRIES})

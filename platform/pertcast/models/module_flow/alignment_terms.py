@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
+from pertcast_data.errors import ConfigError
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pertcast.models.batch import Batch
 from pertcast.models.contract import StatisticsStage
 from pertcast.models.layers.latents.autoencoder import Autoencoder
 from pertcast.models.layers.scaling import Scaling
 from pertcast.models.module_flow.alignment import (
-    LEAST_VARIANCE,
+    ModuleMeans,
+    PathwayScores,
     correlation_distance,
-    membership_means,
+    correlation_of,
     pathway_distance,
 )
 from pertcast.models.module_flow.config import AlignmentConfig, IntegratorConfig
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from pertcast.models.module_flow.flow_loss import CellGroups, FlowNetworks
 
 _FEWEST_CELLS = 3
-_SD_FLOOR = 0.05
 
 
 class AlignmentTruth(nn.Module):
@@ -41,8 +43,8 @@ class AlignmentTruth(nn.Module):
         (C, K, K) float32 of module means over all training cells; empty where the term is switched off.
     is_measured
         (C,) 1 where a condition has enough cells for it.
-    to_modules, to_pathways
-        (G, K) and (G, P) maps from responses to module means and to pathway scores.
+    module_means, pathway_scores
+        Maps of responses (..., G) to (..., K) and (..., P); None before `take_up`.
     """
 
     correlation: Tensor
@@ -54,19 +56,17 @@ class AlignmentTruth(nn.Module):
         self.n_modules = n_modules
         self.register_buffer("correlation", torch.zeros(count, size, size))
         self.register_buffer("is_measured", torch.zeros(count))
-        self.to_modules = torch.zeros(0, n_modules)
-        self.to_pathways = torch.zeros(0, 0)
+        self.module_means: ModuleMeans | None = None
+        self.pathway_scores: PathwayScores | None = None
 
     def take_up(self, modules: Tensor, priors: TrainingPriors) -> None:
         """Make the maps from (G,) modules, the gene sets (modules where none are given) and the controls."""
-        by_module = torch.nn.functional.one_hot(modules, self.n_modules).T.float()
-        self.to_modules = membership_means(by_module, torch.ones(len(modules)))
-        sets = priors.pathways if len(priors.pathways) else by_module
-        sd = (
-            priors.controls.std(dim=0, correction=0) if len(priors.controls) > 1 else torch.ones(len(modules))
-        )
-        floor = _SD_FLOOR * float(sd.max().clamp(min=1e-6))
-        self.to_pathways = membership_means(sets, sd.clamp(min=floor).reciprocal())
+        self.module_means = ModuleMeans(modules, self.n_modules)
+        if len(priors.pathways):
+            self.pathway_scores = PathwayScores(priors.pathways, priors.controls)
+            return
+        by_module = functional.one_hot(modules, self.n_modules).T
+        self.pathway_scores = PathwayScores(by_module, priors.controls, 1, len(modules))
 
 
 class AlignmentStage(StatisticsStage):
@@ -90,9 +90,9 @@ class AlignmentStage(StatisticsStage):
     @torch.no_grad()
     def update(self, sums: dict[str, Tensor], batch: Batch) -> None:
         """Add one batch, condition by condition."""
-        if not len(self.truth.correlation):
+        if self.truth.module_means is None or not len(self.truth.correlation):
             return
-        means = (batch.target @ self.truth.to_modules.to(batch.target.device)).to(sums["sum"])
+        means = self.truth.module_means(batch.target).to(sums["sum"])
         for condition in torch.unique(batch.condition_index[batch.condition_index >= 0]).tolist():
             rows = means[batch.condition_index == condition]
             sums["products"][condition] += rows.T @ rows
@@ -106,10 +106,7 @@ class AlignmentStage(StatisticsStage):
         count = sums["count"].clamp(min=1)
         mean = sums["sum"] / count.unsqueeze(1)
         covariance = sums["products"] / count[:, None, None] - mean.unsqueeze(2) * mean.unsqueeze(1)
-        variance = covariance.diagonal(dim1=1, dim2=2)
-        varies = variance > LEAST_VARIANCE
-        scale = torch.where(varies, variance, 1.0).rsqrt() * varies
-        self.truth.correlation.copy_(covariance * scale.unsqueeze(2) * scale.unsqueeze(1))
+        self.truth.correlation.copy_(correlation_of(covariance))
         self.truth.is_measured.copy_(sums["count"] >= _FEWEST_CELLS)
 
 
@@ -164,14 +161,16 @@ class AlignmentTerms:
         device = groups.treated.device
         chosen = (first + torch.arange(min(config.conditions, number), device=device)) % number
         cells = self._generated(networks, groups, chosen)
+        module_means, scores = self.truth.module_means, self.truth.pathway_scores
+        if module_means is None or scores is None:
+            raise ConfigError("module_flow was given no priors: call take_up before training.")
         found = {}
         if "correlation" in names:
-            found["correlation"] = self._correlation(cells, batch, groups, chosen)
+            found["correlation"] = self._correlation(module_means(cells), batch, groups, chosen)
         if "pathway" in names:
             size = groups.treated.shape[1]
             measured = batch.target.view(number, size, -1)[chosen]
-            to_pathways = self.truth.to_pathways.to(device)
-            found["pathway"] = pathway_distance(cells @ to_pathways, measured @ to_pathways).mean()
+            found["pathway"] = pathway_distance(scores(cells), scores(measured)).mean()
         repeated = config.every if networks.training else 1
         return {name: value * repeated for name, value in found.items()}
 
@@ -191,11 +190,10 @@ class AlignmentTerms:
     def _decoded(self, latents: Tensor) -> Tensor:
         return self.autoencoder.decode(latents.flatten(0, 1)).view(*latents.shape[:2], -1)
 
-    def _correlation(self, cells: Tensor, batch: Batch, groups: CellGroups, chosen: Tensor) -> Tensor:
+    def _correlation(self, means: Tensor, batch: Batch, groups: CellGroups, chosen: Tensor) -> Tensor:
         """Return the mean distance over the chosen conditions whose truth is measured, 0 for none."""
         size = groups.treated.shape[1]
         index = batch.condition_index.view(-1, size)[chosen, 0]
         known = (index >= 0) & (self.truth.is_measured[index.clamp(min=0)] > 0)
-        means = cells @ self.truth.to_modules.to(cells.device)
         distance = correlation_distance(means, self.truth.correlation[index.clamp(min=0)])
         return (distance * known).sum() / known.sum().clamp(min=1)

@@ -15,7 +15,7 @@ from pertcast.models.module_flow.config import IntegratorConfig
 Field = Callable[[float, Tensor], Tensor]
 """(time, latents) -> velocities of the same shape."""
 
-_MOST_STEPS: Final = 10_000
+_MOST_STEPS: Final = 1_000
 
 
 class IntegrationFailed(PertcastError):
@@ -83,7 +83,7 @@ def integrate(field: Field, start: Tensor, config: IntegratorConfig, steps: int 
     Raises
     ------
     IntegrationFailed
-        The adaptive method needs more than 10,000 steps.
+        The adaptive method needs more than 1,000 steps.
     """
     if config.kind == "adaptive":
         return _adaptive(field, start, config.tolerance)
