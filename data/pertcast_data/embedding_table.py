@@ -1,4 +1,4 @@
-"""A user's table of compound embeddings (MoLFormer, ChemBERTa, any): one row a compound, keys and numbers.
+"""A user's table of embeddings of compounds (MoLFormer, any) or genes: one row each, keys and numbers.
 
 csv, tsv, Parquet and npz are told apart by content. What cannot be used is an error with its row and column.
 """
@@ -38,12 +38,48 @@ KEY_WORDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 """Key -> columns that are taken for it (folded names)."""
 
 _ROW_NUMBERS: Final = ("", "unnamed_0", "index", "index_level_0")
+
+
+@dataclass(frozen=True, slots=True)
+class TableKind:
+    """What the rows of a table are.
+
+    Attributes
+    ----------
+    noun
+        One of them, for messages.
+    option
+        The key of a run's configuration that names the table.
+    key_words
+        Key -> columns that are taken for it (folded names).
+    """
+
+    noun: str
+    option: str
+    key_words: Mapping[str, tuple[str, ...]]
+
+
+COMPOUNDS: Final = TableKind("compound", "encoder.compound_embedding", KEY_WORDS)
+GENES: Final = TableKind(
+    "gene",
+    "encoder.gene_embedding",
+    MappingProxyType(
+        {
+            "gene_symbol": (
+                *("gene_symbol", "symbol", "hgnc_symbol", "gene_name", "gene", "genes", "feature_name"),
+                *("feature", "name", "node", "gene_id", "id", *_ROW_NUMBERS),
+            )
+        }
+    ),
+)
+"""Keyed by symbol; a saved index without a name holds the symbols where it does not number the rows."""
+
 _SEPARATORS: Final = (",", "\t", ";")
 
 
 @dataclass(frozen=True)
 class EmbeddingTable:
-    """R compounds with D numbers each.
+    """R compounds, or genes, with D numbers each.
 
     Attributes
     ----------
@@ -52,7 +88,8 @@ class EmbeddingTable:
     sha256
         Of the file's bytes.
     keys
-        R rows of text: pert_id, cmap_name, canonical_smiles, inchi_key; null where the table says nothing.
+        R rows of text, null where the table says nothing: pert_id, cmap_name, canonical_smiles, inchi_key of
+        compounds; gene_symbol of genes.
     columns
         Names of the D columns.
     values
@@ -70,16 +107,18 @@ class EmbeddingTable:
         return _row_name(self.keys, row)
 
 
-def read_embedding_table(path: Path) -> EmbeddingTable:
-    """Read a table of compound embeddings.
+def read_embedding_table(path: Path, kind: TableKind = COMPOUNDS) -> EmbeddingTable:
+    """Read a table of embeddings.
 
     Parameters
     ----------
     path
-        csv, tsv, Parquet: one row a compound, a key column (pert_id, cmap_name, canonical_smiles or
-        inchi_key, also under the other names in `KEY_WORDS`) and D columns of numbers, or in Parquet one
-        column of lists.
+        csv, tsv, Parquet: one row a compound or gene, a key column (pert_id, cmap_name, canonical_smiles or
+        inchi_key; gene_symbol; also under the other names in `kind.key_words`) and D columns of numbers, or
+        in Parquet one column of lists.
         npz: one (R,) array of text a key, and the numbers as one (R, D) array or D arrays (R,).
+    kind
+        What the rows are: `COMPOUNDS` or `GENES`.
 
     Raises
     ------
@@ -89,14 +128,16 @@ def read_embedding_table(path: Path) -> EmbeddingTable:
         No key column, no numbers, a row without a key, ragged rows, text or values that are not finite.
     """
     if not path.is_file():
-        raise FormatError(f"{path}: no such embedding table. Check encoder.compound_embedding.")
-    frame = _read_npz(path) if zipfile.is_zipfile(path) else _read_rows(path)
+        raise FormatError(f"{path}: no such embedding table. Check {kind.option}.")
+    frame = _read_npz(path, kind) if zipfile.is_zipfile(path) else _read_rows(path)
     if frame.is_empty():
-        raise SchemaError(f"{path}: holds no row. Bring one row a compound.")
-    keys = _keys(frame, path)
+        raise SchemaError(f"{path}: holds no row. Bring one row a {kind.noun}.")
+    keys = _keys(frame, path, kind)
     chosen = [name for name in frame.columns if name not in keys.values() and not _counts_rows(frame[name])]
-    named = pl.DataFrame({key: _text(frame[keys[key]] if key in keys else None, frame) for key in KEY_WORDS})
-    _require_keys(named, path)
+    named = pl.DataFrame(
+        {key: _text(frame[keys[key]] if key in keys else None, frame) for key in kind.key_words}
+    )
+    _require_keys(named, path, kind)
     columns, values = _numbers(frame.select(chosen), named, path)
     return EmbeddingTable(path.name, _sha256(path), named, columns, values)
 
@@ -126,19 +167,19 @@ def _ragged(path: Path) -> SchemaError | None:
     return None
 
 
-def _read_npz(path: Path) -> pl.DataFrame:
+def _read_npz(path: Path, kind: TableKind) -> pl.DataFrame:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             columns = {name: _series(name, arrays[name]) for name in arrays.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise FormatError(
             f"{path}: cannot be read as npz ({error}). Save names as text and values as numbers "
-            "(np.savez(file, pert_id=np.array(ids, dtype=str), embedding=values))."
+            f"(np.savez(file, {next(iter(kind.key_words))}=np.array(ids, dtype=str), embedding=values))."
         ) from error
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         told = listed(f"{name}: {length:,}" for name, length in lengths.items())
-        raise SchemaError(f"{path}: arrays have different lengths ({told}). Save one row a compound.")
+        raise SchemaError(f"{path}: arrays have different lengths ({told}). Save one row a {kind.noun}.")
     return pl.DataFrame(list(columns.values()))
 
 
@@ -152,20 +193,21 @@ def _series(name: str, array: NDArray[Any]) -> pl.Series:
     return pl.Series(name, array.astype(str).tolist() if array.dtype.kind in "US" else array)
 
 
-def _keys(frame: pl.DataFrame, path: Path) -> dict[str, str]:
+def _keys(frame: pl.DataFrame, path: Path, kind: TableKind) -> dict[str, str]:
     """Return key -> column of the table."""
     by_fold: dict[str, str] = {}
     for name in frame.columns:
         by_fold.setdefault(fold(name), name)
     found = {}
-    for key, words in KEY_WORDS.items():
-        column = next((by_fold[word] for word in words if word in by_fold), None)
+    for key, words in kind.key_words.items():
+        named = (by_fold[word] for word in words if word in by_fold)
+        column = next((name for name in named if not _counts_rows(frame[name])), None)
         if column is not None:
             found[key] = column
     if not found:
         raise SchemaError(
-            f"{path}: no column names the compounds; it begins with {listed(map(repr, frame.columns), 3)}. "
-            f"Write a header line with one of {', '.join(KEY_WORDS)}."
+            f"{path}: no column names the {kind.noun}s; it begins {listed(map(repr, frame.columns), 3)}. "
+            f"Write a header line with one of {', '.join(kind.key_words)}."
         )
     return found
 
@@ -185,12 +227,12 @@ def _text(values: pl.Series | None, frame: pl.DataFrame) -> pl.Series:
     return text.set(text.str.to_lowercase().is_in(MISSING_WORDS), None)
 
 
-def _require_keys(keys: pl.DataFrame, path: Path) -> None:
+def _require_keys(keys: pl.DataFrame, path: Path, kind: TableKind) -> None:
     empty = keys.select(pl.all_horizontal(pl.all().is_null())).to_series().arg_true()
     if len(empty):
         held = [name for name in keys.columns if keys[name].null_count() < keys.height]
         raise SchemaError(
-            f"{path}: row {empty[0] + 1} names no compound ({len(empty):,} such rows). Fill in "
+            f"{path}: row {empty[0] + 1} names no {kind.noun} ({len(empty):,} such rows). Fill in "
             f"{' or '.join(held) or 'a key'}, or leave the rows out."
         )
 
@@ -247,7 +289,7 @@ def _as_numbers(values: pl.Series, keys: pl.DataFrame, path: Path) -> pl.Series:
     else:
         raise SchemaError(
             f"{path}: column {values.name!r} holds {values.dtype}, not numbers. Leave it out, or "
-            f"name it as one of the keys ({', '.join(KEY_WORDS)})."
+            f"name it as one of the keys ({', '.join(keys.columns)})."
         )
     wrong = numbers.is_null().arg_true()
     if len(wrong):
@@ -255,7 +297,7 @@ def _as_numbers(values: pl.Series, keys: pl.DataFrame, path: Path) -> pl.Series:
         what = f"is {held!r}, which is no number" if held else "is empty"
         raise SchemaError(
             f"{path}, {_row_name(keys, wrong[0])}: {values.name} {what} ({len(wrong):,} such rows). Leave "
-            f"the column out, or fill it in; keys are called {', '.join(KEY_WORDS)}."
+            f"the column out, or fill it in; keys are called {', '.join(keys.columns)}."
         )
     return numbers.alias(values.name)
 

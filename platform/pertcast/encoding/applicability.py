@@ -1,8 +1,8 @@
 """How far a perturbation is from training: the distance to the nearest one, and what is still usual.
 
 Tanimoto distance of fingerprints for compounds with a structure, cosine distance of embeddings for those
-without, cosine distance of loadings for genes. A perturbation of training has distance 0; a combination is as
-far as its farthest member.
+without, cosine distance of loadings, network and table for genes. A perturbation of training has distance 0;
+a combination is as far as its farthest member.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Applicability:
     Attributes
     ----------
     compounds, genes, embeddings
-        (P1, B) fingerprints, (P2, L) unit loadings and (P3, D) unit embeddings of the training perturbations
-        that have them.
+        (P1, B) fingerprints, (P2, L) unit rows of gene features (`gene_columns`) and (P3, D) unit embeddings
+        of the training perturbations that have them.
     compound_limit, gene_limit, embedding_limit
         Distance up to which a perturbation is in the domain; 0 where there are fewer than two to compare.
     """
@@ -105,7 +105,7 @@ class Applicability:
             asked = _unit(perturbations.embedding.standardised(rows))
             distance[by_embedding] = 1 - _nearest(asked, self.embeddings, _product)
         if not is_compound.all() and len(self.genes):
-            asked = _unit(features[~is_compound, perturbations.blocks["loadings"]])
+            asked = _unit(features[~is_compound][:, perturbations.gene_columns])
             distance[~is_compound] = 1 - _nearest(asked, self.genes, _product)
         distance[[single.index >= 0 for single in singles]] = 0.0
         return distance, distance <= limit
@@ -127,7 +127,7 @@ def _fingerprints(perturbations: Perturbations, singles: Sequence[Single], featu
 
 
 def _genes(perturbations: Perturbations, features: Rows) -> Rows:
-    genes = features[[not c for c in perturbations.is_compound], perturbations.blocks["loadings"]]
+    genes = features[[not c for c in perturbations.is_compound]][:, perturbations.gene_columns]
     return _unit(genes[np.square(genes).sum(axis=1) > 0])
 
 

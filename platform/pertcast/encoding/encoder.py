@@ -34,6 +34,7 @@ from pertcast.encoding.condition_tensors import (
 from pertcast.encoding.descriptions import Single, descriptions_of
 from pertcast.encoding.encoder_state import EncoderParts, parts_from_state, state_of
 from pertcast.encoding.fit_space import fit_space
+from pertcast.encoding.gene_features import GeneCoverage
 from pertcast.encoding.gene_loadings import fit_gene_loadings
 from pertcast.encoding.perturbation_fit import fit_perturbations
 from pertcast.encoding.perturbations import Perturbations
@@ -43,6 +44,7 @@ from pertcast.models.batch import ConditionBatch, ModelSpace
 
 _FITTED = ("perturbations and their features", "gene loadings", "limits of applicability")
 _SCALE = "scale of the compound embedding"
+_GENE_SCALE = "scale of the gene embedding"
 
 
 class ConditionEncoder:
@@ -108,9 +110,10 @@ class ConditionEncoder:
         Raises
         ------
         ConfigError
-            There is no treated row among `train_rows`, or the embedding table lacks training compounds.
+            There is no treated row among `train_rows`, the embedding table lacks training compounds, or a
+            source of gene features knows no training gene.
         FormatError, SchemaError
-            The embedding table cannot be used.
+            A table or network cannot be used.
         """
         spec = spec or EncoderSpec()
         rows = np.unique(np.asarray(train_rows, dtype=np.int64))
@@ -132,6 +135,8 @@ class ConditionEncoder:
         fitted_on = tuple(FittedOn.of(name, "features", "train", rows) for name in _FITTED)
         if perturbations.embedding is not None:
             fitted_on = (*fitted_on, FittedOn.of(_SCALE, "scaler", "train", rows))
+        if any(block.source == "gene_table" for block in perturbations.gene_blocks):
+            fitted_on = (*fitted_on, FittedOn.of(_GENE_SCALE, "scaler", "train", rows))
         spec = spec.without_folders()
         encoder = cls(spec, space, perturbations, no_conditions(space, features), ids, domain, fitted_on)
         encoder.training_conditions = encoder._encode_training(store.conditions[training])
@@ -265,6 +270,11 @@ class ConditionEncoder:
         """What the embedding table knows of the training store's compounds; None without a table."""
         embedding = self.perturbations.embedding
         return None if embedding is None else embedding.coverage
+
+    @property
+    def gene_coverage(self) -> tuple[GeneCoverage, ...]:
+        """What each file of gene features knows of the training store's genes; empty without files."""
+        return tuple(block.coverage for block in self.perturbations.gene_blocks)
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return (plain facts, arrays) from which `from_state` makes the same encoder."""

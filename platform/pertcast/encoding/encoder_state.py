@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pertcast.encoding.applicability import Applicability
 from pertcast.encoding.compound_embedding import CompoundEmbedding
+from pertcast.encoding.gene_features import GeneBlock
 from pertcast.encoding.perturbations import Perturbations
 from pertcast.encoding.spec import EncoderSpec
 from pertcast.models.batch import ConditionBatch, ModelSpace
@@ -55,11 +56,16 @@ def state_of(parts: EncoderParts) -> State:
         embedding_facts, embedding_arrays = known.embedding.state()
         facts |= {"embedding": embedding_facts, "embedding_rows": list(known.embedding_rows)}
         arrays |= embedding_arrays
+    if known.gene_blocks:
+        states = [block.state() for block in known.gene_blocks]
+        facts["gene_blocks"] = [block_facts for block_facts, _ in states]
+        for _, block_arrays in states:
+            arrays |= block_arrays
     return facts, arrays
 
 
 def parts_from_state(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> EncoderParts:
-    """Make the parts whose state this is; a state without an embedding is of fingerprints alone."""
+    """Make the parts whose state this is; a state without an embedding or gene blocks has none."""
     spec = EncoderSpec.model_validate(facts["spec"])
     space = ModelSpace.model_validate(facts["space"])
     embedding = CompoundEmbedding.from_state(facts["embedding"], arrays) if "embedding" in facts else None
@@ -74,6 +80,7 @@ def parts_from_state(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]
         spec=spec,
         embedding=embedding,
         embedding_rows=tuple(facts.get("embedding_rows", ())),
+        gene_blocks=tuple(GeneBlock.from_state(each, arrays) for each in facts.get("gene_blocks", ())),
     )
     tensors = {
         each.name: torch.from_numpy(np.array(arrays[f"conditions.{each.name}"]))

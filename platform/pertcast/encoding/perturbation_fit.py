@@ -12,6 +12,8 @@ from pertcast_data.errors import ConfigError
 from pertcast.encoding.compound_embedding import CompoundEmbedding, NamedCompound, fit_embedding
 from pertcast.encoding.descriptions import Description, canonical_form, training_members
 from pertcast.encoding.embedding_rows import EmbeddingRows
+from pertcast.encoding.gene_feature_fit import StoreGenes, fit_gene_blocks
+from pertcast.encoding.gene_features import GeneBlock
 from pertcast.encoding.perturbations import Perturbations, structure_fingerprints
 from pertcast.encoding.spec import EncoderSpec
 
@@ -44,14 +46,15 @@ def fit_perturbations(
     genes, loadings
         Gene space and its features; of no use without genetic perturbations.
     spec
-        Widths of the blocks; names the embedding table.
+        Widths of the blocks; names the embedding tables and gene networks.
     everyone
-        Conditions of the whole store: their compounds are counted in the report of coverage, no more.
+        Conditions of the whole store: their perturbations are counted in reports of coverage, no more.
 
     Raises
     ------
     ConfigError, FormatError, SchemaError
-        The embedding table cannot be read, or does not know what it must (see `fit_embedding`).
+        A table or network cannot be read, or does not know what it must (see `fit_embedding` and
+        `fit_gene_blocks`).
     """
     keys, compounds = _gathered(rows)
     ordered = sorted(keys)
@@ -68,7 +71,23 @@ def fit_perturbations(
         spec=spec,
         embedding=embedding,
         embedding_rows=tuple(row_of.get(name, -1) if c else -1 for c, name in ordered) if embedding else (),
+        gene_blocks=_gene_blocks(keys, everyone, genes, spec),
     )
+
+
+def _gene_blocks(
+    keys: set[tuple[bool, str]], everyone: Sequence[Description], genes: tuple[str, ...], spec: EncoderSpec
+) -> tuple[GeneBlock, ...]:
+    """Return what files say of genes, where training perturbs any."""
+    training = _genes_of(keys)
+    if not training:
+        return ()
+    perturbed = _genes_of(_gathered(everyone)[0]) if everyone else training
+    return fit_gene_blocks(spec, StoreGenes(genes, perturbed, training))
+
+
+def _genes_of(keys: set[tuple[bool, str]]) -> tuple[str, ...]:
+    return tuple(sorted(name for is_compound, name in keys if not is_compound))
 
 
 def _gathered(rows: Sequence[Description]) -> tuple[set[tuple[bool, str]], dict[str, _Compound]]:

@@ -12,13 +12,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 from pertcast_data.compounds import inchi_key_14, morgan_fingerprints
-from pertcast_data.errors import UnknownGene
-from pertcast_data.vocabulary import split_perturbation
+from pertcast_data.splits.gene_names import fold_gene
 
 from pertcast.encoding.compound_embedding import CompoundEmbedding
 from pertcast.encoding.compound_resolution import resolve_compounds
 from pertcast.encoding.descriptions import Description, Single
-from pertcast.encoding.problems import Fault, missing_value
+from pertcast.encoding.gene_features import GeneBlock
+from pertcast.encoding.gene_resolution import resolve_genes
+from pertcast.encoding.problems import Fault
 from pertcast.encoding.spec import EncoderSpec
 
 
@@ -44,6 +45,8 @@ class Perturbations:
         The block that an embedding table gives; None without one.
     embedding_rows
         (P,) row of the table of each, -1 for none; empty without a table.
+    gene_blocks
+        The blocks that files give of genes: "network" and "gene_table"; empty without.
     """
 
     names: tuple[str, ...]
@@ -56,6 +59,7 @@ class Perturbations:
     spec: EncoderSpec
     embedding: CompoundEmbedding | None = None
     embedding_rows: tuple[int, ...] = ()
+    gene_blocks: tuple[GeneBlock, ...] = ()
 
     @cached_property
     def compound_index(self) -> dict[str, int]:
@@ -80,16 +84,30 @@ class Perturbations:
 
     @cached_property
     def blocks(self) -> Mapping[str, slice]:
-        """Columns of each block of features: "fingerprint", "embedding", "loadings", "one_hot"."""
+        """Columns of each block of features.
+
+        Compounds: "fingerprint", "embedding"; genes: "loadings", "network", "gene_table"; both: "one_hot".
+        """
         has_fingerprints = self.spec.uses_fingerprint and any(self.smiles)
+        of_genes: dict[str, int] = {block.source: block.width for block in self.gene_blocks}
         widths = {
             "fingerprint": self.spec.fingerprint_bits if has_fingerprints else 0,
             "embedding": 0 if self.embedding is None else self.embedding.width,
             "loadings": self.loadings.shape[1],
+            "network": of_genes.get("network", 0),
+            "gene_table": of_genes.get("gene_table", 0),
             "one_hot": len(self._one_hot),
         }
         starts = np.cumsum([0, *widths.values()]).tolist()
         return {name: slice(a, b) for name, a, b in zip(widths, starts, starts[1:], strict=False)}
+
+    @cached_property
+    def gene_columns(self) -> NDArray[np.int64]:
+        """Columns in which genes can be near each other: loadings, network and table, without marks."""
+        widths = {"loadings": self.loadings.shape[1]}
+        widths |= {block.source: block.values.shape[1] for block in self.gene_blocks}
+        starts = {name: self.blocks[name].start for name in widths}
+        return np.concatenate([starts[name] + np.arange(width) for name, width in widths.items()])
 
     @cached_property
     def _one_hot(self) -> dict[int, int]:
@@ -102,7 +120,7 @@ class Perturbations:
             return self.smiles[index] is None and self._row_of(Single(True, self.names[index], index)) < 0
         if self.spec.one_hot:
             return True
-        return not (self._has_loadings and self.names[index] in self.gene_row)
+        return not self._has_gene_features(self.names[index])
 
     @property
     def _has_loadings(self) -> bool:
@@ -132,6 +150,9 @@ class Perturbations:
         if self.embedding is not None:
             compounds = np.array([single.is_compound for single in singles], dtype=bool)
             values[compounds, blocks["embedding"]] = self.embedding.block(self.rows_of(singles)[compounds])
+        genes = [row for row, single in enumerate(singles) if not single.is_compound]
+        for block in self.gene_blocks:
+            values[genes, blocks[block.source]] = block.block([singles[row].name for row in genes])
         for row, single in enumerate(singles):
             if not single.is_compound and self._has_loadings and single.name in self.gene_row:
                 values[row, blocks["loadings"]] = self.loadings[self.gene_row[single.name]]
@@ -174,23 +195,29 @@ class Perturbations:
             return ()
         if row.is_compound:
             return resolve_compounds(self, row)
-        return self._genes(row)
+        return resolve_genes(self, row)
 
-    def _genes(self, row: Description) -> tuple[Single, ...] | Fault:
-        named = [text for text in (row.targets, row.pert_id, row.cmap_name) if text]
-        if not named:
-            return missing_value("pert_id")
-        for text in named[:1] if row.targets else named:
-            members = split_perturbation(text)
-            if members and all(map(self._is_known_gene, members)):
-                return tuple(Single(False, gene, self.gene_index.get(gene, -1)) for gene in members)
-        unknown = next(gene for gene in split_perturbation(named[0]) if not self._is_known_gene(gene))
-        remedy = "Only genes of the gene space, or perturbed in training, have features: use another symbol."
-        known = (*self.genes, *self.gene_index) if self.gene_index else ()
-        return Fault(UnknownGene, "targets" if row.targets else "pert_id", unknown, remedy, known)
+    def known_gene(self, gene: str) -> str | None:
+        """Return the name under which a gene has features, None where it has none.
 
-    def _is_known_gene(self, gene: str) -> bool:
-        return gene in self.gene_index or (self._has_loadings and gene in self.gene_row)
+        A gene that a file knows is found however it is spelled; it is then called as training calls it, else
+        as the gene space or the file does.
+        """
+        if gene in self.gene_index or (self._has_loadings and gene in self.gene_row):
+            return gene
+        found = [block.genes[row] for block in self.gene_blocks if (row := block.row(gene)) >= 0]
+        return self._name_of_folded.get(fold_gene(gene), found[0]) if found else None
+
+    @cached_property
+    def _name_of_folded(self) -> dict[str, str]:
+        names: dict[str, str] = {}
+        for gene in (*self.gene_index, *self.genes):
+            names.setdefault(fold_gene(gene), gene)
+        return names
+
+    def _has_gene_features(self, gene: str) -> bool:
+        has_loadings = self._has_loadings and gene in self.gene_row
+        return has_loadings or any(block.row(gene) >= 0 for block in self.gene_blocks)
 
 
 def structure_fingerprints(smiles: Sequence[str], spec: EncoderSpec) -> NDArray[np.float32]:

@@ -22,6 +22,8 @@ from pertcast_data.store import ExpressionStore
 from pertcast_data.store.readers import RowReader
 
 from pertcast.encoding.encoder import ConditionEncoder
+from pertcast.encoding.gene_feature_fit import StoreGenes, fit_gene_blocks
+from pertcast.encoding.gene_features import GeneBlock
 from pertcast.encoding.gene_loadings import fit_gene_loadings
 from pertcast.encoding.spec import EncoderSpec
 from pertcast.models.priors import TrainingPriors
@@ -65,12 +67,13 @@ def training_priors(
     TrainingPriors
         controls: training controls minus the mean of their control group, as `pair_controls` groups them; a
         control alone in its group says nothing and is left out, and a store of responses has none.
-        gene_embedding: loadings, network coordinates and table rows of the genes of the space.
+        gene_embedding: loadings, network coordinates and table rows of the genes of the space. pathways: sets
+        with 10 to 300 genes of the space.
 
     Raises
     ------
     ConfigError
-        The encoder was fitted with files, and `spec` does not say where they are.
+        The encoder was fitted with files, and `spec` does not say where they are or they changed.
     FormatError, SchemaError
         A file cannot be used.
     LeakageError
@@ -80,9 +83,11 @@ def training_priors(
     genes = encoder.space.genes
     controls, contexts = _controls(store, split, fold, encoder, reader, controls_per_context, seed)
     network = read_gene_networks(spec.gene_network, spec.gene_network_score) if spec.gene_network else None
+    _require_same(network, encoder)
     edges, weights = _edges(network, genes)
     pathways, names = _pathways(spec.gene_sets, genes)
-    embedding = _loadings(store, split, fold, encoder, reader, spec)
+    loadings = _loadings(store, split, fold, encoder, reader, spec)
+    embedding = np.column_stack((loadings, *(each.values_of(genes) for each in _blocks(encoder, spec))))
     return TrainingPriors(
         controls=torch.from_numpy(controls),
         control_context=torch.from_numpy(contexts),
@@ -181,6 +186,21 @@ def _loadings(
     if kept.shape[1] or not spec.gene_components:
         return kept
     return fit_gene_loadings(store, reader, split.rows(store, fold, "train"), spec)
+
+
+def _blocks(encoder: ConditionEncoder, spec: EncoderSpec) -> tuple[GeneBlock, ...]:
+    """Return the blocks of the encoder; made here where training perturbs no gene."""
+    known = encoder.perturbations
+    return known.gene_blocks if known.gene_index else fit_gene_blocks(spec, StoreGenes(encoder.space.genes))
+
+
+def _require_same(network: GeneNetwork | None, encoder: ConditionEncoder) -> None:
+    fitted = [each for each in encoder.gene_coverage if each.source == "network"]
+    if network is not None and fitted and fitted[0].sha256s != network.sha256s:
+        raise ConfigError(
+            f"encoder.gene_network: {listed(network.files)} changed since the encoder was fitted. Bring the "
+            "files back, or train anew."
+        )
 
 
 def _edges(

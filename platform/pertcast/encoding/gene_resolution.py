@@ -1,0 +1,48 @@
+"""What a table's row means by the names of genes: known ones, in the store's own spelling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pertcast_data.errors import UnknownGene
+from pertcast_data.vocabulary import split_perturbation
+
+from pertcast.encoding.descriptions import Description, Single
+from pertcast.encoding.problems import Fault, missing_value
+
+if TYPE_CHECKING:
+    from pertcast.encoding.perturbations import Perturbations
+
+
+def resolve_genes(known: Perturbations, row: Description) -> tuple[Single, ...] | Fault:
+    """Return the genes that a row names; a gene without features is a fault that says what was searched."""
+    named = [text for text in (row.targets, row.pert_id, row.cmap_name) if text]
+    if not named:
+        return missing_value("pert_id")
+    for text in named[:1] if row.targets else named:
+        members = [known.known_gene(gene) for gene in split_perturbation(text)]
+        found = [gene for gene in members if gene is not None]
+        if found and len(found) == len(members):
+            return tuple(Single(False, gene, known.gene_index.get(gene, -1)) for gene in sorted(found))
+    unknown = next(gene for gene in split_perturbation(named[0]) if known.known_gene(gene) is None)
+    field = "targets" if row.targets else "pert_id"
+    return Fault(UnknownGene, field, unknown, _remedy(known), _names(known))
+
+
+def _remedy(known: Perturbations) -> str:
+    files = "".join(f", {block.coverage.name}" for block in known.gene_blocks)
+    if not files:
+        return "Only genes of the gene space, or perturbed in training, have features: use another symbol."
+    return (
+        "Only genes of the gene space, perturbed in training or known to the run's files have features. "
+        f"Searched: gene space ({len(known.genes):,} genes), training ({len(known.gene_index):,}){files}. "
+        "Use another symbol."
+    )
+
+
+def _names(known: Perturbations) -> tuple[str, ...]:
+    """Return every name that would have been accepted."""
+    if not known.gene_index:
+        return ()
+    listed = (gene for block in known.gene_blocks for gene in block.genes)
+    return tuple(dict.fromkeys((*known.genes, *known.gene_index, *listed)))
