@@ -109,7 +109,7 @@ class ReplicateBlocks:
 
     def noise_of_controls(self, condition: int) -> FloatArray:
         """Return the (B0, G) noise vectors of the controls that a condition is compared with."""
-        found: FloatArray = np.tensordot(self.control_noise, self.control_shares[condition], axes=(1, 0))
+        found: FloatArray = np.einsum("g,bgn->bn", self.control_shares[condition], self.control_noise)
         return found
 
     def halves(self, condition: int) -> FloatArray:
