@@ -15,6 +15,7 @@ import polars as pl
 from pertcast.analysis.compared import ComparedResponses
 from pertcast.analysis.dose_response import DoseResponse, dose_response
 from pertcast.analysis.dose_response.curves import CURVE_KEY, MIN_DOSES, find_curves
+from pertcast.analysis.epistasis import PairEpistasis
 from pertcast.analysis.gene_sets import GeneSets
 from pertcast.analysis.pathways import PathwayAgreement, pathway_agreement
 from pertcast.analysis.sensitivity.reading import read_sensitivity
@@ -28,6 +29,7 @@ from pertcast_data.progress import ProgressCallback, no_progress
 
 from pertcast_jobs.evaluate.compared import compared_responses, compared_rows, replicate_halves
 from pertcast_jobs.evaluate.dose_curves import generated_dose_curves
+from pertcast_jobs.evaluate.epistasis import epistasis_of_run
 from pertcast_jobs.evaluate.latent import latent_space_of_run
 from pertcast_jobs.evaluate.modules import gene_modules_of_run, save_modules
 from pertcast_jobs.evaluate.saving import Evaluation, save_biology
@@ -41,6 +43,7 @@ FEWEST_TIMES: Final = 2
 MOST_DOSE_CONDITIONS: Final = 2_000
 """Held-out conditions whose dose curves are fitted: a curve takes six milliseconds for each contender."""
 MOST_SENSITIVITY_DRAWS: Final = 1_000
+MOST_PAIR_DRAWS: Final = 500
 
 _TIME_KEY: Final = ("cell_iname", "pert_type", "pert_id", "pert_dose")
 _FAULTS_OF_DATA: Final = (SchemaError, ConfigError, ControlsMissing, UnitError, UnknownName)
@@ -192,6 +195,7 @@ def _fill(
             "gene_modules",
             lambda: gene_modules_of_run(evaluation, sets, n_draws=asked.n_draws, seed=asked.seed),
         )
+        found.attempt("epistasis", lambda: _epistasis(evaluation, asked, progress))
     else:
         _of_first(found, evaluation, own)
 
@@ -204,9 +208,11 @@ def _of_first(found: _Found, evaluation: Evaluation, own: Mapping[Path, Biology]
     found.parts["well_populations"] = first.well_populations
     found.parts["latent_space"] = first.latent_space
     found.parts["gene_modules"] = first.gene_modules
-    which = "latent space and gene modules" if first.gene_modules else "latent space"
+    found.parts["epistasis"] = first.epistasis
+    further = {"gene modules": first.gene_modules, "epistasis": first.epistasis}
+    which = ["Populations of wells", "latent space", *(name for name, part in further.items() if part)]
     found.notes.append(
-        f"Populations of wells and {which} are those of {evaluation.runs[0].name}, the first of "
+        f"{', '.join(which[:-1])} and {which[-1]} are those of {evaluation.runs[0].name}, the first of "
         f"{len(evaluation.runs)} pooled runs; each run's own report has its own."
     )
     if evaluation.trust.board.n_seeds > 1:
@@ -263,6 +269,13 @@ def _dose_response(
     if len(evaluation.runs) == 1 and find_curves(compared):
         dense = generated_dose_curves(evaluation.runs[0], compared, seed=asked.seed, progress=progress)
     return dose_response(compared, dense=dense, n_draws=asked.n_draws, seed=asked.seed, progress=progress)
+
+
+def _epistasis(
+    evaluation: Evaluation, asked: BiologyAsked, progress: ProgressCallback
+) -> PairEpistasis | None:
+    n_draws = min(asked.n_draws, MOST_PAIR_DRAWS)
+    return epistasis_of_run(evaluation, n_draws=n_draws, seed=asked.seed, progress=progress)
 
 
 def _wells(run: Path, seed: int, progress: ProgressCallback) -> WellPopulations:

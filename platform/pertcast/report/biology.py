@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from pertcast.analysis.dose_response import DoseResponse
+from pertcast.analysis.epistasis import PairEpistasis
 from pertcast.analysis.gene_modules import GeneModuleResult
 from pertcast.analysis.latent_space import LatentSpace
 from pertcast.analysis.pathways import PathwayAgreement
@@ -21,6 +22,7 @@ from pertcast.evaluation.trust.json_text import plain
 from pertcast.evaluation.wells.lines import verdict
 from pertcast.evaluation.wells.populations import WellPopulations
 from pertcast.report.dose_response_sections import dose_response_sections
+from pertcast.report.epistasis_sections import epistasis_sections
 from pertcast.report.gene_module_sections import gene_module_sections
 from pertcast.report.latent_sections import latent_sections
 from pertcast.report.page import Section, list_html
@@ -38,6 +40,7 @@ PARTS: Final = MappingProxyType(
         "well_populations": "Populations of wells",
         "latent_space": "Latent space",
         "gene_modules": "Gene modules",
+        "epistasis": "Epistasis of pairs",
     }
 )
 """Field of `Biology` -> title, in the order of reports."""
@@ -50,6 +53,7 @@ QUESTIONS: Final = MappingProxyType(
         "well_populations": "are generated wells distributed as measured ones?",
         "latent_space": "are cell lines kept apart, and doses in order?",
         "gene_modules": "what are the groups of genes, and are their responses predicted?",
+        "epistasis": "what do pairs do beyond the sum of their singles, and is it predicted?",
     }
 )
 
@@ -66,7 +70,7 @@ class Biology:
 
     Attributes
     ----------
-    pathways, dose_response, drug_sensitivity, well_populations, latent_space, gene_modules
+    pathways, dose_response, drug_sensitivity, well_populations, latent_space, gene_modules, epistasis
         The results.
     notes
         Why a part is missing, and of which runs one is.
@@ -80,6 +84,7 @@ class Biology:
     well_populations: WellPopulations | None = None
     latent_space: LatentSpace | None = None
     gene_modules: GeneModuleResult | None = None
+    epistasis: PairEpistasis | None = None
     notes: tuple[str, ...] = ()
     unit: str = "response"
 
@@ -103,6 +108,7 @@ class Biology:
             "well_populations": self.well_populations and verdict(self.well_populations),
             "latent_space": self.latent_space and self.latent_space.sentence(),
             "gene_modules": self.gene_modules and self.gene_modules.sentence(),
+            "epistasis": self.epistasis and self.epistasis.sentence(),
         }
         return {PARTS[name]: sentence for name, sentence in said.items() if sentence}
 
@@ -153,6 +159,8 @@ def biology_sections(biology: Biology) -> list[Section]:
         made["latent_space"] = latent_sections(biology.latent_space)
     if biology.gene_modules is not None:
         made["gene_modules"] = gene_module_sections(biology.gene_modules)
+    if biology.epistasis is not None:
+        made["epistasis"] = epistasis_sections(biology.epistasis, biology.unit)
     sections = []
     for name, cards in made.items():
         heading = Section(
