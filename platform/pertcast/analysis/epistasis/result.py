@@ -220,7 +220,7 @@ class PairEpistasis:
             f"A pair is called interacting at q of at most {SIGNIFICANT:g} (Benjamini-Hochberg over the "
             f"{self.n_pairs:,} pairs) where its relative excess is at least "
             f"{self.measured.smallest_excess:g}: an additive pair is one that is not told apart from the "
-            "sum, which few cells never are.",
+            "sum, and with few cells no pair is.",
             "Intervals of single pairs are not corrected for their number.",
             "The sum is of responses on the scale of the store, a logarithm for counts and intensities: on "
             "another scale other pairs are additive.",
