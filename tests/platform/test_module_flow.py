@@ -222,6 +222,17 @@ def test_a_context_without_controls_starts_from_all_of_them(
     assert int(model.pool.row_of(torch.tensor([-1]))) == 1
 
 
+def test_a_flow_that_may_not_move_means_keeps_the_displacement_and_one_that_may_does_not(
+    shifted: SimpleNamespace, toy: SimpleNamespace
+) -> None:
+    asked, basal = shifted.conditions, torch.full((3, GENES), LEVEL)
+    before = trained(shifted, toy, 0).predict(asked, basal).mean
+    kept = trained(shifted, toy, 40).predict(asked, basal, 1).mean
+    moved = trained(shifted, toy, 40, flow={**SMALL["flow"], "moves_mean": True}).predict(asked, basal).mean
+    torch.testing.assert_close(kept, before, rtol=1e-4, atol=1e-4)
+    assert float((moved - before).abs().max()) > 1e-3
+
+
 def set_encoder(shifted: SimpleNamespace) -> Callable[..., Tensor]:
     torch.manual_seed(0)
     config = ConditionSetConfig(width=32, heads=4, basal_width=0)

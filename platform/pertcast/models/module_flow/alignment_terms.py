@@ -123,6 +123,8 @@ class AlignmentTerms:
         Controls, decoder, units: fixed by now.
     truth
         What is held against.
+    moves_mean
+        Whether the flow may move the mean of a population; see `FlowConfig`.
     """
 
     def __init__(
@@ -132,9 +134,11 @@ class AlignmentTerms:
         autoencoder: Autoencoder,
         scaling: Scaling,
         truth: AlignmentTruth,
+        moves_mean: bool,
     ) -> None:
         self.config = config
         self.pool, self.autoencoder, self.scaling, self.truth = pool, autoencoder, scaling, truth
+        self.moves_mean = moves_mean
         self._integrator = IntegratorConfig(kind="midpoint", steps=config.steps)
 
     @property
@@ -183,6 +187,8 @@ class AlignmentTerms:
         row, place = self.pool.first(groups.conditions.context[chosen], self.pool.cells)
         start = self.pool.latents[row, place]
         end = integrate(field, start, self._integrator)
+        if not self.moves_mean:
+            end = end - field.drift(start, end)
         with torch.no_grad():
             still = self._decoded(start)
         return self.pool.profiles[row, place] + (self._decoded(end) - still) * self.scaling.target_sd

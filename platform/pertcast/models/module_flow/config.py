@@ -51,6 +51,9 @@ class FlowConfig(ModelConfig):
         Entropic regularisation in units of the mean cost.
     path_noise
         Sd of the noise around the straight path, in units of the latents' sd.
+    moves_mean
+        Whether the flow may move the mean of a population away from the closed-form displacement. It then
+        also learns what training conditions have of their own; without it shapes populations only.
     optimiser, epochs
         How the network is trained.
     """
@@ -62,6 +65,7 @@ class FlowConfig(ModelConfig):
     pairing: Literal["transport", "independent"] = "transport"
     epsilon: float = Field(0.05, gt=0)
     path_noise: float = Field(0.1, ge=0)
+    moves_mean: bool = False
     optimiser: OptimiserConfig = OptimiserConfig(lr=3e-4, weight_decay=0.01)
     epochs: int = Field(30, ge=1)
 

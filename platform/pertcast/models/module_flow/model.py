@@ -107,7 +107,9 @@ class ModuleFlow(ResponseModel):
             loss = GeneAutoencoderLoss(autoencoder, targets, self._priors.controls, settings)
             stages.append(GradientStage("autoencoder", loss, settings.optimiser, settings.epochs, size))
         latents = LatentCache(autoencoder, targets)
-        terms = AlignmentTerms(config.alignment, self.pool, autoencoder, scaling, self.truth)
+        terms = AlignmentTerms(
+            config.alignment, self.pool, autoencoder, scaling, self.truth, self._moves_mean
+        )
         flow = FlowLoss(
             self.networks,
             self.displacement,
@@ -128,6 +130,11 @@ class ModuleFlow(ResponseModel):
             GradientStage("flow", flow, config.flow.optimiser, config.flow.epochs, size),
         )
 
+    @property
+    def _moves_mean(self) -> bool:
+        """Whether the flow may move means: where it is allowed to, or where nothing else does."""
+        return self.config.flow.moves_mean or self.config.displacement.kind == "none"
+
     def encode_controls(self) -> Tensor:
         """Encode the pool by the trained autoencoder; return its mean latent (D,)."""
         return self.pool.encode(self.autoencoder, self.scaling, self.config.target_clip)
@@ -139,7 +146,7 @@ class ModuleFlow(ResponseModel):
             0, place, torch.arange(len(batch), device=place.device), "amin"
         )
         conditions, basal = batch.conditions.take(first), batch.basal[first]
-        start, _ = self._start(conditions, self.config.integrator.cells)
+        start = self._start(conditions, self.config.integrator.cells)
         moved = start + self.displacement(conditions).unsqueeze(1)
         return self._response(start, moved, conditions, basal)[place]
 
@@ -149,15 +156,22 @@ class ModuleFlow(ResponseModel):
     ) -> Prediction:
         """Predict N conditions; see `ResponseModel.predict`.
 
-        The mean follows the first `integrator.cells` controls of the context; samples follow controls drawn
+        The mean is over the first `integrator.cells` controls of the context; samples follow controls drawn
         by the noise. The sd is that of single cells around their condition's mean in training.
         """
         field = self._field(conditions, basal)
-        start, _ = self._start(conditions, self.config.integrator.cells)
-        mean = self._response(start, self._follow(field, start), conditions, basal)
+        start = self._start(conditions, self.config.integrator.cells)
+        if n_samples == 0 and not self._moves_mean and self.autoencoder.is_linear:
+            end, drift = start + field.displacement, None
+        else:
+            end = self._follow(field, start)
+            drift = None if self._moves_mean else field.drift(start, end)
+            end = end if drift is None else end - drift
+        mean = self._response(start, end, conditions, basal)
         samples = None
         if n_samples > 0:
-            samples = self._samples(field, conditions, basal, n_samples, noise or KeyedNoise(seed=0))
+            source = noise or KeyedNoise(seed=0)
+            samples = self._samples(field, drift, conditions, basal, n_samples, source)
         return Prediction(mean, self.spread.expand_as(mean), samples)
 
     def _field(self, conditions: ConditionBatch, basal: Tensor) -> VelocityField:
@@ -165,10 +179,10 @@ class ModuleFlow(ResponseModel):
         told = self.networks.perturbations(conditions, effects, self.scaling.standardise_basal(basal))
         return VelocityField.of(self.networks.velocity, displacement, told)
 
-    def _start(self, conditions: ConditionBatch, cells: int) -> tuple[Tensor, Tensor]:
-        """Return latents (N, K, D) and profiles (N, K, G) of the first controls."""
+    def _start(self, conditions: ConditionBatch, cells: int) -> Tensor:
+        """Return latents (N, K, D) of the first controls."""
         row, place = self.pool.first(conditions.context, cells)
-        return self.pool.latents[row, place], self.pool.profiles[row, place]
+        return self.pool.latents[row, place]
 
     def _follow(self, field: VelocityField, start: Tensor) -> Tensor:
         """Return (N, K, D) latents at time 1, conditions at a time as a processor's cache holds."""
@@ -201,16 +215,18 @@ class ModuleFlow(ResponseModel):
     def _samples(
         self,
         field: VelocityField,
+        drift: Tensor | None,
         conditions: ConditionBatch,
         basal: Tensor,
         count: int,
         noise: KeyedNoise,
     ) -> Tensor:
-        """Return (N, count, G) cells, relative to the basal profile."""
+        """Return (N, count, G) cells, relative to the basal profile; `drift` (N, 1, D) is taken off."""
         uniform = noise.uniform(conditions.key, count, _STREAM_START)
         row, place = self.pool.drawn(conditions.context, uniform)
         start = self.pool.latents[row, place]
         end = self._follow(field, start)
+        end = end if drift is None else end - drift
         moved = (self._decoded(end) - self._decoded(start)) * self.scaling.target_sd
         cells = self.pool.profiles[row, place] + moved
         if not self.config.displacement.own_gene:

@@ -64,6 +64,10 @@ class VelocityField:
         """Return the field of some of the conditions; times are shared."""
         return VelocityField(self.network, self.displacement[rows], self.told[rows], self.times)
 
+    def drift(self, start: Tensor, end: Tensor) -> Tensor:
+        """Return (N, 1, D) how far the mean of trajectories (N, K, D) ends beside the mean displacement."""
+        return (end - start).mean(dim=1, keepdim=True) - self.displacement
+
     def __call__(self, time: float, latent: Tensor) -> Tensor:
         """Return (N, K, D) velocities of latents (N, K, D) at a time in [0, 1]."""
         if time not in self.times:

@@ -95,6 +95,11 @@ class Autoencoder(nn.Module, ABC):
         """
 
     @property
+    def is_linear(self) -> bool:
+        """Whether encoding and decoding are linear, so that the mean of cells is decoded as cells are."""
+        return False
+
+    @property
     def wants_readout(self) -> bool:
         """Whether decoding is biased, so that a correction is worth its sums of D x G."""
         return False
@@ -108,6 +113,11 @@ class LinearAutoencoder(Autoencoder):
     def __init__(self, n_genes: int, latent_dim: int) -> None:
         super().__init__(n_genes, latent_dim)
         self.register_buffer("components", torch.zeros(latent_dim, n_genes))
+
+    @property
+    def is_linear(self) -> bool:
+        """True."""
+        return True
 
     def start_from(self, components: Tensor, variances: Tensor, gene_variance: Tensor) -> None:
         """Take the components as they are."""
