@@ -77,8 +77,14 @@ def _map(result: PairEpistasis) -> Section:
     table = result.measured.table
     unknown = int(table["c"].null_count())
     beyond = int((table["c"].abs() > LARGEST_C).sum())
-    said = [f"{table.height - unknown:,} pairs measured; hollow: not told apart from the sum, or unresolved"]
-    said += [f"{unknown:,} whose sum is not told apart from nothing are not drawn"] if unknown else []
+    said = [
+        f"{table.height - unknown:,} of {table.height:,} pairs; hollow: not told apart from the sum, or unresolved"
+    ]
+    said += (
+        [f"{unknown:,} are not drawn: the sum of their singles is not told apart from nothing"]
+        if unknown
+        else []
+    )
     said += [f"{beyond:,} with |c| above {LARGEST_C:g} at the border"] if beyond else []
     label = "Measured pairs: projection on the sum of the singles against the share outside their span"
     html = figure_html(interaction_map(result), _FIGURE_HEIGHT, label)
@@ -100,8 +106,8 @@ def _strongest(result: PairEpistasis) -> Section:
             "context": row["cell_iname"],
             "kind": row["kind"],
             "c": with_interval(row, "c"),
-            "c1": with_interval(row, "c1"),
-            "c2": with_interval(row, "c2"),
+            "c1": row["c1"],
+            "c2": row["c2"],
             "outside": with_interval(row, "outside_share"),
             "excess": with_interval(row, "excess"),
             "q": row["q"],
@@ -112,16 +118,18 @@ def _strongest(result: PairEpistasis) -> Section:
         for row in table.head(MOST_ROWS).iter_rows(named=True)
     ]
     html = table_html(
-        pl.DataFrame(rows, schema_overrides={"r": pl.Float64}, infer_schema_length=None),
+        pl.DataFrame(
+            rows, schema_overrides=dict.fromkeys(("c1", "c2", "r"), pl.Float64), infer_schema_length=None
+        ),
         headers={
             "outside": "share outside",
             "predicted_kind": "predicted kind",
             "predicted": "predicted excess",
             "r": "r of excess",
         },
-        formats={"r": fixed(2), "q": format_number},
+        formats={"c1": fixed(2), "c2": fixed(2), "r": fixed(2), "q": format_number},
         row_classes=["muted" if row["kind"] == ADDITIVE else "" for row in rows],
-        number_columns=("c", "c1", "c2", "outside", "excess"),
+        number_columns=("c", "outside", "excess"),
         caption="c: projection on the sum of the singles, 1 where additive; c1, c2: coefficients of the two "
         "singles; share outside: of the squared response, outside the span of the singles; excess: length "
         "over genes of pair minus sum; all freed of noise, with 95 % intervals over replicates. q: of no "
