@@ -77,14 +77,10 @@ def _map(result: PairEpistasis) -> Section:
     table = result.measured.table
     unknown = int(table["c"].null_count())
     beyond = int((table["c"].abs() > LARGEST_C).sum())
-    said = [
-        f"{table.height - unknown:,} of {table.height:,} pairs; hollow: not told apart from the sum, or unresolved"
-    ]
-    said += (
-        [f"{unknown:,} are not drawn: the sum of their singles is not told apart from nothing"]
-        if unknown
-        else []
-    )
+    drawn = table.height - unknown
+    said = [f"{drawn:,} of {table.height:,} pairs; hollow: not told apart from the sum, or unresolved"]
+    if unknown:
+        said.append(f"{unknown:,} are not drawn: the sum of their singles is not told apart from nothing")
     said += [f"{beyond:,} with |c| above {LARGEST_C:g} at the border"] if beyond else []
     label = "Measured pairs: projection on the sum of the singles against the share outside their span"
     html = figure_html(interaction_map(result), _FIGURE_HEIGHT, label)
