@@ -14,7 +14,9 @@ import numpy as np
 import polars as pl
 import torch
 from pertcast.analysis.epistasis import (
+    InteractionAgreement,
     PairEpistasis,
+    PairInteractions,
     PairMembers,
     finding_strongest,
     interaction_agreement,
@@ -239,15 +241,28 @@ def epistasis_of_run(
         units, conditions, None if controls is None else controls.means, np.empty(0, np.int64), run.reader
     )
     said = _predictions(run, evaluation, inputs, seed, progress)
-    sum_lengths = np.linalg.norm(measured.sum_of_singles, axis=1)
-    area, precision = finding_strongest(measured, sum_lengths, n_draws, seed)
+    contenders = tuple(
+        interaction_agreement(title, pairs, measured, responses, n_draws=n_draws, seed=seed)
+        for title, responses in said.items()
+    )
+    return _result(run, chosen, measured, contenders, n_draws, seed)
+
+
+def _result(
+    run: OpenRun,
+    chosen: _Chosen,
+    measured: PairInteractions,
+    contenders: tuple[InteractionAgreement, ...],
+    n_draws: int,
+    seed: int,
+) -> PairEpistasis:
+    """Put the parts together, with what the size of the singles alone tells of the strongest pairs."""
+    lengths = np.linalg.norm(measured.sum_of_singles, axis=1)
+    area, precision = finding_strongest(measured, lengths, n_draws, seed)
     singles = {name for _, one, other in chosen.pairs for name in (one, other)}
     return PairEpistasis(
         measured=measured,
-        contenders=tuple(
-            interaction_agreement(title, pairs, measured, responses, n_draws=n_draws, seed=seed)
-            for title, responses in said.items()
-        ),
+        contenders=contenders,
         sum_area=area,
         sum_precision=precision,
         n_held_out=chosen.n_held_out,
