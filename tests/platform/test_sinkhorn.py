@@ -1,7 +1,7 @@
 """Entropic transport against POT and against what must hold; pairing of cells by it.
 
-The pairing of 16 groups of 128 x 128 points in 50 dimensions at epsilon 0.05 took 5 ms on one core of a
-laptop-sized processor, where the bare matrix product of its cost took 0.4 ms.
+The pairing of 16 groups of 128 x 128 points in 50 dimensions at epsilon 0.05 takes about ten times as long as
+the bare matrix product of its cost: 5 to 6 ms against 0.5 ms on one core (best of 60, float32).
 """
 
 from __future__ import annotations

@@ -153,8 +153,10 @@ def sinkhorn_divergence(
         value = (between.first_potential - own_x.first_potential).mean(dim=1)
         value = value + (between.second_potential - own_y.first_potential).mean(dim=1)
         x_slope = 2.0 * (own_x.plan @ x_fixed - between.plan @ y_fixed)
-        y_slope = 2.0 * (own_y.plan @ y_fixed - between.plan.mT @ x_fixed)
-        linear = (x * x_slope).sum(dim=(1, 2)) + (y * y_slope).sum(dim=(1, 2))
+        linear = (x * x_slope).sum(dim=(1, 2))
+        if y.requires_grad:
+            y_slope = 2.0 * (own_y.plan @ y_fixed - between.plan.mT @ x_fixed)
+            linear = linear + (y * y_slope).sum(dim=(1, 2))
         return shift + value + (linear - linear.detach())
 
 
