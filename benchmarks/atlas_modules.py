@@ -6,8 +6,8 @@ interactions, control cells; against the module of largest |weight| of each gene
     python benchmarks/atlas_modules.py --seeds 0-4 --genes 300,1000 --leiden-python /path/to/venv/bin/python
 
 Leiden runs in another Python (pip install leidenalg igraph), over files; without it its rows are missing. Its
-rows at a resolution other than 1, and the lines of planted K, know more than a user does. About half a minute a
-seed.
+rows at a resolution other than 1, and the lines of planted K, know more than a user does. About half
+a minute a seed.
 """
 
 from __future__ import annotations

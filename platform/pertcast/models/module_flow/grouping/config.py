@@ -19,7 +19,8 @@ class GroupingConfig(ModelConfig):
     refinements
         Rounds of transport after the first labels, at most: they end when no gene moves.
     epsilon
-        Entropic regularisation of the transport, in units of the cost (the semantic term lies in [0, 2], the others in [0, 1]).
+        Entropic regularisation of the transport, in units of the cost; the semantic term lies in
+        [0, 2], the others in [0, 1].
     semantic_weight
         Weight of the distance of embeddings to a module's axis; 0 switches the term off.
     network_weight
