@@ -5,8 +5,9 @@ For each seed an atlas of single cells is simulated (40 knock-outs, 60 pairs, 6,
 functions as the command line. Gains over each baseline are means over all held-out conditions; intervals
 resample perturbations within seeds, and seeds.
 
-    python benchmarks/atlas_perturbations.py --config module_flow --regimes epistatic --seeds 100-104 --folds 4
+    python benchmarks/atlas_perturbations.py --regimes epistatic --seeds 100-104
 
+`--ablations` takes parts of module_flow away one by one and prints its scores beside the whole model's.
 Finished folds are kept in --out and not run again.
 """
 
@@ -33,6 +34,31 @@ SIZES: Final = {"n_knockouts": 40, "n_pairs": 60, "n_cells": 6_000}
 SPLITS: Final = {"pairs": "unseen_pair", "singles": "unseen_perturbation"}
 METRICS: Final = {"pearson_delta": 1.0, "e_distance": -1.0}
 DRAWS: Final = 2000
+CONFIG: Final = "model.config."
+ABLATIONS: Final = {
+    "whole": [],
+    "no correlation loss": ["alignment.correlation_weight=0"],
+    "no pathway loss": ["alignment.pathway_weight=0"],
+    "neither loss": ["alignment.correlation_weight=0", "alignment.pathway_weight=0"],
+    "modules in order of genes": [
+        "grouping.semantic_weight=0",
+        "grouping.network_weight=0",
+        "grouping.coexpression_weight=0",
+    ],
+    "attention among modules": ["autoencoder.kind=modules"],
+    "attention, modules in order": [
+        "autoencoder.kind=modules",
+        "grouping.semantic_weight=0",
+        "grouping.network_weight=0",
+        "grouping.coexpression_weight=0",
+    ],
+    "independent pairing": ["flow.pairing=independent"],
+    "flow moves means": ["flow.moves_mean=true"],
+    "flow alone": ["displacement.kind=none", "displacement.own_gene=false"],
+    "no interactions": ["displacement.interactions=false"],
+    "no own-gene term": ["displacement.own_gene=false"],
+}
+"""Name -> overrides below model.config."""
 
 
 def scores_of(found: Evaluation, question: str) -> dict[str, Any]:
@@ -122,6 +148,31 @@ def show(lines: list[dict[str, Any]]) -> None:
             print(f"    {baseline:<18} {other:8.4f}   gain {mean:+.4f} [{low:+.4f}, {high:+.4f}]", flush=True)
 
 
+def ablate(asked: argparse.Namespace, known: dict[str, Any]) -> None:
+    """Run module_flow with each part taken away, and print mean scores over folds and seeds."""
+    for regime in asked.regimes.split(","):
+        for question in asked.questions.split(","):
+            print(f"\n{regime}, {question}: mean pearson_delta and e_distance")
+            for name, overrides in ABLATIONS.items():
+                lines = []
+                for seed in seeds_of(asked.seeds):
+                    key = f"{name} {regime} {question} {seed}"
+                    if key not in known["ablations"]:
+                        settings = [*(CONFIG + each for each in overrides), *asked.overrides]
+                        folds = list(range(asked.folds))
+                        found = folds_of("module_flow", regime, seed, question, folds, settings)
+                        known["ablations"][key] = list(found)
+                        asked.out.write_text(json.dumps(known) + "\n")
+                    lines += known["ablations"][key]
+                figures = [
+                    np.mean(
+                        np.nan_to_num(np.concatenate([each["scores"]["module_flow"][m] for each in lines]))
+                    )
+                    for m in METRICS
+                ]
+                print(f"  {name:<28} {figures[0]:.4f}  {figures[1]:.4f}", flush=True)
+
+
 def seeds_of(text: str) -> list[int]:
     """Read "0-3,7" as 0, 1, 2, 3, 7."""
     parts = [[int(end) for end in part.split("-")] for part in text.split(",")]
@@ -137,12 +188,16 @@ def main() -> None:
     parser.add_argument("--seeds", default="100-104")
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--out", type=Path, default=Path("atlas_perturbations.json"))
+    parser.add_argument("--ablations", action="store_true", help="take parts of module_flow away")
     parser.add_argument("overrides", nargs="*", help="a.b=c for the training")
     asked = parser.parse_args()
     prepare_environment()
     known = json.loads(asked.out.read_text()) if asked.out.exists() else {}
     if known.get("generator_hash") != generator_hash():
-        known = {"generator_hash": generator_hash(), "lines": []}
+        known = {"generator_hash": generator_hash(), "lines": [], "ablations": {}}
+    if asked.ablations:
+        ablate(asked, known)
+        return
     lines = known["lines"]
     for regime in asked.regimes.split(","):
         for question in asked.questions.split(","):

@@ -26,7 +26,7 @@ class ConditionSetConfig(ModelConfig):
     basal_width
         Width that the basal profile is squeezed to; 0: it is not looked at.
     hidden_share
-        Share of training cells whose perturbations are hidden from the flow (the null token stands alone).
+        Share of training groups whose perturbations are hidden from the flow (the null token stands alone).
     """
 
     width: int = Field(128, ge=8)
@@ -89,7 +89,7 @@ class AlignmentConfig(ModelConfig):
 
     correlation_weight: float = Field(0.1, ge=0)
     pathway_weight: float = Field(0.1, ge=0)
-    every: int = Field(50, ge=1)
+    every: int = Field(100, ge=1)
     conditions: int = Field(1, ge=1)
     steps: int = Field(4, ge=1)
 

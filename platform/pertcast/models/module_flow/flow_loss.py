@@ -21,7 +21,7 @@ from pertcast.models.module_flow.displacement.displacement import Displacement
 from pertcast.models.module_flow.latent_cache import LatentCache
 from pertcast.models.module_flow.pairing import pair_by_transport
 from pertcast.models.module_flow.perturbation_set import PerturbationSet
-from pertcast.models.module_flow.velocity import VelocityField, VelocityNetwork
+from pertcast.models.module_flow.velocity import VelocityNetwork
 from pertcast.models.noise import KeyedNoise
 
 _STREAM_CONTROL, _STREAM_PARTNER, _STREAM_TIME, _STREAM_PATH, _STREAM_HIDDEN = 601, 602, 603, 604, 605
@@ -81,7 +81,7 @@ class FlowLoss(nn.Module):
     config
         Of the flow.
     hidden_share
-        Share of cells whose perturbations are hidden.
+        Share of groups whose perturbations are hidden.
     """
 
     def __init__(
@@ -100,6 +100,7 @@ class FlowLoss(nn.Module):
         self.config = config
         self.hidden_share = hidden_share
         self._outside = (displacement, pool, latents, scaling, alignment)
+        self._table: tuple[Tensor, Tensor] | None = None
 
     def forward(self, batch: Batch, noise: KeyedNoise) -> dict[str, Tensor]:
         """Return "loss" = flow + the weighted terms of alignment, and each of them."""
@@ -114,16 +115,27 @@ class FlowLoss(nn.Module):
     @torch.no_grad()
     def groups(self, batch: Batch, noise: KeyedNoise) -> CellGroups:
         """Return a batch as groups, with controls drawn for them."""
-        displacement, pool, latents, scaling, _ = self._outside
+        _, pool, latents, scaling, _ = self._outside
         size = self.config.cells_per_condition
         first = torch.arange(0, len(batch), size, device=batch.sample_id.device)
         conditions = batch.conditions.take(first)
-        moved, effects = displacement.parts(conditions)
+        moved, effects = self._displaced(conditions, batch.condition_index[first])
         uniform = noise.uniform(batch.sample_id, 1, _STREAM_CONTROL).view(len(first), size)
         row, place = pool.drawn(conditions.context, uniform)
         basal = scaling.standardise_basal(batch.basal.view(len(first), size, -1).mean(dim=1))
         treated = latents(batch).view(len(first), size, -1)
         return CellGroups(conditions, moved, effects, basal, treated, row, place)
+
+    def _displaced(self, conditions: ConditionBatch, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return displacement and single effects; those of training conditions are computed once."""
+        displacement = self._outside[0]
+        if bool((index < 0).any()):
+            found: tuple[Tensor, Tensor] = displacement.parts(conditions)
+            return found
+        if self._table is None:
+            self._table = displacement.training_parts()
+        moved, effects = self._table
+        return moved[index], effects[index]
 
     def matching(self, groups: CellGroups, keys: Tensor, noise: KeyedNoise) -> Tensor:
         """Return the flow matching loss, a latent dimension."""
@@ -132,21 +144,15 @@ class FlowLoss(nn.Module):
         time = noise.uniform(keys, 1, _STREAM_TIME).view(*shape[:2], 1)
         path = torch.lerp(start, end, time)
         path = path + self.config.path_noise * noise.normal(keys, shape[2], _STREAM_PATH).view(shape)
-        velocity = self.networks.velocity
-        told = velocity.condition_part(self.told(groups))
-        modulation = told.unsqueeze(1)
-        share = self.hidden_share if self.training else 0.0
-        if share:
-            nobody = velocity.condition_part(self.told(groups, hidden=True))
-            is_hidden = (noise.uniform(keys, 1, _STREAM_HIDDEN) < share).view(*shape[:2], 1)
-            modulation = torch.where(is_hidden, nobody.unsqueeze(1), modulation)
-        modulation = modulation + velocity.level_part(time.reshape(-1)).view(*shape[:2], -1)
+        velocity, share = self.networks.velocity, self.hidden_share if self.training else 0.0
+        is_hidden = noise.uniform(keys[:: shape[1]], 1, _STREAM_HIDDEN).squeeze(1) < share
+        told = velocity.condition_part(self.told(groups, is_hidden)).unsqueeze(1)
+        modulation = told + velocity.level_part(time.reshape(-1)).view(*shape[:2], -1)
         wanted = end - start - groups.displacement.unsqueeze(1)
         return (velocity.outputs(path, modulation) - wanted).square().mean()
 
-    def told(self, groups: CellGroups, hidden: bool = False) -> Tensor:
-        """Return (B, W) what the velocity network is told of the conditions."""
-        is_hidden = torch.full_like(groups.conditions.context, hidden, dtype=torch.bool)
+    def told(self, groups: CellGroups, is_hidden: Tensor | None = None) -> Tensor:
+        """Return (B, W) what the velocity network is told of the conditions; (B,) bool of whom nothing."""
         found: Tensor = self.networks.perturbations(
             groups.conditions, groups.effects, groups.basal, is_hidden
         )
@@ -161,7 +167,3 @@ class FlowLoss(nn.Module):
         uniform = noise.uniform(keys, 1, _STREAM_PARTNER).view(groups.row.shape)
         partner = pair_by_transport(start, groups.treated, uniform, self.config.epsilon)
         return start.gather(1, partner.unsqueeze(-1).expand_as(start)), groups.treated
-
-    def field(self, groups: CellGroups) -> VelocityField:
-        """Return the velocity field of the groups."""
-        return VelocityField.of(self.networks.velocity, groups.displacement, self.told(groups))

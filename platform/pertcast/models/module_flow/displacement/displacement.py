@@ -106,6 +106,10 @@ class Displacement(nn.Module):
         displacement, effects = (torch.cat(part) for part in zip(*found, strict=True))
         return displacement / self.scale, effects / self.scale
 
+    def training_parts(self) -> tuple[Tensor, Tensor]:
+        """Return `parts` of the C training conditions."""
+        return self.parts(self._training[0].to(self.scale.device))
+
     def _block(self, conditions: ConditionBatch) -> tuple[Tensor, Tensor]:
         """Return displacement and effects in units of genes."""
         slots = self.similarity.slots(conditions)
