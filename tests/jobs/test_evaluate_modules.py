@@ -168,21 +168,22 @@ def test_without_biology_no_modules_are_left(folder: Path, with_modules: None) -
     assert not path.exists()
 
 
-def test_sets_of_the_command_line_come_before_those_of_the_training(tmp_path: Path) -> None:
-    one, two = tmp_path / "one.gmt", tmp_path / "two.gmt"
-    one.write_text("shared\t\tA\tB\nof one\t\tC\n")
-    two.write_text("shared\t\tD\n")
+def test_a_run_knows_the_sets_and_the_network_that_it_was_trained_with(tmp_path: Path) -> None:
+    sets, network = tmp_path / "sets.gmt", tmp_path / "network.tsv"
+    sets.write_text("one\t\tA\tB\n")
+    network.write_text("A\tB\t0.9\nB\tC\t0.8\nA\tOUTSIDE\t0.9\n")
 
-    def config(*paths: Path) -> Any:
-        return SimpleNamespace(encoder=SimpleNamespace(gene_sets=paths))
+    def config(**encoder: Any) -> Any:
+        files = {"gene_sets": None, "gene_network": (), "gene_network_score": None, **encoder}
+        return SimpleNamespace(encoder=SimpleNamespace(**files))
 
-    given = GeneSets({"given": ("A",)})
-    assert knowledge_of_run(config(one), given).sets is given
-    both = knowledge_of_run(config(one, two)).sets
-    assert both is not None and both.source == "one.gmt, two.gmt"
-    assert both.members == {"shared": ("A", "B"), "of one": ("C",), "shared (two.gmt)": ("D",)}
-    alone = knowledge_of_run(SimpleNamespace(encoder=SimpleNamespace(gene_sets=one)))  # type: ignore[arg-type]
-    assert alone.sets is not None and alone.sets.source == "one.gmt"
-    gone = knowledge_of_run(config(tmp_path / "gone.gmt"))
+    genes, given = ("A", "B", "C"), GeneSets({"given": ("A",)})
+    assert knowledge_of_run(config(gene_sets=sets), genes, given).sets is given
+    known = knowledge_of_run(config(gene_sets=sets, gene_network=(network,)), genes)
+    assert known.sets is not None and known.sets.source == "sets.gmt"
+    assert known.edges is not None and known.edges.tolist() == [[0, 1], [1, 2]]
+    assert known.network == "network.tsv"
+    gone = knowledge_of_run(config(gene_sets=tmp_path / "gone.gmt"), genes)
     assert gone.sets is None and "gone.gmt, of the training, is not there" in gone.sets_note
-    assert knowledge_of_run(config()).sets_note == NO_SETS
+    nothing = knowledge_of_run(config(), genes)
+    assert nothing.sets_note == NO_SETS and nothing.edges is None

@@ -5,15 +5,16 @@ Gene sets and network are the user's files: of the command line, else those that
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from pertcast.analysis.gene_modules import GeneModuleResult, ModuleKnowledge, analyse_gene_modules
 from pertcast.analysis.gene_sets import GeneSets, read_gmt
-from pertcast.encoding import EncoderSpec
 from pertcast.evaluation.bootstrap import N_DRAWS
 from pertcast.predictor import Predictor
+from pertcast_data.gene_network import read_gene_networks
 
 from pertcast_jobs.evaluate.compared import compared_responses, replicate_halves
 from pertcast_jobs.evaluate.saving import Evaluation
@@ -55,7 +56,7 @@ def gene_modules_of_run(
     found = analyse_gene_modules(
         compared,
         labels.cpu().numpy(),
-        knowledge_of_run(folder.config(), sets),
+        knowledge_of_run(folder.config(), compared.genes, sets),
         halves=replicate_halves(evaluation),
         n_draws=n_draws,
         seed=seed,
@@ -64,44 +65,39 @@ def gene_modules_of_run(
     return found
 
 
-def knowledge_of_run(config: RunConfig, sets: GeneSets | None = None) -> ModuleKnowledge:
-    """Return what is known of genes beside a run's model: gene sets given, or those that it was trained with.
+def knowledge_of_run(
+    config: RunConfig, genes: Sequence[str], sets: GeneSets | None = None
+) -> ModuleKnowledge:
+    """Return what is known of genes beside a run's model: the files that it was trained with.
 
     Parameters
     ----------
     config
-        Of the run; its encoder's `gene_sets`, GMT files, are read where no sets are given.
+        Of the run; its encoder's `gene_network`, and its `gene_sets` where no sets are given.
+    genes
+        Names of the G genes.
     sets
         Gene sets of the command line.
     """
+    knowledge = _network_of(config, genes)
     if sets is not None:
-        return ModuleKnowledge(sets=sets)
-    paths = _files(config.encoder, "gene_sets")
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        return ModuleKnowledge(
-            sets_note=f"not named: {missing[0].name}, of the training, is not there; give --gmt"
-        )
-    return ModuleKnowledge(sets=_joined([read_gmt(path) for path in paths])) if paths else ModuleKnowledge()
+        return replace(knowledge, sets=sets)
+    path = config.encoder.gene_sets
+    if path is None:
+        return knowledge
+    if not path.is_file():
+        note = f"not named: {path.name}, of the training, is not there; give --gmt"
+        return replace(knowledge, sets_note=note)
+    return replace(knowledge, sets=read_gmt(path))
 
 
-def _files(encoder: EncoderSpec, option: str) -> list[Path]:
-    """Return the files of an option of the encoder: one, several, or none where it is not set."""
-    given: Path | str | Iterable[Path | str] | None = getattr(encoder, option, None)
-    if given is None:
-        return []
-    return [Path(given)] if isinstance(given, str | Path) else [Path(path) for path in given]
-
-
-def _joined(read: Sequence[GeneSets]) -> GeneSets:
-    """Return the sets of several files; a name that an earlier file has is told apart by its file."""
-    if len(read) == 1:
-        return read[0]
-    members: dict[str, tuple[str, ...]] = {}
-    for sets in read:
-        for name, genes in sets.members.items():
-            members[name if name not in members else f"{name} ({sets.source})"] = genes
-    return GeneSets(members, source=", ".join(sets.source for sets in read))
+def _network_of(config: RunConfig, genes: Sequence[str]) -> ModuleKnowledge:
+    """Return the edges of the training's network among the genes; none where a file is not there."""
+    paths = config.encoder.gene_network
+    if not paths or not all(path.is_file() for path in paths):
+        return ModuleKnowledge()
+    network = read_gene_networks(paths, config.encoder.gene_network_score)
+    return ModuleKnowledge(edges=network.among(genes)[0], network=", ".join(network.files))
 
 
 def save_modules(evaluation: Evaluation) -> None:
