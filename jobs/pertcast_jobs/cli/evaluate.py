@@ -230,7 +230,9 @@ def evaluate(
     ] = None,
     no_biology: Annotated[
         bool,
-        typer.Option("--no-biology", help="Leave out dose and time, populations of wells, latent space."),
+        typer.Option(
+            "--no-biology", help="Leave out dose and time, wells, latent space, gene modules, epistasis."
+        ),
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     draws: Annotated[int, typer.Option(min=100, help="Resamplings for the intervals.")] = N_DRAWS,
