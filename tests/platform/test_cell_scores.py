@@ -289,6 +289,15 @@ def test_two_samples_of_one_population_are_near_in_transport() -> None:
     assert divergence(apart) == pytest.approx(800 * 0.25, rel=0.1)
 
 
+def test_a_gene_that_varies_by_rounding_alone_does_not_count_for_the_correlation_similarity() -> None:
+    x, y = np.random.default_rng(3).normal(size=(2, 60, 6)).astype(np.float32)
+    still = np.full((60, 1), 5.0, np.float32)
+    still[0] += np.float32(1e-6)
+    with np.errstate(all="raise"):
+        found = distribution.correlation_similarity(np.hstack([x, still]), np.hstack([y, y[:, :1]]))
+    assert found == pytest.approx(distribution.correlation_similarity(x, y))
+
+
 def test_correlation_similarity_equals_the_correlation_of_gene_by_gene_matrices() -> None:
     generator = np.random.default_rng(0)
     mixing = generator.normal(0, 1, (12, 12))

@@ -49,7 +49,7 @@ def same_partition(first: torch.Tensor, second: torch.Tensor) -> bool:
 @pytest.mark.parametrize("n_modules", [4, 7, 32])
 def test_balanced_sizes_differ_by_at_most_one(n_modules: int) -> None:
     priors, _ = planted(UNEQUAL)
-    found = group_genes(priors, GroupingConfig(n_modules=n_modules))
+    found = group_genes(priors, GroupingConfig(n_modules=n_modules, sizes="balanced"))
     assert len(found.sizes) == n_modules
     assert int(found.sizes.max() - found.sizes.min()) <= 1
     assert torch.equal(found.sizes, torch.bincount(found.labels, minlength=n_modules))

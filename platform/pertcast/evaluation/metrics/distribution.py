@@ -26,6 +26,7 @@ Over thousands of genes all cells are about equally far from one another: with m
 cell of a population is matched with itself alone, and two samples of one population would look far apart.
 """
 
+_ROUNDING: Final = 1e-6
 _ABSORB_EVERY: Final = 10
 _MOST_ITERATIONS: Final = 500
 _MARGINAL_ERROR: Final = 1e-7
@@ -147,7 +148,10 @@ def correlation_similarity(first: FloatArray, second: FloatArray) -> float:
     standardised cells Z (n, G) and W (m, G), the sum over pairs of products of correlations is
     |Z W'|^2 / (n m).
     """
-    varying = [cells.max(axis=0) > cells.min(axis=0) for cells in (first, second)]
+    varying = [
+        cells.std(axis=0, dtype=np.float64) > _ROUNDING * np.abs(cells).max(axis=0)
+        for cells in (first, second)
+    ]
     genes = np.flatnonzero(varying[0] & varying[1]).astype(np.int64)
     g = len(genes)
     if g < 3:

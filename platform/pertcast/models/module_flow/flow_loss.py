@@ -19,7 +19,7 @@ from pertcast.models.module_flow.config import FlowConfig
 from pertcast.models.module_flow.control_pool import ControlPool
 from pertcast.models.module_flow.displacement.displacement import Displacement
 from pertcast.models.module_flow.latent_cache import LatentCache
-from pertcast.models.module_flow.pairing import pair_by_transport
+from pertcast.models.module_flow.pairing import pair_by_transport, pair_independently
 from pertcast.models.module_flow.perturbation_set import PerturbationSet
 from pertcast.models.module_flow.velocity import VelocityNetwork
 from pertcast.models.noise import KeyedNoise
@@ -162,8 +162,9 @@ class FlowLoss(nn.Module):
     def paired(self, groups: CellGroups, keys: Tensor, noise: KeyedNoise) -> tuple[Tensor, Tensor]:
         """Return controls and treated cells (B, g, D) each, partner beside partner."""
         start = self._outside[1].latents[groups.row, groups.place]
-        if self.config.pairing == "independent":
-            return start, groups.treated
         uniform = noise.uniform(keys, 1, _STREAM_PARTNER).view(groups.row.shape)
-        partner = pair_by_transport(start, groups.treated, uniform, self.config.epsilon)
+        if self.config.pairing == "independent":
+            partner = pair_independently(start, groups.treated, uniform)
+        else:
+            partner = pair_by_transport(start, groups.treated, uniform, self.config.epsilon)
         return start.gather(1, partner.unsqueeze(-1).expand_as(start)), groups.treated

@@ -28,7 +28,8 @@ class GroupingConfig(ModelConfig):
     coexpression_weight
         Weight of the distance to a module's profile over training controls; 0 switches the term off.
     sizes
-        "balanced": sizes differ by at most one gene. "adaptive": sizes follow the data.
+        "balanced": sizes differ by at most one gene, as published. "adaptive": sizes follow the data; it
+        recovers planted modules of unequal size better (docs/module_flow.md).
     seed
         Seed of the first labels.
     """
@@ -39,5 +40,5 @@ class GroupingConfig(ModelConfig):
     semantic_weight: float = Field(1.0, ge=0)
     network_weight: float = Field(1.0, ge=0)
     coexpression_weight: float = Field(1.0, ge=0)
-    sizes: Literal["balanced", "adaptive"] = "balanced"
+    sizes: Literal["balanced", "adaptive"] = "adaptive"
     seed: int = Field(0, ge=0)
