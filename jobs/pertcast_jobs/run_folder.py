@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import pertcast
 from pertcast.encoding.compound_embedding import EmbeddingCoverage
+from pertcast.encoding.gene_features import GeneCoverage
 from pertcast.training.bundle import MANIFEST as BUNDLE_MANIFEST
 from pertcast.training.files import write_json
 from pertcast_data.errors import ConfigError
@@ -47,6 +48,8 @@ class RunManifest(BaseModel):
         How it was trained, on how many workers.
     compound_embedding
         What the embedding table knows of the store's compounds (`EmbeddingCoverage`); None without a table.
+    gene_features
+        What each file of gene features knows of the store's genes; empty without files.
     result
         Best metrics, steps and seconds, once done.
     """
@@ -71,6 +74,7 @@ class RunManifest(BaseModel):
     engine: str
     world_size: int
     compound_embedding: EmbeddingCoverage | None = None
+    gene_features: tuple[GeneCoverage, ...] = ()
     result: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -23,6 +23,7 @@ def _outcome_lines(outcome: TrainingOutcome) -> list[str]:
     lines = [f"run      {outcome.run}", f"bundle   {outcome.bundle}"]
     if outcome.compound_embedding is not None:
         lines.append(outcome.compound_embedding.text())
+    lines += [each.text() for each in outcome.gene_features]
     lines += fact_lines(outcome.result)
     lines += [f"{name:<24} {value:.6g}" for name, value in sorted(outcome.validation.items())]
     seconds = outcome.result.get("seconds", 0.0)
@@ -57,7 +58,8 @@ def _plan_lines(plan: dict[str, Any]) -> list[str]:
 
 
 def _embedding_lines(plan: dict[str, Any]) -> list[str]:
-    return [] if plan["compound_embedding"] is None else [plan["compound_embedding"]["text"]]
+    reports = [plan["compound_embedding"], *plan["gene_features"]]
+    return [report["text"] for report in reports if report is not None]
 
 
 def _many_plan_lines(plan: dict[str, Any]) -> list[str]:
@@ -89,6 +91,7 @@ def _many_lines(outcome: ManyOutcome) -> list[str]:
         lines.append(f"{name:<16} trained  {losses}".rstrip())
         if trained.compound_embedding is not None:
             lines.append(f"{'':<16} {trained.compound_embedding.text()}")
+        lines += [f"{'':<16} {each.text()}" for each in trained.gene_features]
     lines += [f"{name:<16} FAILED   {reason}" for name, reason in outcome.failed.items()]
     if outcome.failed:
         lines.append("Mend it, and run the same command with --resume: only what is missing is trained.")

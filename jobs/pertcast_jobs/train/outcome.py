@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pertcast.encoding.compound_embedding import EmbeddingCoverage
+from pertcast.encoding.gene_features import GeneCoverage
 from pertcast.training.reports import FitResult
 from torch import Tensor
 
@@ -44,6 +45,8 @@ class TrainingOutcome:
         Steps, seconds, stages: `FitResult` as plain JSON.
     compound_embedding
         What the embedding table knows of the store's compounds; None without a table.
+    gene_features
+        What each file of gene features knows of the store's genes; empty without files.
     """
 
     run: Path
@@ -51,6 +54,7 @@ class TrainingOutcome:
     validation: Mapping[str, float]
     result: Mapping[str, Any]
     compound_embedding: EmbeddingCoverage | None = None
+    gene_features: tuple[GeneCoverage, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as plain JSON."""
@@ -60,9 +64,10 @@ class TrainingOutcome:
             "validation": dict(self.validation),
             "result": dict(self.result),
             "compound_embedding": plain_coverage(self.compound_embedding),
+            "gene_features": [plain_coverage(each) for each in self.gene_features],
         }
 
 
-def plain_coverage(coverage: EmbeddingCoverage | None) -> dict[str, Any] | None:
-    """Return the report of an embedding table as plain JSON, with its one line as "text"."""
+def plain_coverage(coverage: EmbeddingCoverage | GeneCoverage | None) -> dict[str, Any] | None:
+    """Return the report of a file of features as plain JSON, with its one line as "text"."""
     return None if coverage is None else {**coverage.model_dump(mode="json"), "text": coverage.text()}

@@ -44,6 +44,7 @@ def plan_training(config: RunConfig) -> dict[str, Any]:
         "genes": space.n_genes,
         "features": space.feature_width,
         "compound_embedding": plain_coverage(prepared.encoder.coverage),
+        "gene_features": [plain_coverage(each) for each in prepared.encoder.gene_coverage],
         "rows": dict(prepared.n_rows),
         "conditions": dict(prepared.n_conditions),
         "stages": stages,

@@ -90,6 +90,7 @@ class PreparedRun:
             engine=config.train.engine.name,
             world_size=config.cluster.num_workers,
             compound_embedding=self.encoder.coverage,
+            gene_features=self.encoder.gene_coverage,
         )
 
     def bundle_facts(self, validation: Mapping[str, float], result: Mapping[str, Any]) -> BundleFacts:

@@ -26,9 +26,11 @@ _MAY_DIFFER_ON_RESUME = (
     "data.store",
     "data.split",
     "encoder.compound_embedding",
+    "encoder.gene_embedding",
+    "encoder.gene_network",
     "train.keep_checkpoints",
 )
-"""The rest decides the numbers. Store, split and embedding table may move: their hashes are compared."""
+"""The rest decides the numbers. Store, split and files of features may move: their hashes are compared."""
 
 
 Launch = Callable[[PreparedRun, RunFolder, ProgressCallback], Trained]
@@ -135,6 +137,11 @@ def _require_same(run: RunFolder, prepared: PreparedRun) -> None:
     ]
     if tables[0] != tables[1]:
         differing.append(f"the embedding table's content ({tables[0]} before, {tables[1]} now)")
+    files = [
+        [each.sha256s for each in found] for found in (manifest.gene_features, prepared.encoder.gene_coverage)
+    ]
+    if files[0] != files[1]:
+        differing.append("the content of the files of gene features")
     if differing:
         raise ConfigError(
             f"{run.path} cannot be resumed, it is another training: {'; '.join(differing)}. "
@@ -175,4 +182,5 @@ def outcome_of(run: RunFolder) -> TrainingOutcome:
         validation=result.pop("validation", {}),
         result=result,
         compound_embedding=manifest.compound_embedding,
+        gene_features=manifest.gene_features,
     )
