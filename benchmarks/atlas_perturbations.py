@@ -35,28 +35,22 @@ SPLITS: Final = {"pairs": "unseen_pair", "singles": "unseen_perturbation"}
 METRICS: Final = {"pearson_delta": 1.0, "e_distance": -1.0}
 DRAWS: Final = 2000
 CONFIG: Final = "model.config."
+IN_ORDER: Final = [f"grouping.{term}_weight=0" for term in ("semantic", "network", "coexpression")]
+"""Without any knowledge genes are grouped as they stand in the file."""
+
 ABLATIONS: Final = {
     "whole": [],
-    "no correlation loss": ["alignment.correlation_weight=0"],
-    "no pathway loss": ["alignment.pathway_weight=0"],
-    "neither loss": ["alignment.correlation_weight=0", "alignment.pathway_weight=0"],
-    "modules in order of genes": [
-        "grouping.semantic_weight=0",
-        "grouping.network_weight=0",
-        "grouping.coexpression_weight=0",
-    ],
-    "attention among modules": ["autoencoder.kind=modules"],
-    "attention, modules in order": [
-        "autoencoder.kind=modules",
-        "grouping.semantic_weight=0",
-        "grouping.network_weight=0",
-        "grouping.coexpression_weight=0",
-    ],
-    "independent pairing": ["flow.pairing=independent"],
-    "flow moves means": ["flow.moves_mean=true"],
-    "flow alone": ["displacement.kind=none", "displacement.own_gene=false"],
     "no interactions": ["displacement.interactions=false"],
     "no own-gene term": ["displacement.own_gene=false"],
+    "flow alone": ["displacement.kind=none", "displacement.own_gene=false"],
+    "flow moves means": ["flow.moves_mean=true"],
+    "independent pairing": ["flow.pairing=independent"],
+    "no correlation loss": ["alignment.correlation_weight=0"],
+    "no pathway loss": ["alignment.pathway_weight=0"],
+    "attention among modules": ["autoencoder.kind=modules"],
+    "attention, genes in order": ["autoencoder.kind=modules", *IN_ORDER],
+    "losses over genes in order": IN_ORDER,
+    "neither loss": ["alignment.correlation_weight=0", "alignment.pathway_weight=0"],
 }
 """Name -> overrides below model.config."""
 
