@@ -74,12 +74,12 @@ class EdgeList:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How a text file is laid out: names of its columns (None: it names none), and the separator."""
+    """How a text file is laid out: names of its columns (None: it names none), and where the rows begin."""
 
     names: list[str] | None
     separator: str | None
     width: int
-    skips_first: bool
+    n_skipped: int
 
 
 def read_edge_list(path: Path | str) -> EdgeList:
@@ -133,32 +133,46 @@ def _read_text(path: Path) -> tuple[pl.DataFrame, bool]:
     except UnicodeDecodeError as error:
         raise FormatError(f"{path}: is not UTF-8 text ({error.reason}). Convert it.") from error
     except pl.exceptions.PolarsError as error:
-        raise FormatError(
-            f"{path}: cannot be read as a table ({error}). Write the same number of columns in every line."
-        ) from error
+        raise _unreadable(path, layout, error) from error
     frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
-    if layout.skips_first:
-        frame = frame[1:]
     if layout.names is not None and len(layout.names) == frame.width:
         frame.columns = layout.names
     return frame, layout.names is not None
 
 
+def _unreadable(path: Path, layout: _Layout, error: Exception) -> FormatError:
+    """Return the error that names the first line with more values than the first row."""
+    remedy = "Write the same number of columns in every line."
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            count = len(_fields(line, layout.separator))
+            if count > layout.width and not line.startswith("#"):
+                return FormatError(
+                    f"{path}, line {number}: {count} values, the first row has {layout.width}. {remedy}"
+                )
+    return FormatError(f"{path}: cannot be read as a table ({error}). {remedy}")
+
+
 def _layout(path: Path, head: list[str]) -> _Layout:
-    lines = [line for line in head if line.strip() and not line.startswith("#")]
+    places = [place for place, line in enumerate(head) if line.strip() and not line.startswith("#")]
+    lines = [head[place] for place in places[:2]]
+    nothing = f"{path}: holds no edge. Bring an edge list: two columns of genes, then scores."
     if not lines:
-        raise SchemaError(f"{path}: holds no edge. Bring an edge list: two columns of genes, then scores.")
+        raise SchemaError(nothing)
     separator = next((mark for mark in _SEPARATORS if mark in lines[0]), None)
     width = len(_fields(lines[0], separator))
     for line in (line for line in head if line.startswith("#")):
         names = _fields(line.lstrip("#"), separator)
         if len(names) == width and _ends(names) is not None:
-            return _Layout(_unique(names), separator, width, skips_first=False)
+            return _Layout(_unique(names), separator, width, places[0])
     first = _fields(lines[0], separator)
     second = _fields(lines[1], separator) if len(lines) > 1 else []
-    if _ends(first) is not None or (not _is_number(first, 2) and _is_number(second, 2)):
-        return _Layout(_unique(first), separator, width, skips_first=True)
-    return _Layout(None, separator, width, skips_first=False)
+    has_numbers = any(_is_number(first, place) for place in range(width))
+    if not has_numbers and (_ends(first) is not None or _is_number(second, 2)):
+        if len(places) < 2:
+            raise SchemaError(nothing)
+        return _Layout(_unique(first), separator, width, places[1])
+    return _Layout(None, separator, width, places[0])
 
 
 def _fields(line: str, separator: str | None) -> list[str]:
@@ -183,11 +197,14 @@ def _is_number(fields: list[str], place: int) -> bool:
 
 def _text_rows(path: Path, layout: _Layout) -> pl.DataFrame:
     # "\x01" stands in no text: a line with blanks is then one value, split below.
+    names = [f"column_{place + 1}" for place in range(layout.width)]
+    columns = names if layout.separator is not None else names[:1]
     frame = pl.read_csv(
         path,
         separator=layout.separator or "\x01",
         has_header=False,
-        infer_schema=False,
+        skip_lines=layout.n_skipped,
+        schema=dict.fromkeys(columns, pl.String),
         comment_prefix="#",
         quote_char=None if layout.separator in (None, "\t") else '"',
     )
@@ -200,7 +217,6 @@ def _text_rows(path: Path, layout: _Layout) -> pl.DataFrame:
             f"{path}, row {row + 1}: {len(parts[row])} values, the first row has {layout.width}. Write the "
             "same number of columns in every line."
         )
-    names = [f"column_{place + 1}" for place in range(layout.width)]
     return parts.list.to_struct(fields=names).struct.unnest()
 
 

@@ -15,6 +15,7 @@ import scipy.sparse as sparse
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
+from pertcast_data.edge_list import read_edge_list
 from pertcast_data.errors import ConfigError
 from pertcast_data.splits.tables import first_lines, read_table
 
@@ -32,7 +33,7 @@ def read_blocks(
     ----------
     path
         A `.gmt` file (genes of one set belong together), a csv or tsv with the columns gene and block, or an
-        edge list: two columns of genes, more are not looked at.
+        edge list (see `read_edge_list`): two columns of genes, more are not looked at.
     genes
         Canonical names of the perturbed genes.
     canonical
@@ -50,6 +51,8 @@ def read_blocks(
     ------
     ConfigError
         The file cannot be read, connects no two perturbed genes, or puts more than half of them in one block.
+    FormatError, SchemaError
+        An edge list cannot be read, or a row of it names one gene only.
     """
     path = Path(path)
     if distance < 1:
@@ -88,8 +91,7 @@ def _read_links(path: Path) -> _Links:
             f"{path}: one column says nothing of blocks. Bring an edge list (two columns of genes), a table "
             "with the columns gene and block, or a .gmt file."
         )
-    edges = read_table(path, has_header=False)
-    return _Links(edges.select(edges.columns[:2]).drop_nulls().iter_rows(), is_sets=False)
+    return _Links(read_edge_list(path).pairs.select("first", "second").iter_rows(), is_sets=False)
 
 
 def _components(genes: list[str], pairs: Iterable[tuple[str, str]], distance: int) -> dict[str, str]:
