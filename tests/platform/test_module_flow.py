@@ -222,6 +222,23 @@ def test_a_context_without_controls_starts_from_all_of_them(
     assert int(model.pool.row_of(torch.tensor([-1]))) == 1
 
 
+def test_responses_without_controls_start_from_noise_around_no_response(toy: SimpleNamespace) -> None:
+    case = gaussian_case(toy, GENES)
+    space = case.world.space.model_copy(update={"n_conditions": 3, "measure": "response"})
+    batch = replace(case.batch, basal=torch.zeros_like(case.batch.basal))
+    torch.manual_seed(0)
+    config = {**SMALL, **PLAIN, "autoencoder": {"latent_dim": GENES}}
+    model = get_model("module_flow").build(config, space, case.conditions)
+    model.take_up(TrainingPriors.empty(GENES))
+    for stage in model.stages():
+        if not isinstance(stage, GradientStage):
+            toy.solve(stage, [batch])
+    found = model.eval().predict(case.conditions, torch.zeros(3, GENES), 200, KeyedNoise(1))
+    assert float((found.mean - measured_means(case)).abs().mean()) < 0.25
+    assert found.samples is not None
+    assert 0.5 < float(found.samples.std(dim=1).mean()) < 2.0
+
+
 def test_a_flow_that_may_not_move_means_keeps_the_displacement_and_one_that_may_does_not(
     shifted: SimpleNamespace, toy: SimpleNamespace
 ) -> None:
