@@ -13,6 +13,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 RESTART: Final = 0.15
 """Chance that the walk returns to its gene at a step."""
 
+_TIED: Final = 1e-6
 _DENSE: Final = 256
 """Networks up to so many genes are decomposed exactly."""
 
@@ -78,8 +79,10 @@ def _leading(adjacency: sparse.csr_matrix, count: int) -> tuple[NDArray[np.float
 
 
 def _signed(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return eigenvectors with the sign at which their largest entry is positive."""
-    largest = np.abs(vectors).argmax(axis=0)
+    """Return eigenvectors with the sign at which the first of their largest entries is positive."""
+    sizes = np.abs(vectors)
+    # Symmetric networks have equal largest entries: rounding must not choose among them.
+    largest = (sizes >= (1 - _TIED) * sizes.max(axis=0)).argmax(axis=0)
     signs = np.sign(vectors[largest, np.arange(vectors.shape[1])])
     signed: NDArray[np.float64] = vectors * np.where(signs == 0, 1.0, signs)
     return signed
