@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from pertcast_data.errors import ConfigError
@@ -21,15 +20,13 @@ from pertcast.models.module_flow.alignment import (
     correlation_of,
     pathway_distance,
 )
+from pertcast.models.module_flow.cell_groups import CellGroups, FlowNetworks
 from pertcast.models.module_flow.config import AlignmentConfig, IntegratorConfig
 from pertcast.models.module_flow.control_pool import ControlPool
 from pertcast.models.module_flow.integrators import integrate
 from pertcast.models.module_flow.velocity import VelocityField
 from pertcast.models.noise import KeyedNoise
 from pertcast.models.priors import TrainingPriors
-
-if TYPE_CHECKING:
-    from pertcast.models.module_flow.flow_loss import CellGroups, FlowNetworks
 
 _FEWEST_CELLS = 3
 

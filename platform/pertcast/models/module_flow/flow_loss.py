@@ -7,62 +7,21 @@ al. 2023; Tong et al. 2024).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from pertcast.models.batch import Batch, ConditionBatch
 from pertcast.models.layers.scaling import Scaling
 from pertcast.models.module_flow.alignment_terms import AlignmentTerms
+from pertcast.models.module_flow.cell_groups import CellGroups, FlowNetworks
 from pertcast.models.module_flow.config import FlowConfig
 from pertcast.models.module_flow.control_pool import ControlPool
 from pertcast.models.module_flow.displacement.displacement import Displacement
 from pertcast.models.module_flow.latent_cache import LatentCache
 from pertcast.models.module_flow.pairing import pair_by_transport, pair_independently
-from pertcast.models.module_flow.perturbation_set import PerturbationSet
-from pertcast.models.module_flow.velocity import VelocityNetwork
 from pertcast.models.noise import KeyedNoise
 
 _STREAM_CONTROL, _STREAM_PARTNER, _STREAM_TIME, _STREAM_PATH, _STREAM_HIDDEN = 601, 602, 603, 604, 605
-
-
-@dataclass(frozen=True, slots=True)
-class CellGroups:
-    """B groups of g treated cells of one condition, and as many controls.
-
-    Attributes
-    ----------
-    conditions
-        The B conditions.
-    displacement
-        (B, D) mean displacement.
-    effects
-        (B, S, D) single effects.
-    basal
-        (B, G) standardised basal profiles, means of the groups.
-    treated
-        (B, g, D) latents.
-    row, place
-        (B, g) of the controls in the pool.
-    """
-
-    conditions: ConditionBatch
-    displacement: Tensor
-    effects: Tensor
-    basal: Tensor
-    treated: Tensor
-    row: Tensor
-    place: Tensor
-
-
-class FlowNetworks(nn.Module):
-    """What the flow stage trains: the encoder of perturbation sets and the velocity network."""
-
-    def __init__(self, perturbations: PerturbationSet, velocity: VelocityNetwork) -> None:
-        super().__init__()
-        self.perturbations = perturbations
-        self.velocity = velocity
 
 
 class FlowLoss(nn.Module):

@@ -12,13 +12,14 @@ from pertcast.models.contract import GradientStage, ResponseModel, Stage
 from pertcast.models.layers.latents.fitting import LatentScaleStage, StandardisedTargets
 from pertcast.models.layers.scaling import Scaling, ScalingStage
 from pertcast.models.module_flow.alignment_terms import AlignmentStage, AlignmentTerms, AlignmentTruth
+from pertcast.models.module_flow.cell_groups import FlowNetworks
 from pertcast.models.module_flow.components import ConditionComponentsStage
 from pertcast.models.module_flow.config import ModuleFlowConfig
 from pertcast.models.module_flow.control_pool import ControlPool
 from pertcast.models.module_flow.displacement.displacement import Displacement
 from pertcast.models.module_flow.displacement.own_gene import OwnGeneEffect, OwnGeneStage
 from pertcast.models.module_flow.displacement.stage import DisplacementStage
-from pertcast.models.module_flow.flow_loss import FlowLoss, FlowNetworks
+from pertcast.models.module_flow.flow_loss import FlowLoss
 from pertcast.models.module_flow.gene_autoencoder import GeneAutoencoder, build_gene_autoencoder
 from pertcast.models.module_flow.grouping.grouping import group_genes
 from pertcast.models.module_flow.integrators import integrate
