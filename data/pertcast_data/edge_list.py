@@ -240,8 +240,8 @@ def _edge_list(path: Path, frame: pl.DataFrame, named: bool) -> EdgeList:
     ends = (_ends(frame.columns) if named else None) or (frame.columns[0], frame.columns[1])
     others = [name for name in frame.columns if name not in ends]
     score = _score_column(path, frame, others, named)
-    names = [frame[name].cast(pl.String).str.strip_chars().replace({"": None}) for name in ends]
-    scores = pl.Series([None] * frame.height, dtype=pl.Float64) if score is None else frame[score]
+    names = [_bare(frame[name].cast(pl.String)).replace({"": None}) for name in ends]
+    scores = pl.Series([None] * frame.height, dtype=pl.Float64) if score is None else _bare(frame[score])
     pairs = pl.DataFrame([names[0].alias("first"), names[1].alias("second"), scores.alias("score")])
     empty = (pairs["first"].is_null() | pairs["second"].is_null()).arg_true()
     if len(empty):
@@ -251,6 +251,11 @@ def _edge_list(path: Path, frame: pl.DataFrame, named: bool) -> EdgeList:
             "has two; fill it in or leave the row out."
         )
     return EdgeList(path, _sha256(path), pairs, score)
+
+
+def _bare(column: pl.Series) -> pl.Series:
+    """Return text without blanks and quotes around it, as R writes names also between tabs; numbers as is."""
+    return column.str.strip_chars().str.strip_chars('"') if column.dtype == pl.String else column
 
 
 def _sha256(path: Path) -> str:

@@ -41,6 +41,12 @@ LAYOUT_TEXTS = {
     "blanks": text("  ", "protein1 protein2 combined_score"),
     "quoted": text(",", "source,target,weight").replace("TP53", '"TP53"'),
     "string export": STRING,
+    "quoted between tabs, as R writes it": '"node1"\t"node2"\t"score"\n'
+    + "".join(f'"{a}"\t"{b}"\t"{score}"\n' for a, b, score in ROWS),
+    "quoted between blanks": "".join(f'"{a}" "{b}" {score}\n' for a, b, score in ROWS),
+    "byte order mark": "\ufeff" + text(",", "gene1,gene2,score"),
+    "commas, no header": text(","),
+    "blanks, no header": text("   "),
     "a blank line after the header": text("\t", "gene1\tgene2\tscore\n"),
     "comments and blank lines": "# made by hand\n\n" + text("\t") + "\n",
     "other case, loops, repeats": text("\t") + "a1bg\tTp53\t0.1\nMYC\tmyc\t1\nMAX\tMYC\t0.25\n",
@@ -58,6 +64,14 @@ def named(network: GeneNetwork) -> dict[frozenset[str], float]:
 EXPECTED = {frozenset((a, b)): score for a, b, score in ROWS}
 
 
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("separator", ["\t", ",", ";", " "])
+def test_two_columns_are_edges_of_weight_one(separator: str, header: bool, tmp_path: Path) -> None:
+    lines = [("gene1", "gene2")] * header + [(a, b) for a, b, _ in ROWS]
+    (tmp_path / "pairs.txt").write_text("".join(separator.join(pair) + "\n" for pair in lines))
+    assert named(read_gene_network(tmp_path / "pairs.txt")) == dict.fromkeys(EXPECTED, 1.0)
+
+
 @pytest.mark.parametrize("layout", LAYOUT_TEXTS)
 def test_every_layout_gives_the_same_edges_and_scores(layout: str, tmp_path: Path) -> None:
     path = tmp_path / "network.txt"
@@ -72,6 +86,30 @@ def test_parquet_is_known_by_its_content(tmp_path: Path) -> None:
     frame = pl.DataFrame(list(ROWS), schema=["gene1", "gene2", "weight"], orient="row")
     frame.write_parquet(tmp_path / "network.tsv")
     assert named(read_gene_network(tmp_path / "network.tsv")) == EXPECTED
+
+
+def test_parquet_needs_no_scores_and_broken_rows_of_it_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "network.parquet"
+    pairs = pl.DataFrame({"one": ["A", "C"], "two": ["B", "D"]})
+    pairs.cast(pl.Categorical).write_parquet(path)
+    assert named(read_gene_network(path)) == {frozenset("AB"): 1.0, frozenset("CD"): 1.0}
+    pairs.with_columns(score=pl.Series([900, None])).write_parquet(path)
+    with pytest.raises(SchemaError, match=r"network\.parquet, row 2 \(C, D\): score is None"):
+        read_gene_network(path)
+    pairs.clear().write_parquet(path)
+    with pytest.raises(SchemaError, match=r"connects no two genes\. Bring edges"):
+        read_gene_network(path)
+    path.write_bytes(b"PAR1 cut off")
+    with pytest.raises(FormatError, match=r"network\.parquet: cannot be read as Parquet.*Write it anew"):
+        read_gene_network(path)
+
+
+def test_a_gene_is_called_as_it_is_first_spelled_and_its_largest_score_counts(tmp_path: Path) -> None:
+    (tmp_path / "network.tsv").write_text("Nkx2-1\tC1orf9\t0.2\nC1ORF9\tNKX2.1\t0.8\nnkx2-1\tc1orf9\t0.3\n")
+    network = read_gene_network(tmp_path / "network.tsv")
+    assert sorted(network.genes) == ["C1orf9", "Nkx2-1"]
+    assert (network.n_rows, network.n_self_loops) == (3, 0)
+    np.testing.assert_allclose(network.weights, [0.8])
 
 
 def test_without_scores_every_edge_counts_alike_and_none_falls_below_a_score(tmp_path: Path) -> None:
@@ -102,14 +140,20 @@ def test_signs_of_regulation_do_not_matter(tmp_path: Path) -> None:
 
 
 BROKEN: dict[str, tuple[str, type[PertcastError], str]] = {
-    "text score": ("A\tB\t0.5\nC\tD\tstrong\n", SchemaError, r"row 2 \(C, D\).*'strong'.*no finite number"),
+    "text score": (
+        "A\tB\t0.5\nC\tD\tstrong\n",
+        SchemaError,
+        r"row 2 \(C, D\).*'strong'.*no finite number.*Correct",
+    ),
     "nan score": ("A\tB\tnan\n", SchemaError, r"row 1 \(A, B\).*'nan'"),
+    "infinite score": ("A\tB\tinf\n", SchemaError, "'inf'.*leave the column out to count every edge alike"),
+    "no score above zero": ("A\tB\t0\n", SchemaError, "with scores above 0"),
     "no score": ("A\tB\t0.5\nC\tD\t\n", SchemaError, r"row 2 \(C, D\).*None"),
     "half an edge": ("A\tB\t1\nC\t\t1\n", SchemaError, r"row 2: names one gene only \('C'"),
-    "ragged": ("A\tB\t1\nC\tD\t1\t2\n", FormatError, "line 2: 4 values, the first row has 3"),
+    "ragged": ("A\tB\t1\nC\tD\t1\t2\n", FormatError, "line 2: 4 values, the first row has 3. Write"),
     "ragged blanks": ("A B 1\nC D 1 2\n", FormatError, "row 2: 4 values"),
-    "one column": ("A\nB\n", SchemaError, "one column"),
-    "loops alone": ("A\tA\t1\n", SchemaError, "connects no two genes"),
+    "one column": ("A\nB\n", SchemaError, "one column. Bring an edge list"),
+    "loops alone": ("A\tA\t1\n", SchemaError, "connects no two genes. Bring edges"),
     "a header alone": ("gene1\tgene2\n", SchemaError, "holds no edge"),
     "comments alone": ("# nothing\n", SchemaError, "holds no edge"),
 }
