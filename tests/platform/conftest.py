@@ -15,6 +15,7 @@ import torch
 from pertcast.models.batch import Batch, ConditionBatch, ModelSpace
 from pertcast.models.contract import GradientStage, ResponseModel, StatisticsStage
 from pertcast.models.noise import KeyedNoise
+from pertcast.models.priors import TrainingPriors
 from pertcast.models.registry import get_model
 from pertcast_data.store import ExpressionStore, create_store
 from pertcast_data.vocabulary import Measure
@@ -117,6 +118,8 @@ def train(
     space = world.space.model_copy(update={"n_conditions": len(conditions)})
     torch.manual_seed(0)
     model = get_model(name).build(config, space, conditions)
+    if model.wants_priors:
+        model.take_up(TrainingPriors.empty(space.n_genes))
     for stage in model.stages():
         if isinstance(stage, GradientStage):
             descend(stage, batch, steps)

@@ -13,6 +13,8 @@ from pertcast.models.registry import MODELS, get_model
 SETS = [[0], [1], [2], [3], [0, 1], [2, 3], [4], [5]]
 CONTEXTS = [0, 1, 0, 1, 0, 1, 0, 0]
 GROUPS = [0, 1, 2, 0, 1, 2, 0, 1]
+CONFIGS = {"module_flow": {"flow": {"cells_per_condition": 3}}}
+"""Settings that a model needs to be trained on three rows a condition."""
 
 
 def built(toy: SimpleNamespace, name: str) -> SimpleNamespace:
@@ -25,7 +27,7 @@ def built(toy: SimpleNamespace, name: str) -> SimpleNamespace:
     basal = torch.randn(len(index), world.space.n_genes, generator=generator)
     batch = toy.batch(conditions, index, target, basal)
     batch.conditions.group[:] = torch.tensor(GROUPS)[index]
-    model = toy.train(name, world, conditions, batch, steps=20)
+    model = toy.train(name, world, conditions, batch, steps=20, **CONFIGS.get(name, {}))
     asked = world.conditions(
         [[0, 1], [13], [], [5, 14]], [0, 1, -1, -1], [0, -1, 2, -1], [0.0, 2.0, 0.0, float("nan")]
     )
@@ -97,7 +99,8 @@ def test_a_configuration_refuses_unknown_keys(toy: SimpleNamespace, name: str) -
         get_model(name).config_type.model_validate({"not_a_setting": 1})
 
 
-@pytest.mark.parametrize("name", list(MODELS))
+# module_flow lists the filled slots of a batch: how many there are, the meta device cannot say.
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "module_flow"])
 def test_a_prediction_stays_on_the_models_device(toy: SimpleNamespace, name: str) -> None:
     """On the meta device, where an operation that mixes devices is an error."""
     case = built(toy, name)
