@@ -19,7 +19,6 @@ from pertcast.models.module_flow.displacement.interactions import (
     InteractionCovariance,
     InteractionShape,
     OrderedPairs,
-    SolvedInteractions,
     solve_interactions,
 )
 from pertcast.models.module_flow.displacement.similarity import (
@@ -162,16 +161,12 @@ class Displacement(nn.Module):
         conditions, known = training.take(used), means.take(used)
         self.to("cpu")
         slots = self.similarity.slots(conditions)
-        groups = set_groups(training)[used]
+        groups = set_groups(training)
         extra = _interaction_variance(conditions, known)
-        effects = solve_effects(self.similarity, slots, known, groups, extra)
+        effects = solve_effects(self.similarity, slots, known, groups[used], extra)
         self._store(effects, used, scale)
         self.slot_effects.copy_((self.parts(training)[1] * scale).float())
-        excess_r2 = 0.0
-        if self.config.interactions:
-            solved = self._solve_sets(training, means, groups=set_groups(training))
-            if solved is not None and solved.shape is not None:
-                excess_r2 = solved.left_out_r2
+        excess_r2 = self._solve_sets(training, means, groups) if self.config.interactions else 0.0
         self.to(device)
         return DisplacementFacts(effects.left_out_r2, excess_r2)
 
@@ -185,19 +180,17 @@ class Displacement(nn.Module):
         self.effect_weights.zero_()
         self.effect_weights[used] = effects.weights.float()
 
-    def _solve_sets(
-        self, training: ConditionBatch, means: ConditionMeans, groups: Tensor
-    ) -> SolvedInteractions | None:
-        """Solve the interactions of the measured sets of two and more; None without two of them."""
+    def _solve_sets(self, training: ConditionBatch, means: ConditionMeans, groups: Tensor) -> float:
+        """Solve the interactions of the measured sets of two and more; return what left-out ones explain."""
         is_set = (training.slot >= 0).sum(dim=1) > 1
         used = _most_cells(means.count, is_set, self.config.most_sets)
         if len(used) < 2:
-            return None
+            return 0.0
         conditions, known = training.take(used), means.take(used)
         condition, place = torch.nonzero(conditions.slot >= 0, as_tuple=True)
         effects = self.slot_effects[used][condition, place].double()
         total = summed_by_condition(effects, condition, len(used), 0)
-        noise = known.noise / known.count.unsqueeze(1) + _uncertainty(effects, condition, known)
+        noise = known.noise / known.count.unsqueeze(1) + _uncertainty(condition, known)
         pairs = OrderedPairs.of(condition, effects, len(used))
         excess = known.mean - total
         solved = solve_interactions(pairs, excess, noise, self.signal.double(), groups[used])
@@ -205,10 +198,10 @@ class Displacement(nn.Module):
             shape = solved.shape
             self.shape.copy_(torch.tensor([shape.gain, shape.emergent, shape.length]))
             self.set_weights[used] = solved.weights.float()
-        return solved
+        return solved.left_out_r2
 
 
-def _uncertainty(effects: Tensor, condition: Tensor, known: ConditionMeans) -> Tensor:
+def _uncertainty(condition: Tensor, known: ConditionMeans) -> Tensor:
     """Return (N, D) about what the errors of the single effects add: the noise of as many cells a member."""
     members = torch.bincount(condition, minlength=len(known.count)).unsqueeze(1)
     return members * known.noise / known.count.median().clamp(min=1)

@@ -7,7 +7,7 @@ the length are those that predict perturbations best that are left out (exact, b
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -26,6 +26,7 @@ TUNED_CONDITIONS: Final = 2000
 """Conditions, at most, that shares and length are chosen on."""
 
 _LEAST_SIGNAL: Final = 1e-3
+_SLOT_BLOCK: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,22 +115,52 @@ def solve_effects(
     number = len(means.count)
     n_slots = torch.bincount(slots.condition, minlength=number)
     signal = signal_variance(means, n_slots == 1)
-    share = common_share(means, n_slots == 1, signal)
     extra = interaction_variance * (n_slots > 1)
-    best: tuple[float, Amplitudes] | None = None
     chosen = torch.argsort(means.count, descending=True, stable=True)[:TUNED_CONDITIONS].sort().values
-    ratio = float(means.noise.sum() / signal.sum())
-    diagonal = ratio / means.count + extra
-    for amplitudes in _candidates(share):
-        covariance = condition_covariance(similarity, slots, slots, number, number, amplitudes)
-        kernel = covariance[chosen][:, chosen] + torch.diag(diagonal[chosen])
-        error = _left_out_error(kernel, means.mean[chosen], groups[chosen], n_slots[chosen] == 1)
-        if best is None or error < best[0]:
-            best = (error, amplitudes)
-    assert best is not None
-    covariance = condition_covariance(similarity, slots, slots, number, number, best[1])
+    diagonal = float(means.noise.sum() / signal.sum()) / means.count + extra
+    tuned = _Tuning(
+        similarity, _renumbered(slots, chosen, number), means.mean[chosen], diagonal[chosen],
+        groups[chosen], n_slots[chosen] == 1,
+    )  # fmt: skip
+    errors = {each: tuned.error(each) for each in _candidates(common_share(means, n_slots == 1, signal))}
+    amplitudes = min(errors, key=lambda each: errors[each])
+    covariance = condition_covariance(similarity, slots, number, amplitudes)
     weights = _solve(covariance, means, signal, extra)
-    return SolvedEffects(best[1], signal, weights, 1 - best[0])
+    return SolvedEffects(amplitudes, signal, weights, 1 - errors[amplitudes])
+
+
+def _renumbered(slots: Slots, conditions: Tensor, number: int) -> Slots:
+    """Return the slots of some of the conditions, which are numbered anew in their order."""
+    place = torch.full((number,), -1, dtype=torch.int64)
+    place[conditions] = torch.arange(len(conditions))
+    slots = slots.take(place[slots.condition] >= 0)
+    return replace(slots, condition=place[slots.condition])
+
+
+class _Tuning:
+    """Left-out errors of some conditions by amplitudes; what these have in common is computed once."""
+
+    def __init__(
+        self,
+        similarity: SlotSimilarity,
+        slots: Slots,
+        mean: Tensor,
+        diagonal: Tensor,
+        groups: Tensor,
+        is_single: Tensor,
+    ) -> None:
+        self._parts = similarity.parts(slots, slots)
+        self._condition = slots.condition
+        self._mean, self._diagonal = mean, diagonal
+        self._groups, self._is_single = groups, is_single
+
+    def error(self, amplitudes: Amplitudes) -> float:
+        """Return the squared error of left-out single conditions as a share of their squares."""
+        covariance = self._parts.covariance(amplitudes)
+        for dim in (0, 1):
+            covariance = summed_by_condition(covariance, self._condition, len(self._mean), dim)
+        kernel = covariance + torch.diag(self._diagonal)
+        return _left_out_error(kernel, self._mean, self._groups, self._is_single)
 
 
 def _candidates(common: float) -> Iterator[Amplitudes]:
@@ -139,17 +170,15 @@ def _candidates(common: float) -> Iterator[Amplitudes]:
 
 
 def condition_covariance(
-    similarity: SlotSimilarity,
-    first: Slots,
-    second: Slots,
-    n_first: int,
-    n_second: int,
-    amplitudes: Amplitudes,
+    similarity: SlotSimilarity, slots: Slots, number: int, amplitudes: Amplitudes
 ) -> Tensor:
-    """Return (N, N') float64 covariance of conditions: the sum over both conditions' slots."""
-    by_slot = similarity.covariance(first, second, amplitudes)
-    by_first = summed_by_condition(by_slot, first.condition, n_first, 0)
-    return summed_by_condition(by_first, second.condition, n_second, 1)
+    """Return (N, N) float64 covariance of conditions, summed over both conditions' slots; by blocks."""
+    covariance = torch.zeros(number, number, dtype=torch.float64)
+    for rows in torch.split(torch.arange(len(slots)), _SLOT_BLOCK):
+        block = slots.take(rows)
+        by_slot = similarity.covariance(block, slots, amplitudes)
+        covariance.index_add_(0, block.condition, summed_by_condition(by_slot, slots.condition, number, 1))
+    return covariance
 
 
 def _left_out_error(kernel: Tensor, mean: Tensor, groups: Tensor, is_single: Tensor) -> float:

@@ -18,6 +18,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
+TUNED_SETS: Final = 1000
+"""Sets, at most, that the shape is chosen on."""
+
 _FLOOR: Final = 0.1
 _TOLERANCE: Final = 1e-6
 _MOST_ITERATIONS: Final = 300
@@ -201,31 +204,42 @@ def solve_interactions(
         Parts of the sets that are left out in turn.
     """
     none = SolvedInteractions(None, torch.zeros_like(excess), 0.0)
-    distinct = torch.unique(groups)
+    tuned = torch.arange(0, pairs.count, -(-pairs.count // TUNED_SETS))
+    sets = _Sets(_chosen(pairs, tuned), excess[tuned], noise[tuned], signal)
+    distinct, number = torch.unique(groups[tuned], return_inverse=True)
     n_folds = min(n_folds, len(distinct))
     if n_folds < 2:
         return none
-    fold_of_group = torch.arange(len(distinct)) % n_folds
-    fold = fold_of_group[torch.searchsorted(distinct, groups)]
-    total = float(excess.square().sum())
-    best, best_error = none, 1.0
-    for shape in CANDIDATES:
+    errors = {shape: sets.left_out_error(shape, number % n_folds, n_folds) for shape in CANDIDATES}
+    best = min(CANDIDATES, key=lambda shape: errors[shape])
+    if errors[best] >= 1:
+        return none
+    weights = _solve(_Sets(pairs, excess, noise, signal), best)
+    return SolvedInteractions(best, weights, 1 - errors[best])
+
+
+@dataclass(frozen=True, slots=True)
+class _Sets:
+    """Measured sets: their pairs, excess and noise (N, D), and the signal (D,)."""
+
+    pairs: OrderedPairs
+    excess: Tensor
+    noise: Tensor
+    signal: Tensor
+
+    def take(self, index: Tensor) -> _Sets:
+        return _Sets(_chosen(self.pairs, index), self.excess[index], self.noise[index], self.signal)
+
+    def left_out_error(self, shape: InteractionShape, fold: Tensor, n_folds: int) -> float:
+        """Return the squared error of left-out sets as a share of their squared excess."""
         error = 0.0
         for each in range(n_folds):
-            inside, outside = (torch.nonzero(m).flatten() for m in (fold != each, fold == each))
-            known, asked = _chosen(pairs, inside), _chosen(pairs, outside)
-            weights = _solve(known, excess[inside], noise[inside], signal, shape)
-            predicted = InteractionCovariance(asked, known, shape, signal).apply(weights)
-            error += float((excess[outside] - predicted).square().sum())
-        if error / max(total, 1e-12) < best_error:
-            best_error = error / max(total, 1e-12)
-            best = SolvedInteractions(shape, none.weights, 1 - best_error)
-    if best.shape is None:
-        return none
-    return replace(best, weights=_solve(pairs, excess, noise, signal, best.shape))
+            known, asked = (self.take(torch.nonzero(m).flatten()) for m in (fold != each, fold == each))
+            covariance = InteractionCovariance(asked.pairs, known.pairs, shape, self.signal)
+            error += float((asked.excess - covariance.apply(_solve(known, shape))).square().sum())
+        return error / max(float(self.excess.square().sum()), 1e-12)
 
 
-def _solve(
-    pairs: OrderedPairs, excess: Tensor, noise: Tensor, signal: Tensor, shape: InteractionShape
-) -> Tensor:
-    return _conjugate_gradients(InteractionCovariance(pairs, pairs, shape, signal), noise, excess)
+def _solve(sets: _Sets, shape: InteractionShape) -> Tensor:
+    covariance = InteractionCovariance(sets.pairs, sets.pairs, shape, sets.signal)
+    return _conjugate_gradients(covariance, sets.noise, sets.excess)

@@ -10,7 +10,7 @@ with u the features at unit length. A product of correlations, each 1 for equal 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +67,26 @@ class Slots:
     def __len__(self) -> int:
         return int(self.condition.shape[0])
 
+    def take(self, rows: Tensor) -> Slots:
+        """Return the slots at `rows` (M',), an index or a mask; the table is shared."""
+        values = {each.name: getattr(self, each.name)[rows] for each in fields(self) if each.name != "table"}
+        return Slots(**values, table=self.table)
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarityParts:
+    """What M and M' slots have in common, (M, M') each: situation, squared distance, same perturbation."""
+
+    situation: Tensor
+    distance: Tensor
+    same: Tensor
+
+    def covariance(self, amplitudes: Amplitudes) -> Tensor:
+        """Return (M, M') float64 covariance."""
+        alike = torch.exp(self.distance / (-2 * amplitudes.length**2))
+        effect = amplitudes.common + amplitudes.alike * alike + amplitudes.own * self.same
+        return effect * self.situation
+
 
 class SlotSimilarity(nn.Module):
     """Lists slots, and compares them.
@@ -118,13 +138,15 @@ class SlotSimilarity(nn.Module):
         squared = (lengths - 2 * first.table @ second.table.T).clamp(min=0)
         return squared[first.table_row][:, second.table_row]
 
-    def covariance(self, first: Slots, second: Slots, amplitudes: Amplitudes) -> Tensor:
-        """Return (M, M') float64, 1 for a slot with itself."""
-        alike = torch.exp(self.distance(first, second) / (-2 * amplitudes.length**2))
+    def parts(self, first: Slots, second: Slots) -> SimilarityParts:
+        """Return what a covariance is made of, whatever its amplitudes."""
         same = first.perturbation.unsqueeze(1) == second.perturbation
         same &= (first.perturbation >= 0).unsqueeze(1)
-        effect = amplitudes.common + amplitudes.alike * alike + amplitudes.own * same
-        return effect * self.situation(first, second)
+        return SimilarityParts(self.situation(first, second), self.distance(first, second), same)
+
+    def covariance(self, first: Slots, second: Slots, amplitudes: Amplitudes) -> Tensor:
+        """Return (M, M') float64, 1 for a slot with itself."""
+        return self.parts(first, second).covariance(amplitudes)
 
 
 def _same(first: Tensor, second: Tensor, correlation: float) -> Tensor:
