@@ -79,6 +79,19 @@ def test_a_network_of_another_content_is_another_training(root: Path, tmp_path: 
         run_training(changed, root / "run", resume=True)
 
 
+@pytest.mark.parametrize("option", ["encoder.gene_network", "encoder.gene_sets"])
+def test_a_bad_file_of_genes_is_named_before_a_run_begins(
+    small_screen: Any, tmp_path: Path, option: str
+) -> None:
+    """In a store of compounds too, where no perturbation has a gene's features."""
+    bad = tmp_path / "bad.txt"
+    bad.write_text("A\tB\t0.5\nA\tC\t0.4\nC\tD\toops\n")
+    config = load_config("module_flow", [*small_screen.overrides, f"{option}={bad}"])
+    with pytest.raises(PertcastError, match=r"bad\.txt"):
+        run_training(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_report_shows_the_pairs_epistasis_and_the_modules_in_their_network(root: Path) -> None:
     assert pertcast(["evaluate", str(root / "run"), "--draws", "100"]) == 0
     evaluation = root / "run" / "evaluation"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from pertcast.encoding import BasalProfiles, ConditionEncoder, make_training_data
-from pertcast.encoding.priors import priors_fitted_on, training_priors
+from pertcast.encoding.priors import check_gene_files, priors_fitted_on, training_priors
 from pertcast.models.contract import ResponseModel
 from pertcast.models.registry import get_model
 from pertcast.training.bundle import BundleFacts
@@ -146,6 +146,7 @@ def prepare(config: RunConfig) -> PreparedRun:
     pairing = pair_controls(store, controls) if store.measure == "expression" else None
     parts = split.folds[fold]
     encoder = ConditionEncoder.fit(store, rows["train"], config.encoder, reader)
+    check_gene_files(encoder, config.encoder)
     basal = BasalProfiles.fit(store, pairing, reader)
     wants_priors = get_model(config.model.name).model_type.wants_priors
     return PreparedRun(

@@ -99,6 +99,20 @@ def training_priors(
     )
 
 
+def check_gene_files(encoder: ConditionEncoder, spec: EncoderSpec) -> None:
+    """Read the files of genes that the encoder has not read: a bad one is then found before a run begins.
+
+    Raises
+    ------
+    FormatError, SchemaError, ConfigError
+        A file cannot be used.
+    """
+    if spec.gene_network and not encoder.gene_coverage:
+        read_gene_networks(spec.gene_network, spec.gene_network_score)
+    _blocks(encoder, spec)
+    _pathways(spec.gene_sets, encoder.space.genes)
+
+
 def priors_fitted_on(store: ExpressionStore, split: Split, fold: int) -> tuple[FittedOn, ...]:
     """Return which rows `training_priors` looks at, for the auditor of leaks."""
     rows = split.rows(store, fold, "train")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pertcast.models.contract import ModelConfig, OptimiserConfig
 from pertcast.models.module_flow.autoencoder_config import GeneAutoencoderConfig
@@ -34,6 +34,12 @@ class ConditionSetConfig(ModelConfig):
     dose_frequencies: int = Field(3, ge=0)
     basal_width: int = Field(32, ge=0)
     hidden_share: float = Field(0.2, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> ConditionSetConfig:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        return self
 
 
 class FlowConfig(ModelConfig):
