@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pertcast.analysis.gene_modules import GeneModules, module_connections
 from pertcast.encoding.gene_loadings import fit_gene_loadings
 from pertcast.encoding.spec import EncoderSpec
 from pertcast.models.module_flow.grouping.config import GroupingConfig
-from pertcast.models.module_flow.grouping.enrichment import module_enrichment
 from pertcast.models.module_flow.grouping.grouping import group_genes
 from pertcast.models.priors import TrainingPriors
 from pertcast_data.environment import prepare_environment
@@ -188,8 +188,14 @@ def grouped(asked: Question, n_modules: int) -> Iterator[tuple[str, float]]:
             found = group_genes(asked.priors, config)
             yield f"GRC {sizes}{f', no {off}' if off else ''}", asked.score(found.labels)
             if off is None:
-                z = module_enrichment(found.labels, asked.priors.edges).total_z
+                z = z_of_edges(found.labels, asked.priors.edges)
                 yield f"GRC {sizes}: z of edges within (no index)", z
+
+
+def z_of_edges(labels: torch.Tensor, edges: torch.Tensor) -> float:
+    """Return how many sd the edges within modules lie above permuted labels."""
+    modules = GeneModules.from_labels([str(row) for row in range(len(labels))], labels.numpy())
+    return module_connections(modules, edges.numpy()).z
 
 
 def rivals(asked: Question, n_modules: int) -> Iterator[tuple[str, float]]:

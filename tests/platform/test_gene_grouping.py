@@ -1,4 +1,4 @@
-"""Gene-relation clustering: sizes, determinism, planted blocks, terms, transport and enrichment."""
+"""Gene-relation clustering: sizes, determinism, planted blocks, terms and transport."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 import torch
 from pertcast.errors import ConfigError
 from pertcast.models.module_flow.grouping.config import GroupingConfig
-from pertcast.models.module_flow.grouping.enrichment import module_enrichment
 from pertcast.models.module_flow.grouping.grouping import group_genes, whole_capacities
 from pertcast.models.module_flow.grouping.knowledge import GeneKnowledge
 from pertcast.models.module_flow.grouping.similarity import nearest_genes, shared_profiles
@@ -259,20 +258,3 @@ def test_whole_capacities_sum_to_the_genes_and_leave_nobody_empty() -> None:
     assert int(capacities.sum()) == 50
     assert int(capacities.min()) == 1
     assert capacities.tolist() == sorted(capacities.tolist(), reverse=True)
-
-
-def test_planted_modules_are_enriched_and_random_ones_are_not() -> None:
-    priors, block = planted((20, 20, 20, 20))
-    shuffled = block[torch.randperm(80, generator=torch.Generator().manual_seed(7))]
-    real, random = (module_enrichment(labels, priors.edges) for labels in (block, shuffled))
-    assert real.total_z > 20
-    assert float(real.z.min()) > 5
-    assert abs(random.total_z) < 3
-    assert float(random.z.abs().max()) < 4
-
-
-def test_density_is_edges_over_pairs_of_genes() -> None:
-    labels = torch.tensor([0, 0, 0, 1, 1, 2])
-    edges = torch.tensor([[0, 1], [1, 2], [3, 4], [0, 5], [2, 2]])
-    found = module_enrichment(labels, edges)
-    torch.testing.assert_close(found.density, torch.tensor([2 / 3, 1.0, 0.0]).double())

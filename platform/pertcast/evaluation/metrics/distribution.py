@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import torch
 
 from pertcast.evaluation.held_out import FloatArray, IndexArray
+from pertcast.models.module_flow.sinkhorn import entropic_transport
 
 SAME_CELL: Final = 4e-6
 """Squared distances below this share of the cells' squared lengths are rounding of float32, and are 0."""
@@ -27,7 +29,6 @@ cell of a population is matched with itself alone, and two samples of one popula
 """
 
 _ROUNDING: Final = 1e-6
-_ABSORB_EVERY: Final = 10
 _MOST_ITERATIONS: Final = 500
 _MARGINAL_ERROR: Final = 1e-7
 
@@ -93,32 +94,15 @@ def kernel_discrepancy(
     return max(0.0, means[0] + means[1] - 2.0 * means[2])
 
 
-def _hard_potentials(cost: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return potentials f_i + g_j <= cost_ij with an equality in every row and column."""
-    f = cost.min(axis=1)
-    return f, (cost - f[:, None]).min(axis=0)
-
-
 def transport_cost(cost: FloatArray, smoothing: float) -> float:
     """Return the entropic optimal transport cost of two uniform populations by Sinkhorn's iteration.
 
     cost (n, m): min over couplings P of <P, cost> + smoothing KL(P, uniform), as <f, 1/n> + <g, 1/m> of its
-    dual. Scalings are absorbed into the potentials every few steps, so that nothing overflows (Schmitzer
-    2019).
+    dual; see `entropic_transport`.
     """
-    n, m = cost.shape
-    f, g = _hard_potentials(cost)
-    for _ in range(_MOST_ITERATIONS // _ABSORB_EVERY):
-        kernel = np.exp((f[:, None] + g[None, :] - cost) / smoothing)
-        v = np.ones(m)
-        for _ in range(_ABSORB_EVERY):
-            u = m / (kernel @ v)
-            v = n / (u @ kernel)
-        error = np.abs(u * (kernel @ v) / m - 1.0).mean()
-        f, g = f + smoothing * np.log(u), g + smoothing * np.log(v)
-        if error < _MARGINAL_ERROR:
-            break
-    return float(f.mean() + g.mean())
+    problem = torch.from_numpy(np.ascontiguousarray(cost, dtype=np.float64)).unsqueeze(0)
+    epsilon = torch.tensor([smoothing], dtype=torch.float64)
+    return float(entropic_transport(problem, epsilon, _MOST_ITERATIONS, _MARGINAL_ERROR).value)
 
 
 def sinkhorn_divergence(
