@@ -11,9 +11,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pertcast.models.module_flow.kernel_scaling import KernelScaling
 from pertcast.models.module_flow.pairing import balanced, pair_by_transport, pair_independently
-from pertcast.models.module_flow.sinkhorn import (
+from pertcast.models.noise import KeyedNoise
+from pertcast.models.transport.kernel_scaling import KernelScaling
+from pertcast.models.transport.sinkhorn import (
     Transport,
     centred,
     entropic_transport,
@@ -22,7 +23,6 @@ from pertcast.models.module_flow.sinkhorn import (
     sinkhorn_divergence,
     squared_distances,
 )
-from pertcast.models.noise import KeyedNoise
 from torch import Tensor
 
 PROBLEMS = [(0, 40, 40, 3), (1, 30, 50, 8), (2, 64, 17, 2), (3, 1, 9, 4)]
@@ -187,7 +187,7 @@ def test_a_restart_in_the_log_domain_changes_no_answer(monkeypatch: pytest.Monke
         restart(scaling, lost)
 
     monkeypatch.setattr(KernelScaling, "_restart", counted)
-    monkeypatch.setattr("pertcast.models.module_flow.kernel_scaling._LARGEST_LOG_SCALE", 0.05)
+    monkeypatch.setattr("pertcast.models.transport.kernel_scaling._LARGEST_LOG_SCALE", 0.05)
     restarted = entropic_transport(cost, epsilon, tolerance=1e-6)
     assert restarts
     assert torch.allclose(restarted.plan, plain.plan, atol=1e-6)

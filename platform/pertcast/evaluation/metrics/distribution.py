@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from pertcast.evaluation.held_out import FloatArray, IndexArray
-from pertcast.models.module_flow.sinkhorn import entropic_transport
+from pertcast.models.transport.sinkhorn import entropic_transport
 
 SAME_CELL: Final = 4e-6
 """Squared distances below this share of the cells' squared lengths are rounding of float32, and are 0."""

@@ -12,7 +12,7 @@ import torch
 from pertcast_data.errors import ConfigError
 from torch import Tensor, nn
 
-from pertcast.models.module_flow.sinkhorn import (
+from pertcast.models.transport.sinkhorn import (
     as_points,
     centred,
     relative_epsilon,

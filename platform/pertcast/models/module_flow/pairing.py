@@ -11,7 +11,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from pertcast.models.module_flow.sinkhorn import (
+from pertcast.models.transport.sinkhorn import (
     as_points,
     centred,
     entropic_transport,

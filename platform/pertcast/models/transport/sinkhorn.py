@@ -14,7 +14,7 @@ from typing import Final, Literal
 import torch
 from torch import Tensor
 
-from pertcast.models.module_flow.kernel_scaling import ROUNDS_A_CHECK, KernelScaling
+from pertcast.models.transport.kernel_scaling import ROUNDS_A_CHECK, KernelScaling
 
 ROUNDS: Final = 1000
 TOLERANCE: Final = 1e-5
