@@ -18,7 +18,8 @@ from pertcast_data.splits import make_split
 from pertcast_data.store import ExpressionStore, create_store
 from pertcast_jobs.cli import run as pertcast
 from pertcast_jobs.evaluate import evaluate_run
-from pertcast_jobs.evaluate.biology import BiologyAsked, add_biology
+from pertcast_jobs.evaluate.biology import add_biology
+from pertcast_jobs.evaluate.biology_asked import BiologyAsked
 from pertcast_jobs.evaluate.thinning import whole_perturbations
 from pertcast_jobs.run_config import load_config
 from pertcast_jobs.train import run_training

@@ -15,7 +15,8 @@ from pertcast.evaluation.trust.json_text import SCHEMA_VERSION, comparison_json
 from pertcast_data.errors import SchemaError
 
 from pertcast_jobs.evaluate import Evaluation, evaluate_runs, expand, pool_and_compare, side_by_side
-from pertcast_jobs.evaluate.biology import BiologyAsked, add_biology, read_first
+from pertcast_jobs.evaluate.biology import add_biology
+from pertcast_jobs.evaluate.biology_asked import BiologyAsked, read_first
 from pertcast_jobs.evaluate.card import save_card
 from pertcast_jobs.evaluate.function import try_gene_function
 from pertcast_jobs.progress import progress_bar

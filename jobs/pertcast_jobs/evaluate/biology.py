@@ -7,7 +7,7 @@ that the data do not allow is a note with the reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,8 +18,6 @@ from pertcast.analysis.dose_response.curves import CURVE_KEY, MIN_DOSES, find_cu
 from pertcast.analysis.epistasis import PairEpistasis
 from pertcast.analysis.gene_sets import GeneSets
 from pertcast.analysis.pathways import PathwayAgreement, pathway_agreement
-from pertcast.analysis.sensitivity.reading import read_sensitivity
-from pertcast.evaluation.bootstrap import N_DRAWS
 from pertcast.evaluation.sensitivity.drug_sensitivity import DrugSensitivity
 from pertcast.evaluation.wells.populations import WellPopulations
 from pertcast.naming import response_unit
@@ -27,6 +25,7 @@ from pertcast.report.biology import PARTS, Biology
 from pertcast_data.errors import ConfigError, ControlsMissing, SchemaError, UnitError, UnknownName
 from pertcast_data.progress import ProgressCallback, no_progress
 
+from pertcast_jobs.evaluate.biology_asked import BiologyAsked
 from pertcast_jobs.evaluate.compared import compared_responses, compared_rows, replicate_halves
 from pertcast_jobs.evaluate.dose_curves import generated_dose_curves
 from pertcast_jobs.evaluate.epistasis import epistasis_of_run
@@ -37,57 +36,18 @@ from pertcast_jobs.evaluate.sensitivity import SensitivityOptions, drug_sensitiv
 from pertcast_jobs.evaluate.thinning import whole_perturbations
 from pertcast_jobs.evaluate.wells import well_populations_of_run
 from pertcast_jobs.run_folder import RunFolder
-from pertcast_jobs.screen.library import read_library
 
 FEWEST_TIMES: Final = 2
 MOST_DOSE_CONDITIONS: Final = 2_000
 """Held-out conditions whose dose curves are fitted: a curve takes six milliseconds for each contender."""
 MOST_SENSITIVITY_DRAWS: Final = 1_000
 MOST_PAIR_DRAWS: Final = 500
+MADE_BY_RUN: Final = ("well_populations", "latent_space", "gene_modules", "epistasis")
+"""Parts that need one model."""
 
 _TIME_KEY: Final = ("cell_iname", "pert_type", "pert_id", "pert_dose")
 _FAULTS_OF_DATA: Final = (SchemaError, ConfigError, ControlsMissing, UnitError, UnknownName)
 """What a part may meet in data that are not made for it; anything else is raised."""
-
-
-@dataclass(frozen=True)
-class BiologyAsked:
-    """What is asked of the biology of evaluations.
-
-    Attributes
-    ----------
-    by_default
-        Dose and time response, populations of wells and latent space, where the store has them.
-    sets
-        Gene sets for pathway agreement; None for none.
-    sensitivity, library
-        Table of drug sensitivity, and structures of compounds that neither it nor the store describes.
-    dose, time
-        uM and h at which expression is generated for drug sensitivity; the usual ones of training where None.
-    n_draws, seed
-        Of the bootstraps; the seed also of permutations, halves and samples.
-    """
-
-    by_default: bool = True
-    sets: GeneSets | None = None
-    sensitivity: Path | None = None
-    library: Path | None = None
-    dose: float | None = None
-    time: float | None = None
-    n_draws: int = N_DRAWS
-    seed: int = 0
-
-    def words(self) -> str:
-        """Return the options as they are typed, with a space before each."""
-        given: dict[str, Any] = {
-            "--gmt": self.sets and self.sets.source,
-            "--sensitivity": self.sensitivity and self.sensitivity.name,
-            "--library": self.library and self.library.name,
-            "--dose": self.dose,
-            "--time": self.time,
-        }
-        said = "".join(f" {name} {value}" for name, value in given.items() if value)
-        return said if self.by_default else f"{said} --no-biology"
 
 
 class _Found:
@@ -103,19 +63,6 @@ class _Found:
             self.parts[name] = make()
         except _FAULTS_OF_DATA as error:
             self.notes.append(f"{PARTS[name]}: left out. {error}")
-
-
-def read_first(table: Path, library: Path | None) -> None:
-    """Read a table of drug sensitivity and a library, so that a broken file is told before the work.
-
-    Raises
-    ------
-    FormatError, SchemaError
-        One of them cannot be read.
-    """
-    read_sensitivity(table)
-    if library is not None:
-        read_library(library, "compounds")
 
 
 def add_biology(
@@ -205,12 +152,9 @@ def _of_first(found: _Found, evaluation: Evaluation, own: Mapping[Path, Biology]
     first = own.get(evaluation.runs[0])
     if first is None:
         return
-    found.parts["well_populations"] = first.well_populations
-    found.parts["latent_space"] = first.latent_space
-    found.parts["gene_modules"] = first.gene_modules
-    found.parts["epistasis"] = first.epistasis
-    further = {"gene modules": first.gene_modules, "epistasis": first.epistasis}
-    which = ["Populations of wells", "latent space", *(name for name, part in further.items() if part)]
+    found.parts |= {name: getattr(first, name) for name in MADE_BY_RUN}
+    further = [PARTS[name].lower() for name in MADE_BY_RUN[2:] if found.parts[name]]
+    which = ["Populations of wells", "latent space", *further]
     found.notes.append(
         f"{', '.join(which[:-1])} and {which[-1]} are those of {evaluation.runs[0].name}, the first of "
         f"{len(evaluation.runs)} pooled runs; each run's own report has its own."

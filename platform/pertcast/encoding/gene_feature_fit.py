@@ -87,11 +87,6 @@ def fit_gene_blocks(spec: EncoderSpec, genes: StoreGenes) -> tuple[GeneBlock, ..
 def _network_block(spec: EncoderSpec, genes: StoreGenes) -> GeneBlock:
     network = read_gene_networks(spec.gene_network, spec.gene_network_score)
     values = embed_network(network, spec.gene_network_components)
-    if not values.shape[1]:
-        raise SchemaError(
-            f"{listed(network.files)}: connects {len(network.genes)} genes, too few for coordinates. Bring a "
-            "larger network, or lower encoder.gene_network_score."
-        )
     n_edges = len(network.edges)
     files = _Files("network", network.files, network.sha256s, "encoder.gene_network", n_edges)
     return _block(files, network.genes, values, genes)

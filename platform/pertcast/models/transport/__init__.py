@@ -1,1 +1,1 @@
-"""Entropic optimal transport between point clouds: what flows pair by and what populations are compared by."""
+"""Entropic optimal transport between point clouds: flows pair by it, populations are compared by it."""
