@@ -1,4 +1,4 @@
-"""Multiplex network: gene networks integrated into features, and responses to RNAi, CRISPR and over-expression.
+"""Multiplex network: gene networks integrated into features, and responses of every gene and type to them.
 
 The integration knows networks alone; the response model knows the features that it leaves.
 """
