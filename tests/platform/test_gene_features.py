@@ -12,7 +12,7 @@ import pytest
 from pertcast.encoding import ConditionEncoder, EncoderSpec
 from pertcast.encoding.network_embedding import embed_network
 from pertcast_data.errors import ConfigError, SchemaError, UnknownGene
-from pertcast_data.gene_network import GeneNetwork, read_gene_networks
+from pertcast_data.networks.gene_network import GeneNetwork, read_gene_networks
 from pertcast_data.splits import FittedOn
 from pertcast_data.store import ExpressionStore
 from pydantic import ValidationError

@@ -15,7 +15,7 @@ from pertcast.encoding.network_embedding import embed_network
 from pertcast.models.registry import get_model
 from pertcast.predictor import Predictor
 from pertcast.training.bundle import BundleFacts, save_bundle
-from pertcast_data.gene_network import read_gene_network
+from pertcast_data.networks.gene_network import read_gene_network
 from pertcast_data.store import ExpressionStore
 
 GROUPS = (("G1", "G2", "G4", "FAR"), ("G3", "G5", "G7", "AWAY"))

@@ -15,8 +15,8 @@ import scipy.sparse as sparse
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from pertcast_data.edge_list import read_edge_list
 from pertcast_data.errors import ConfigError
+from pertcast_data.networks.edge_list import read_edge_list
 from pertcast_data.splits.tables import first_lines, read_table
 
 LARGEST_SHARE: Final = 0.5

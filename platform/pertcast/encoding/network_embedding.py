@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import scipy.sparse as sparse
 from numpy.typing import NDArray
-from pertcast_data.gene_network import GeneNetwork
+from pertcast_data.networks.gene_network import GeneNetwork
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 RESTART: Final = 0.15

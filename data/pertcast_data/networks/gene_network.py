@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pertcast_data.edge_list import EdgeList, distinct_names, read_edge_list
 from pertcast_data.errors import SchemaError
+from pertcast_data.networks.edge_list import EdgeList, distinct_names, read_edge_list
 from pertcast_data.splits.gene_names import fold_gene
 
 
