@@ -11,7 +11,7 @@ from pertcast_data.simulate.oracle import Oracle, load_truth
 from pertcast_data.simulate.regimes import REGIMES, Regime, get_regime
 from pertcast_data.simulate.settings import SIZES, atlas_config
 from pertcast_data.simulate.truth import Truth
-from pertcast_data.simulate.version import GENERATOR_VERSION, generator_hash
+from pertcast_data.simulate.version import GENERATOR_VERSION, generator_hash, gives_same_data
 
 __all__ = [
     "GENERATOR_VERSION",
@@ -27,6 +27,7 @@ __all__ = [
     "atlas_config",
     "generator_hash",
     "get_regime",
+    "gives_same_data",
     "load_truth",
     "simulate_atlas",
     "write_atlas",

@@ -95,6 +95,7 @@ def simulate_atlas(config: AtlasConfig, progress: ProgressCallback = no_progress
         n_unprofiled=config.n_unprofiled,
         doses=config.doses,
         times=config.times,
+        type_coupling=config.type_coupling,
     )
     regime = get_regime(config.regime)
     wells, intensities, wells_truth = _simulate_wells(config, world, regime, progress)

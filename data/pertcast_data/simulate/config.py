@@ -64,6 +64,11 @@ class AtlasConfig(BaseModel):
         Cell lines of the genetic signatures (the first ones).
     n_landmarks
         Genes that signatures measure (all genes where there are fewer).
+    type_coupling
+        Correlation of what a knock-down or an over-expression does to the network with what the same gene's
+        knock-out does, 0 to 1, beside the effect on the own transcript. At 0 each acts as an accidental gene
+        would, so that one type says nothing of another. None: as the regime declares (.85 and .8, in
+        `network` .95 and .9).
     noise
         Factor on plate effects, well noise, batch effects, overdispersion, the noise of signatures and of
         IC50 and the errors of networks; a number or a name of `NOISE_LEVELS`. At 0 wells are exact; counts
@@ -96,6 +101,7 @@ class AtlasConfig(BaseModel):
     overexpression_share: float = Field(default=0.55, ge=0.0, le=1.0)
     n_signature_contexts: int = Field(default=1, ge=1)
     n_landmarks: int = Field(default=978, ge=20, le=60_000)
+    type_coupling: float | None = Field(default=None, ge=0.0, le=1.0)
     noise: float = Field(default=1.0, ge=0.0, le=10.0)
     effect_size: float = Field(default=1.0, gt=0.0, le=10.0)
 

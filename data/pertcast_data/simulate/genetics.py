@@ -5,7 +5,7 @@ A knock-out is the full loss of a gene; a knock-down is part of it; over-express
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -57,3 +57,9 @@ class GeneticEffects:
     strength: tuple[float, float, float] = (1.0, 0.6, -0.5)
     coupling: tuple[float, float, float] = (1.0, 0.85, 0.8)
     own_gene: tuple[float, float, float] = (-3.0, -1.6, 1.5)
+
+    def coupled(self, type_coupling: float | None) -> GeneticEffects:
+        """Return the same with knock-down and over-expression coupled so to the knock-out; None: itself."""
+        if type_coupling is None:
+            return self
+        return replace(self, coupling=(1.0, type_coupling, type_coupling))

@@ -70,6 +70,7 @@ class World:
     that are linear in them around the reference dose (uM) and time (hours). `off_target` is (3, G) int64: the
     second gene that a genetic perturbation of a kind and gene hits by accident. `interplay` is what two
     processes do to each other, `adversity` what makes an atlas treacherous; a regime uses them or not.
+    `type_coupling` stands in the place of the coupling of types that a regime declares; None leaves that.
     """
 
     network: Network
@@ -83,6 +84,7 @@ class World:
     off_target: NDArray[np.int64]
     interplay: Interplay
     adversity: Adversity
+    type_coupling: float | None = None
 
 
 def build_world(
@@ -94,6 +96,7 @@ def build_world(
     n_unprofiled: int,
     doses: tuple[float, ...],
     times: tuple[float, ...],
+    type_coupling: float | None = None,
 ) -> World:
     """Draw the hidden truth of an atlas; reference dose and time are the geometric means of those given."""
     network = build_network(n_genes, stream(seed, "network"))
@@ -111,6 +114,7 @@ def build_world(
         off_target=stream(seed, "off targets").integers(n_genes, size=(len(GENETIC_KINDS), n_genes)),
         interplay=build_interplay(network, stream(seed, "interplay")),
         adversity=build_adversity(network, len(library), library.n_profiled, stream(seed, "adversity")),
+        type_coupling=type_coupling,
     )
 
 

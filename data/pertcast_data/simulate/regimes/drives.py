@@ -59,6 +59,7 @@ def drive_of_place(
     world: World, conditions: GeneticConditions, place: int, loss: Loss, effects: GeneticEffects
 ) -> Floats:
     """Return the (N, R) drive of the first (0) or second (1) genes of conditions; 0 where there is none."""
+    effects = effects.coupled(world.type_coupling)
     strength, coupling = np.asarray(effects.strength), np.asarray(effects.coupling)
     rows = np.flatnonzero(conditions.genes[:, place] >= 0)
     kind, gene = conditions.kind[rows], conditions.genes[rows, place]
