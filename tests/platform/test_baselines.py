@@ -303,7 +303,7 @@ def test_baselines_are_listed_only_where_they_make_sense(toy: SimpleNamespace) -
     plain = plain.model_copy(update={"own_genes": False})
     names = [entry.name for entry in baselines_for(plain)]
     assert names == ["no_change", "train_mean", "bilinear_ridge", "knn"]
-    rich = toy.world().space
+    rich = toy.world().space.model_copy(update={"pert_types": ("trt_cp", "trt_xpr")})
     assert {entry.name for entry in baselines_for(rich)} == {e.name for e in MODELS.values() if e.is_baseline}
 
 

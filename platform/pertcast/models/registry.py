@@ -10,11 +10,13 @@ from pertcast_data.errors import ConfigError, nearest_known
 
 from pertcast.models.baselines.base import BaselineConfig
 from pertcast.models.baselines.matching import MatchingMean
-from pertcast.models.baselines.means import ContextMean, GroupMean, NoChange, TrainMean
+from pertcast.models.baselines.means import ContextMean, GroupMean, NoChange, TrainMean, TypeMean
 from pertcast.models.baselines.measured import Additive, TransferredMean
 from pertcast.models.baselines.neighbours import Neighbours, NeighboursConfig
 from pertcast.models.baselines.own_gene import OwnGene
 from pertcast.models.baselines.ridge import BilinearRidge, FingerprintRidge, RidgeConfig
+from pertcast.models.baselines.transferred_types import TransferConfig, TransferredTypes
+from pertcast.models.baselines.type_ridge import RidgeOwnGene, TypeRidge
 from pertcast.models.batch import ModelSpace
 from pertcast.models.contract import ModelConfig, ModelEntry, ResponseModel, always_applies
 from pertcast.models.latent_diffusion.config import LatentDiffusionConfig
@@ -45,6 +47,18 @@ def _has_own_genes(space: ModelSpace) -> bool:
     return space.own_genes
 
 
+def _has_several_types(space: ModelSpace) -> bool:
+    return len(space.pert_types) > 1
+
+
+def _has_types_and_features(space: ModelSpace) -> bool:
+    return _has_several_types(space) and _has_features(space)
+
+
+def _has_own_genes_and_features(space: ModelSpace) -> bool:
+    return _has_own_genes(space) and _has_features(space)
+
+
 def _has_compounds(space: ModelSpace) -> bool:
     return "trt_cp" in space.pert_types and space.feature_width > 0
 
@@ -63,6 +77,7 @@ _ENTRIES = (
     _baseline("no_change", "No change", NoChange),
     _baseline("train_mean", "Mean training response", TrainMean),
     _baseline("context_mean", "Mean response of the context", ContextMean, _has_several_contexts),
+    _baseline("type_mean", "Mean response of the perturbation type", TypeMean, _has_several_types),
     _baseline("group_mean", "Mean response of the plate or batch", GroupMean, _has_groups),
     _baseline("additive", "Sum of the measured singles", Additive, _has_combinations),
     _baseline("matching_mean", "Mean of what shares a perturbation", MatchingMean, _has_combinations),
@@ -70,9 +85,22 @@ _ENTRIES = (
         "transferred_mean", "Same perturbation in other contexts", TransferredMean, _has_several_contexts
     ),
     _baseline("bilinear_ridge", "Ridge, components x features", BilinearRidge, _has_features, RidgeConfig),
+    _baseline(
+        "type_ridge", "Ridge of each perturbation type", TypeRidge, _has_types_and_features, RidgeConfig
+    ),
     _baseline("knn", "Nearest training perturbations", Neighbours, _has_features, NeighboursConfig),
     _baseline("fingerprint_ridge", "Ridge, structure x dose", FingerprintRidge, _has_compounds, RidgeConfig),
     _baseline("own_gene", "Mean and own-gene effect", OwnGene, _has_own_genes),
+    _baseline(
+        "ridge_own_gene", "Ridge and own-gene effect", RidgeOwnGene, _has_own_genes_and_features, RidgeConfig
+    ),
+    _baseline(
+        "transferred_types",
+        "Same gene by another type of perturbation",
+        TransferredTypes,
+        _has_several_types,
+        TransferConfig,
+    ),
     ModelEntry("response_mlp", "Residual MLP", ResponseMlpConfig, ResponseMlp),
     ModelEntry("latent_diffusion", "Latent diffusion", LatentDiffusionConfig, LatentDiffusion),
     ModelEntry("module_flow", "Module flow", ModuleFlowConfig, ModuleFlow),

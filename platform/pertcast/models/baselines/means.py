@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pertcast.models.baselines.base import Baseline, ContextBaseline
+from pertcast.models.baselines.references import ReferenceBaseline
 from pertcast.models.baselines.statistics import ConditionStatistics
 from pertcast.models.batch import ConditionBatch, ModelSpace
 from pertcast.models.contract import ModelConfig
@@ -53,6 +54,18 @@ class ContextMean(ContextBaseline):
     def mean(self, conditions: ConditionBatch) -> Tensor:
         """Return each context's mean, (N, G)."""
         return self.context_mean(conditions)
+
+
+class TypeMean(ReferenceBaseline):
+    """The mean over the training conditions of the same perturbation type; see `ReferenceBaseline`."""
+
+    def solve(self, statistics: ConditionStatistics) -> None:
+        """Average the conditions' means by type and context."""
+        self.store("sd", statistics.residual_sd(self.solve_reference_means(statistics)))
+
+    def mean(self, conditions: ConditionBatch) -> Tensor:
+        """Return the mean of each condition's type, (N, G)."""
+        return self.reference_mean(conditions)
 
 
 class GroupMean(ContextBaseline):

@@ -28,6 +28,13 @@ def set_identity(conditions: ConditionBatch) -> Tensor:
     return torch.where(complete, slot_identity(conditions).sum(dim=1), 0)
 
 
+def untyped_identity(conditions: ConditionBatch) -> Tensor:
+    """Return (N,) int64: equal for equal sets of perturbations, whatever their types; 0 as `set_identity`."""
+    complete = ((conditions.slot >= 0) == (conditions.perturbation >= 0)).all(dim=1)
+    identity = mix_bits(conditions.perturbation + 1) | 1
+    return torch.where(complete, (identity * (conditions.perturbation >= 0)).sum(dim=1), 0)
+
+
 def set_groups(conditions: ConditionBatch) -> Tensor:
     """Return (N,) int64 numbers 0..R-1 of the distinct perturbation sets, by features where unseen."""
     identity = torch.where(conditions.perturbation >= 0, conditions.perturbation, -2 - conditions.slot)

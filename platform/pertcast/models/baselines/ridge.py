@@ -73,6 +73,15 @@ class _ComponentRidge(ContextBaseline):
         return fit.left_out @ components
 
 
+def average_by(groups: Tensor, *tables: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Return (M,) numbers 0..R-1 of the distinct `groups` (M,), and each table (M, W) averaged by them."""
+    distinct, member = torch.unique(groups, return_inverse=True)
+    number = torch.bincount(member, minlength=len(distinct)).unsqueeze(1)
+    shapes = [(len(distinct), table.shape[1]) for table in tables]
+    sums = [t.new_zeros(s).index_add_(0, member, t) for t, s in zip(tables, shapes, strict=True)]
+    return member, [total / number for total in sums]
+
+
 class BilinearRidge(_ComponentRidge):
     """Training response components x perturbation features, one row a perturbation set.
 
@@ -94,11 +103,8 @@ class BilinearRidge(_ComponentRidge):
         measured = torch.nonzero(statistics.measured()).flatten()
         groups = set_groups(self.training_conditions).to(measured.device)
         features = self.design(self.training_conditions.to(self.offset.device)).to(deviation)
-        sets, member = torch.unique(groups[measured], return_inverse=True)
-        number = torch.bincount(member, minlength=len(sets)).unsqueeze(1)
-        rows = deviation.new_zeros(len(sets), deviation.shape[1]).index_add_(0, member, deviation[measured])
-        design = features.new_zeros(len(sets), features.shape[1]).index_add_(0, member, features[measured])
-        left_out = self.solve_ridge(rows / number, design / number, torch.arange(len(sets)).to(member))
+        member, (rows, design) = average_by(groups[measured], deviation[measured], features[measured])
+        left_out = self.solve_ridge(rows, design, torch.arange(len(rows)).to(member))
         predicted = by_context.index_add(0, measured, left_out[member])
         self.store("sd", statistics.residual_sd(predicted))
 

@@ -77,6 +77,36 @@ class ConditionStatistics:
         number = torch.bincount(index, minlength=n_contexts + 1).unsqueeze(1)
         return torch.where(number > 0, sums / number.clamp(min=1), overall)
 
+    def type_means(self, context: Tensor, n_contexts: int, pert_type: Tensor, n_types: int) -> Tensor:
+        """Return (K + 1, R + 1, G): mean of the condition means of each type in each context.
+
+        The last context row is over all contexts, the last type row over all types: `context_means`. A type
+        without a measured condition in a context has the context's mean.
+
+        Parameters
+        ----------
+        context, n_contexts
+            (C,) int64 and K, as in `context_means`.
+        pert_type
+            (C,) int64 type of each training condition (`references.type_rows`), -1 for none.
+        n_types
+            R.
+        """
+        device = self.count.device
+        fallback = self.context_means(context, n_contexts).unsqueeze(1)
+        seen = self.measured() & (pert_type.to(device) >= 0)
+        values, column = self.condition_means()[seen], pert_type.to(device)[seen]
+        place = context.to(device)[seen]
+        sums = values.new_zeros((n_contexts + 1) * (n_types + 1), values.shape[1])
+        number = values.new_zeros(len(sums), 1)
+        for rows, chosen in ((place, place >= 0), (torch.full_like(place, n_contexts), place >= -1)):
+            index = (rows * (n_types + 1) + column)[chosen]
+            sums.index_add_(0, index, values[chosen])
+            number.index_add_(0, index, torch.ones_like(values[chosen][:, :1]))
+        shape = (n_contexts + 1, n_types + 1, -1)
+        means = (sums / number.clamp(min=1)).view(shape)
+        return torch.where(number.view(shape) > 0, means, fallback)
+
     def residual_sd(self, predicted: Tensor) -> Tensor:
         """Return the (G,) float64 sd of the rows around `predicted` (C, G), the response of each condition.
 
