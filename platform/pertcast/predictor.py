@@ -190,10 +190,11 @@ class Predictor:
         if faults and on_error == "raise":
             row = min(faults)
             raise faults[row].exception(row)
-        chosen = np.flatnonzero([row not in faults for row in encoded.rows.tolist()])
+        chosen = np.flatnonzero(~np.isin(encoded.rows, list(faults)))
         rows = encoded.rows[chosen]
+        basal = basal[rows] if faults else basal
         conditions = encoded.conditions.take(torch.from_numpy(chosen))
-        prediction = self.predict_encoded(conditions, basal[rows], n_samples, seed, batch_size)
+        prediction = self.predict_encoded(conditions, basal, n_samples, seed, batch_size)
         described = _with_sig_id(table[rows], [encoded.names[i] for i in chosen])
         flags = self.encoder.flags(encoded)[chosen]
         return PredictedConditions(
@@ -202,7 +203,7 @@ class Predictor:
             mean=prediction.mean.numpy(),
             sd=None if prediction.sd is None else prediction.sd.numpy(),
             samples=None if prediction.samples is None else prediction.samples.numpy(),
-            basal=basal[rows],
+            basal=basal,
             problems=_problems(faults),
         )
 

@@ -55,10 +55,12 @@ Times = Annotated[
     str | None,
     typer.Option(help="Times in h, 6,24; default: up to three of the training data.", metavar="X,Y"),
 ]
-Types = Annotated[
+PertTypes = Annotated[
     str | None,
     typer.Option(
-        help="trt_sh (knock-down), trt_xpr (knock-out), trt_act, trt_oe; default: those of training.",
+        "--pert-types",
+        help="trt_sh (knock-down), trt_xpr (knock-out), trt_act (activation), trt_oe (over-expression); "
+        "default: those of training.",
         metavar="A,B",
     ),
 ]
@@ -120,7 +122,7 @@ def genes(
     gmt: Gmt = None,
     cells: Cells = None,
     times: Times = None,
-    types: Types = None,
+    pert_types: PertTypes = None,
     executor: Executor = "ray-data",
     skip_unknown: Skip = False,
     seed: Seed = 0,
@@ -128,9 +130,9 @@ def genes(
     dry_run: DryRun = False,
     json_: Json = False,
 ) -> None:
-    """Screen genes x cell lines x times: what happens where each is knocked down, out or activated.
+    """Screen genes x types x cell lines x times: what happens where each is knocked down, out or raised.
 
-    Example: pertcast screen genes --model runs/first --out screens/genome --gmt hallmark.gmt
+    Example: pertcast screen genes --model runs/first --pert-types trt_sh,trt_xpr --out screens/genome
     """
     request = ScreenRequest(
         kind="genes",
@@ -139,7 +141,7 @@ def genes(
         gmt=gmt,
         cells=_words(cells),
         times=_numbers("--times", times),
-        types=_words(types),
+        types=_words(pert_types),
         skip_unknown=skip_unknown,
         settings=_settings("genes", seed, shard_rows),
     )

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import polars as pl
+from pertcast.encoding.problems import Fault, report
 from pertcast.predictor import Predictor
 from pertcast_data.errors import SchemaError
 from pertcast_data.progress import ProgressCallback, no_progress
 
 from pertcast_jobs.screen.library import Refusal
 
-_BLOCK_ROWS = 1024
+_BLOCK_ROWS = 4096
 _SHOWN = 5
 
 
@@ -32,24 +33,27 @@ def find_refusals(
     progress
         Called as perturbations are encoded.
     """
-    perturbations = conditions.unique(subset=["row", "pert_type"], keep="first", maintain_order=True)
+    perturbations = conditions.unique(subset="row", keep="first", maintain_order=True)
     refused = {item.row: item for item in _unencodable(predictor, perturbations, progress)}
     good = conditions.filter(~pl.col("row").is_in(list(refused)))
     contexts = good.unique(subset=["cell_iname", "pert_time"], keep="first", maintain_order=True)
     for cell, message, suggestions in _unknown_cells(predictor, contexts):
-        for row, name in good.filter(cell_iname=cell).select("row", "pert_id").unique("row").iter_rows():
+        named = good.filter(cell_iname=cell).select("row", "pert_id").unique("row")
+        for row, name in named.iter_rows():
             refused.setdefault(row, Refusal(row, name, "cell_iname", message, suggestions))
     return tuple(sorted(refused.values(), key=lambda item: item.row))
 
 
 def _unencodable(predictor: Predictor, table: pl.DataFrame, progress: ProgressCallback) -> Iterable[Refusal]:
+    """Encode each row of the library once: what it means does not hang on the type, cell line or dose."""
+    faults: dict[int, Fault] = {}
     for start in range(0, table.height, _BLOCK_ROWS):
         progress(start, table.height, "features")
-        block = table.slice(start, _BLOCK_ROWS)
-        _, _, problems = predictor.encoder.encode_lenient(block)
-        for problem in problems:
-            row, name = block["row"][problem.row], block["pert_id"][problem.row]
-            yield Refusal(row, name, problem.field, problem.message, tuple(problem.suggestions))
+        block = predictor.encoder.encode_table(table.slice(start, _BLOCK_ROWS))
+        faults.update((start + row, fault) for row, fault in block.faults.items())
+    for problem in report(faults.items()):
+        row, name = table["row"][problem.row], table["pert_id"][problem.row]
+        yield Refusal(row, name, problem.field, problem.message, tuple(problem.suggestions))
 
 
 def _unknown_cells(predictor: Predictor, table: pl.DataFrame) -> Iterable[tuple[str, str, tuple[str, ...]]]:

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from pertcast.encoding.perturbations import Perturbations
 from pertcast.predictor import Predictor
+from pertcast_data.splits.gene_names import fold_gene
 
 from pertcast_jobs.screen.library import TYPES_OF_KIND, Library, ScreenKind, library_of
 
@@ -33,7 +34,7 @@ class BundleKnowledge:
     compounds
         pert_id, cmap_name, canonical_smiles and inchi_key of the training compounds.
     genes
-        Names of the genes of a profile.
+        Every gene that has features: perturbed in training, of the profiles, of networks and tables.
     """
 
     contexts: tuple[str, ...]
@@ -59,14 +60,14 @@ class BundleKnowledge:
         return rows[column].drop_nulls().to_list()
 
     def default_library(self, kind: ScreenKind) -> Library:
-        """Return the training compounds, or every gene of the profiles and of the training data.
+        """Return the training compounds, or every gene that the bundle has features of.
 
         Empty where the bundle was trained on no perturbation of this kind.
         """
         trained = self.conditions.filter(pl.col("pert_type").is_in(TYPES_OF_KIND[kind]))
         names = trained["pert_id"].unique()
         if kind == "genes" and len(names):
-            names = pl.concat([names, pl.Series("pert_id", self.genes, dtype=pl.String)]).unique()
+            names = pl.Series("pert_id", self.genes, dtype=pl.String)
         frame = pl.DataFrame({"pert_id": names.sort()})
         if kind == "compounds":
             known = self.compounds.select("pert_id", "cmap_name", "canonical_smiles", "inchi_key")
@@ -97,7 +98,18 @@ def knowledge_of(predictor: Predictor) -> BundleKnowledge:
             "pert_time": pl.Float64,
         },
     )
-    return BundleKnowledge(space.contexts, table, _compounds(predictor.encoder.perturbations), space.genes)
+    known = predictor.encoder.perturbations
+    return BundleKnowledge(space.contexts, table, _compounds(known), genes_of(known))
+
+
+def genes_of(known: Perturbations) -> tuple[str, ...]:
+    """Return every gene that has features, each once however it is spelled, as training calls it first."""
+    listed = (gene for block in known.gene_blocks for gene in block.genes)
+    named: dict[str, str] = {}
+    for gene in (*known.gene_index, *known.genes, *listed):
+        if (name := known.known_gene(gene)) is not None:
+            named.setdefault(fold_gene(name), name)
+    return tuple(named.values())
 
 
 def _compounds(known: Perturbations) -> pl.DataFrame:

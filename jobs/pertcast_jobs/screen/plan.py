@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
+from pertcast.encoding.condition_ids import condition_ids
 from pertcast_data.errors import SchemaError
-from pertcast_data.vocabulary import condition_id
 from pydantic import BaseModel, ConfigDict, Field
 
 from pertcast_jobs.screen.library import Library, Refusal, ScreenKind
@@ -190,17 +190,13 @@ def cross(library: Library, grid: Grid) -> pl.DataFrame:
 
 def _named(table: pl.DataFrame) -> pl.DataFrame:
     """Add names and units; rows that name the same condition count once."""
-    identity = zip(
-        *(table[name] for name in ("cell_iname", "pert_type", "pert_id", "pert_dose", "pert_time")),
-        strict=True,
-    )
     named = table.with_columns(
-        pl.Series("sig_id", [condition_id(*row) for row in identity], dtype=pl.String),
+        condition_ids(table),
         cmap_name=pl.coalesce("cmap_name", "pert_id"),
         pert_dose_unit=_unit_where("pert_dose", "uM"),
         pert_time_unit=_unit_where("pert_time", "h"),
-        pert_idose=_amount("pert_dose", "uM"),
-        pert_itime=_amount("pert_time", "h"),
+        pert_idose=_amount(table, "pert_dose", "uM"),
+        pert_itime=_amount(table, "pert_time", "h"),
     )
     columns = [pl.col(name).cast(dtype) for name, dtype in IDENTITY_SCHEMA.items()]
     return named.select(*columns, "row").unique(subset="sig_id", keep="first", maintain_order=True)
@@ -210,9 +206,11 @@ def _unit_where(column: str, unit: str) -> pl.Expr:
     return pl.when(pl.col(column).is_not_null()).then(pl.lit(unit))
 
 
-def _amount(column: str, unit: str) -> pl.Expr:
+def _amount(table: pl.DataFrame, column: str, unit: str) -> pl.Expr:
     """Write "10 uM", null where there is none."""
-    return pl.col(column).map_elements(lambda value: f"{value:.6g} {unit}", return_dtype=pl.String)
+    values = table[column]
+    texts = {value: f"{value:.6g} {unit}" for value in values.unique().drop_nulls()}
+    return pl.col(column).replace_strict(texts, default=None, return_dtype=pl.String)
 
 
 def refusal_table(refused: Sequence[Refusal]) -> pl.DataFrame:

@@ -165,7 +165,7 @@ def _types(request: ScreenRequest, known: tuple[str, ...]) -> tuple[str, ...]:
             nearest = nearest_known(name, allowed)
             hint = f" Did you mean {nearest[0]}?" if nearest else ""
             raise ConfigError(
-                f"--types: a screen of {request.kind} takes {', '.join(allowed)}, not {name!r}.{hint}"
+                f"--pert-types: a screen of {request.kind} takes {', '.join(allowed)}, not {name!r}.{hint}"
             )
     return request.types or known
 

@@ -27,6 +27,7 @@ from pertcast_data.store.manifest import ShardRecord
 from pertcast_data.store.zarr_layout import create_array, create_dense_group, open_array, write_array_shard
 from pertcast_data.vocabulary import Measure
 
+from pertcast_jobs.screen.other_types import OtherTypes
 from pertcast_jobs.screen.plan import IDENTITY_SCHEMA, ScreenPlan, ScreenSettings
 from pertcast_jobs.screen.workspace import PROFILES, Workspace, write_atomically
 
@@ -94,6 +95,7 @@ class ShardEngine:
         self.task = task
         self.workspace = Workspace(Path(task.out))
         self.predictor = predictor or Predictor.from_bundle(Path(task.bundle), device=task.device)
+        self._other_types = OtherTypes.of(self.predictor) if task.settings.kind == "genes" else None
 
     def run(self, shard: int) -> ShardDone:
         """Compute and write shard number `shard`; its record is written last."""
@@ -113,7 +115,7 @@ class ShardEngine:
         statistics = pl.concat(
             [
                 table.select(list(IDENTITY_SCHEMA)),
-                _applicability(found.table),
+                self._applicability(found.table),
                 condition_statistics(mean, sd, self.predictor.genes),
             ],
             how="horizontal",
@@ -130,6 +132,14 @@ class ShardEngine:
             self.workspace.write_table(self.workspace.statistics_of(shard), statistics),
             self.workspace.write_table(self.workspace.strongest_of(shard), strongest),
         ]
+
+    def _applicability(self, table: pl.DataFrame) -> pl.DataFrame:
+        """Return the flags of each condition; the other types of a gene where the bundle knows several."""
+        flags = table.select(
+            (pl.col(name) if name in table.columns else pl.lit(None)).cast(dtype).alias(name)
+            for name, dtype in APPLICABILITY_SCHEMA.items()
+        )
+        return flags if self._other_types is None else flags.with_columns(self._other_types.count(table))
 
     def _write_profiles(self, shard: int, found: PredictedConditions) -> Iterator[ShardRecord]:
         values_of = {"X": found.mean, "layers/sd": found.sd, "layers/expression": found.basal + found.mean}
@@ -187,13 +197,6 @@ def create_profiles(
         )
     metadata = (root / "zarr.json").read_bytes()
     write_atomically(workspace.group_metadata, lambda path: path.write_bytes(metadata))
-
-
-def _applicability(table: pl.DataFrame) -> pl.DataFrame:
-    return table.select(
-        (pl.col(name) if name in table.columns else pl.lit(None)).cast(dtype).alias(name)
-        for name, dtype in APPLICABILITY_SCHEMA.items()
-    )
 
 
 def _require_finite(mean: NDArray[np.float32], table: pl.DataFrame) -> None:

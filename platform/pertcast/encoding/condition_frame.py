@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import polars as pl
@@ -62,9 +62,11 @@ def condition_frame(table: pl.DataFrame, only_type: str | None = None) -> pl.Dat
         _require(table, required)
     if not {"pert_id", "cmap_name", "targets", "canonical_smiles"} & set(table.columns):
         _require(table, "pert_id")
-    texts = [_text(table, name) for name in TEXT_COLUMNS]
-    numbers = [_number(table, name) for name in NUMBER_COLUMNS]
-    return pl.DataFrame([*texts, *numbers])
+    frame = table.select(*_texts(table), *_numbers(table))
+    for name in set(NUMBER_COLUMNS) & set(table.columns):
+        if table[name].null_count() != frame[name].null_count():
+            _refuse_no_number(table[name])
+    return frame.with_columns(pl.col(NUMBER_COLUMNS).fill_nan(None))
 
 
 def _require(table: pl.DataFrame, name: str) -> None:
@@ -74,21 +76,28 @@ def _require(table: pl.DataFrame, name: str) -> None:
         raise SchemaError(f"The table has no column {name!r} (it has {', '.join(table.columns)}).{hint}")
 
 
-def _text(table: pl.DataFrame, name: str) -> pl.Series:
-    if name not in table.columns:
-        return pl.Series(name, [None] * table.height, dtype=pl.String)
-    values = table[name].cast(pl.String).str.strip_chars()
-    return values.set(values == "", None)
+def _texts(table: pl.DataFrame) -> Iterator[pl.Expr]:
+    for name in TEXT_COLUMNS:
+        if name in table.columns:
+            stripped = pl.col(name).cast(pl.String).str.strip_chars()
+            yield pl.when(stripped != "").then(stripped).alias(name)
+        else:
+            yield pl.lit(None, dtype=pl.String).alias(name)
 
 
-def _number(table: pl.DataFrame, name: str) -> pl.Series:
-    if name not in table.columns:
-        return pl.Series(name, [None] * table.height, dtype=pl.Float64)
-    values = table[name].cast(pl.Float64, strict=False)
-    wrong = table[name].filter(table[name].is_not_null() & values.is_null())
+def _numbers(table: pl.DataFrame) -> Iterator[pl.Expr]:
+    for name in NUMBER_COLUMNS:
+        found = pl.col(name) if name in table.columns else pl.lit(None)
+        yield found.cast(pl.Float64, strict=False).alias(name)
+
+
+def _refuse_no_number(values: pl.Series) -> None:
+    """Raise for a text that is no number; nothing is raised where there is none."""
+    wrong = values.filter(values.is_not_null() & values.cast(pl.Float64, strict=False).is_null())
     if len(wrong):
-        raise SchemaError(f"Column {name!r} holds {wrong[0]!r}, which is no number. Write numbers only.")
-    return values.fill_nan(None)
+        raise SchemaError(
+            f"Column {values.name!r} holds {wrong[0]!r}, which is no number. Write numbers only."
+        )
 
 
 def convert_units(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[int, Fault]]:
@@ -107,6 +116,8 @@ def convert_units(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[int, Fault]]:
 def _converted(
     frame: pl.DataFrame, name: str, used: pl.Series, factors: Mapping[str, float], faults: dict[int, Fault]
 ) -> pl.Series:
+    if frame[f"{name}_unit"].null_count() == frame.height or not used.any():
+        return frame[name]
     unit = frame[f"{name}_unit"].str.to_lowercase()
     factor = unit.replace_strict(dict(factors), default=None, return_dtype=pl.Float64)
     for row in (used & unit.is_not_null() & factor.is_null()).arg_true().to_list():

@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from pertcast_data.vocabulary import PAIR_SEPARATOR, condition_id, condition_key
+from pertcast_data.vocabulary import PAIR_SEPARATOR, condition_key
 
+from pertcast.encoding.condition_ids import condition_ids
 from pertcast.encoding.descriptions import Single
 from pertcast.encoding.problems import Fault
 from pertcast.models.batch import ConditionBatch, ModelSpace
@@ -99,6 +100,9 @@ class ConditionTensors:
         width = max([self._max_slots, *map(len, sets)])
         place = {single: row for row, single in enumerate(singles)}
         slot = np.full((len(sets), width), -1, np.int64)
+        if width == 1:
+            slot[:, 0] = [place[members[0]] if members else -1 for members in sets]
+            return slot
         for row, members in enumerate(sets):
             slot[row, : len(members)] = [place[single] for single in members]
         return slot
@@ -106,11 +110,8 @@ class ConditionTensors:
 
 def condition_names(frame: pl.DataFrame, sets: Sequence[tuple[Single, ...]]) -> tuple[str, ...]:
     """Return a readable name of each row, equal for equal conditions, however a table spells them."""
-    columns = (frame[name].to_list() for name in ("cell_iname", "pert_type", "pert_dose", "pert_time"))
-    return tuple(
-        condition_id(cell or "", kind or "", PAIR_SEPARATOR.join(s.name for s in members), dose, time)
-        for members, cell, kind, dose, time in zip(sets, *columns, strict=True)
-    )
+    named = [s[0].name if len(s) == 1 else PAIR_SEPARATOR.join(single.name for single in s) for s in sets]
+    return tuple(condition_ids(frame.with_columns(pl.Series("pert_id", named, dtype=pl.String))))
 
 
 def no_conditions(space: ModelSpace, features: NDArray[np.float32]) -> ConditionBatch:
@@ -136,7 +137,8 @@ def _numbered(names: Sequence[str]) -> dict[str, int]:
 
 
 def _codes(values: pl.Series, vocabulary: Mapping[str, int]) -> NDArray[np.int64]:
-    return np.array([vocabulary.get(value, -1) for value in values.to_list()], dtype=np.int64)
+    codes = values.replace_strict(dict(vocabulary), default=-1, return_dtype=pl.Int64) if vocabulary else None
+    return np.full(len(values), -1, np.int64) if codes is None else codes.to_numpy().astype(np.int64)
 
 
 def _log10(values: pl.Series) -> NDArray[np.float32]:

@@ -116,7 +116,8 @@ class GeneBlock:
 
     def row(self, gene: str) -> int:
         """Return the row of a gene, -1 where the source does not know it."""
-        return self._row_of.get(fold_gene(gene), -1)
+        row = self._row_of.get(gene)
+        return self._row_of.get(fold_gene(gene), -1) if row is None else row
 
     def values_of(self, genes: Sequence[str]) -> Rows:
         """Return (M, D) float32 features without the mark; zero for genes that the source does not know."""
@@ -138,7 +139,8 @@ class GeneBlock:
         rows: dict[str, int] = {}
         for row, gene in enumerate(self.genes):
             rows.setdefault(fold_gene(gene), row)
-        return rows
+        as_written = {gene: rows[fold_gene(gene)] for gene in self.genes}
+        return {**as_written, **rows}
 
     def state(self) -> tuple[dict[str, Any], dict[str, Rows]]:
         """Return (plain facts, arrays) from which `from_state` makes the same block."""
