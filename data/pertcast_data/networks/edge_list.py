@@ -1,21 +1,34 @@
-"""Edge lists of genes as users have them: tsv, csv, txt or Parquet, with or without a header.
+"""Edge lists of genes as users have them: tsv, csv, txt, gzip or Parquet, with or without a header.
 
 Content decides: the separator, whether the first line names the columns, and which column holds the scores.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from pertcast_data.errors import FormatError, SchemaError
 from pertcast_data.ingest.words import fold
+from pertcast_data.networks.name_numbers import NameNumbers
+from pertcast_data.networks.text_table import (
+    PARQUET,
+    TextLayout,
+    content_start,
+    fields_of,
+    head_lines,
+    read_parquet,
+    require_text,
+    sha256_of,
+    table_blocks,
+    unique_names,
+)
 
 END_WORDS: Final = (
     ("node1", "node2"),
@@ -28,6 +41,7 @@ END_WORDS: Final = (
     ("protein_a", "protein_b"),
     ("interactor_a", "interactor_b"),
     ("official_symbol_interactor_a", "official_symbol_interactor_b"),
+    ("entrez_gene_interactor_a", "entrez_gene_interactor_b"),
     ("source_genesymbol", "target_genesymbol"),
     ("source", "target"),
     ("from", "to"),
@@ -40,8 +54,16 @@ SCORE_WORDS: Final = (
 )
 """Folded names of the column of scores; else the third of three columns is taken."""
 
+ORGANISM_WORDS: Final = (
+    ("organism_id_interactor_a", "organism_id_interactor_b"),
+    ("organism_interactor_a", "organism_interactor_b"),
+    ("ncbi_tax_id_source", "ncbi_tax_id_target"),
+)
+"""Folded names of the two columns of organisms, as NCBI numbers them: rows not human are left out."""
+
+HUMAN: Final = "9606"
 _SEPARATORS: Final = ("\t", ",", ";")
-_LAST_HEAD_LINE: Final = 1000
+_NOTHING: Final = "holds no edge. Bring an edge list: two columns of genes, then scores."
 
 
 @dataclass(frozen=True)
@@ -54,137 +76,100 @@ class EdgeList:
         The file.
     sha256
         Of its bytes.
-    pairs
-        R rows: first, second (text, stripped, never empty), and score (text or numbers; null where the file
-        has no scores).
+    names
+        Distinct names of genes, stripped, in the order of their first row.
+    ends
+        (R, 2) int32 rows of `names`.
+    scores
+        (R,) float64; 1 where the file has no scores, NaN where one is no finite number.
     score_column
-        Name or place of the scores; None for a list without.
+        Name of the column of scores; None for a list without.
+    bad_score
+        The first score that is no finite number: its row and what stands there; None where all are.
+    n_foreign
+        Rows of other organisms than human, and rows without a name of both genes there; left out.
     """
 
     path: Path
     sha256: str
-    pairs: pl.DataFrame
+    names: tuple[str, ...]
+    ends: NDArray[np.int32]
+    scores: NDArray[np.float64]
     score_column: str | None
+    bad_score: tuple[int, str | None] | None = None
+    n_foreign: int = 0
+
+    @property
+    def pairs(self) -> pl.DataFrame:
+        """R rows: first, second (text, never empty)."""
+        names = pl.Series(self.names, dtype=pl.String)
+        return pl.DataFrame(
+            {word: names.gather(self.ends[:, side]) for side, word in enumerate(("first", "second"))}
+        )
 
     def where(self, row: int) -> str:
         """Return how a row is called in messages: file, and row from 1 without header and comments."""
-        first, second = self.pairs.row(row)[:2]
+        first, second = (self.names[end] for end in self.ends[row])
         return f"{self.path}, row {row + 1} ({first}, {second})"
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
-    """How a text file is laid out: names of its columns (None: it names none), and where the rows begin."""
+class _Columns:
+    """Which columns of a table hold what."""
 
-    names: list[str] | None
-    separator: str | None
-    width: int
-    n_skipped: int
+    ends: tuple[str, str]
+    score: str | None
+    organisms: tuple[str, str] | None
 
 
 def read_edge_list(path: Path | str) -> EdgeList:
-    """Read the rows of an edge list; see `END_WORDS` and `SCORE_WORDS` for the columns.
+    """Read the rows of an edge list; see `END_WORDS`, `SCORE_WORDS` and `ORGANISM_WORDS` for the columns.
 
     Parameters
     ----------
     path
         Two columns of genes, and scores where there are any; separated by tabs, commas, semicolons or
-        blanks, or Parquet. Lines that begin with "#" are comments, but for a header ("#node1").
+        blanks, packed with gzip or not, or Parquet. Lines that begin with "#" are comments, but for a header
+        ("#node1").
 
     Raises
     ------
     FormatError
-        The file is absent, packed or no table.
+        The file is absent, packed otherwise, no table, or a line has too many values.
     SchemaError
         There is one column only, no row, or a row without its second gene.
     """
     path = Path(path)
     if not path.is_file():
         raise FormatError(f"{path}: no such edge list. Check the path.")
-    with path.open("rb") as file:
-        start = file.read(65536)
-    if start.startswith((b"\x1f\x8b", b"PK\x03\x04")):
-        raise FormatError(f"{path}: is packed. Unpack it first: gunzip -k FILE.")
-    if start.startswith(b"PAR1"):
-        frame, named = _read_parquet(path), True
-    elif b"\0" in start:
-        raise FormatError(f"{path}: is neither text nor Parquet. Bring an edge list: gene, gene, score.")
-    else:
-        frame, named = _read_text(path)
-    if frame.width < 2:
-        raise SchemaError(f"{path}: has one column. Bring an edge list: two columns of genes, then scores.")
-    return _edge_list(path, frame, named)
+    if content_start(path).startswith(PARQUET):
+        frame = read_parquet(path)
+        return _collected(path, iter([frame]), _columns(path, frame.columns, True))
+    layout = _layout(path, head_lines(path))
+    names = layout.names or [f"column_{place + 1}" for place in range(layout.width)]
+    columns = _columns(path, names, layout.names is not None)
+    return _collected(path, table_blocks(path, layout), columns)
 
 
-def _read_parquet(path: Path) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise FormatError(f"{path}: cannot be read as Parquet ({error}). Write it anew.") from error
-
-
-def _read_text(path: Path) -> tuple[pl.DataFrame, bool]:
-    """Return the rows as text, and whether the file names its columns."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            head = [line.rstrip("\r\n") for line in islice(file, _LAST_HEAD_LINE)]
-        layout = _layout(path, head)
-        frame = _text_rows(path, layout)
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: is not UTF-8 text ({error.reason}). Convert it.") from error
-    except pl.exceptions.PolarsError as error:
-        raise _unreadable(path, layout, error) from error
-    frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
-    if layout.names is not None and len(layout.names) == frame.width:
-        frame.columns = layout.names
-    return frame, layout.names is not None
-
-
-def _unreadable(path: Path, layout: _Layout, error: Exception) -> FormatError:
-    """Return the error that names the first line with more values than the first row."""
-    remedy = "Write the same number of columns in every line."
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            count = len(_fields(line, layout.separator))
-            if count > layout.width and not line.startswith("#"):
-                return FormatError(
-                    f"{path}, line {number}: {count} values, the first row has {layout.width}. {remedy}"
-                )
-    return FormatError(f"{path}: cannot be read as a table ({error}). {remedy}")
-
-
-def _layout(path: Path, head: list[str]) -> _Layout:
+def _layout(path: Path, head: list[str]) -> TextLayout:
     places = [place for place, line in enumerate(head) if line.strip() and not line.startswith("#")]
     lines = [head[place] for place in places[:2]]
-    nothing = f"{path}: holds no edge. Bring an edge list: two columns of genes, then scores."
     if not lines:
-        raise SchemaError(nothing)
+        raise SchemaError(f"{path}: {_NOTHING}")
     separator = next((mark for mark in _SEPARATORS if mark in lines[0]), None)
-    width = len(_fields(lines[0], separator))
+    first = fields_of(lines[0], separator)
+    width = len(first)
     for line in (line for line in head if line.startswith("#")):
-        names = _fields(line.lstrip("#"), separator)
-        if len(names) == width and _ends(names) is not None:
-            return _Layout(_unique(names), separator, width, places[0])
-    first = _fields(lines[0], separator)
-    second = _fields(lines[1], separator) if len(lines) > 1 else []
+        names = fields_of(line.lstrip("#"), separator)
+        if len(names) == width and known_ends(names) is not None:
+            return TextLayout(unique_names(names), separator, width, places[0])
+    second = fields_of(lines[1], separator) if len(lines) > 1 else []
     has_numbers = any(_is_number(first, place) for place in range(width))
-    if not has_numbers and (_ends(first) is not None or _is_number(second, 2)):
+    if not has_numbers and (known_ends(first) is not None or _is_number(second, 2)):
         if len(places) < 2:
-            raise SchemaError(nothing)
-        return _Layout(_unique(first), separator, width, places[1])
-    return _Layout(None, separator, width, places[0])
-
-
-def _fields(line: str, separator: str | None) -> list[str]:
-    return [field.strip().strip('"') for field in line.split(separator)]
-
-
-def _unique(names: list[str]) -> list[str]:
-    """Return names of columns of which none is empty or stands there twice."""
-    return [
-        name if name and name not in names[:place] else f"{name}_{place + 1}"
-        for place, name in enumerate(names)
-    ]
+            raise SchemaError(f"{path}: {_NOTHING}")
+        return TextLayout(unique_names(first), separator, width, places[1])
+    return TextLayout(None, separator, width, places[0])
 
 
 def _is_number(fields: list[str], place: int) -> bool:
@@ -195,38 +180,29 @@ def _is_number(fields: list[str], place: int) -> bool:
     return True
 
 
-def _text_rows(path: Path, layout: _Layout) -> pl.DataFrame:
-    # "\x01" stands in no text: a line with blanks is then one value, split below.
-    names = [f"column_{place + 1}" for place in range(layout.width)]
-    columns = names if layout.separator is not None else names[:1]
-    frame = pl.read_csv(
-        path,
-        separator=layout.separator or "\x01",
-        has_header=False,
-        skip_lines=layout.n_skipped,
-        schema=dict.fromkeys(columns, pl.String),
-        comment_prefix="#",
-        quote_char=None if layout.separator in (None, "\t") else '"',
-    )
-    if layout.separator is not None:
-        return frame
-    parts = frame.to_series().str.strip_chars().str.replace_all(r"\s+", "\t").str.split("\t")
-    if (parts.list.len() > layout.width).any():
-        row = int((parts.list.len() > layout.width).arg_true()[0])
-        raise FormatError(
-            f"{path}, row {row + 1}: {len(parts[row])} values, the first row has {layout.width}. Write the "
-            "same number of columns in every line."
-        )
-    return parts.list.to_struct(fields=names).struct.unnest()
-
-
-def _ends(names: list[str]) -> tuple[str, str] | None:
+def known_ends(names: list[str]) -> tuple[str, str] | None:
     """Return the names of the two columns of genes, None where none is known for it."""
+    return _known_pair(names, END_WORDS)
+
+
+def _known_pair(names: list[str], words: tuple[tuple[str, str], ...]) -> tuple[str, str] | None:
     folded = {fold(name): name for name in reversed(names)}
-    return next(((folded[a], folded[b]) for a, b in END_WORDS if a in folded and b in folded), None)
+    return next(((folded[a], folded[b]) for a, b in words if a in folded and b in folded), None)
 
 
-def _score_column(path: Path, frame: pl.DataFrame, others: list[str], named: bool) -> str | None:
+def _columns(path: Path, names: list[str], named: bool) -> _Columns:
+    if len(names) < 2:
+        raise SchemaError(f"{path}: has one column. Bring an edge list: two columns of genes, then scores.")
+    ends = (known_ends(names) if named else None) or (names[0], names[1])
+    organisms = _known_pair(names, ORGANISM_WORDS) if named else None
+    if organisms is not None and "interactor" in fold(organisms[0]):
+        # BioGRID's scores are each experiment's own, on no common scale, and mostly missing.
+        return _Columns(ends, None, organisms)
+    others = [name for name in names if name not in ends]
+    return _Columns(ends, _score_column(others, named), organisms)
+
+
+def _score_column(others: list[str], named: bool) -> str | None:
     """Return the column of scores: by its name, else the third of three or of columns without names."""
     if named:
         folded = {fold(name): name for name in reversed(others)}
@@ -236,34 +212,72 @@ def _score_column(path: Path, frame: pl.DataFrame, others: list[str], named: boo
     return others[0] if others else None
 
 
-def _edge_list(path: Path, frame: pl.DataFrame, named: bool) -> EdgeList:
-    ends = (_ends(frame.columns) if named else None) or (frame.columns[0], frame.columns[1])
-    others = [name for name in frame.columns if name not in ends]
-    score = _score_column(path, frame, others, named)
-    names = [_bare(frame[name].cast(pl.String)).replace({"": None}) for name in ends]
-    scores = pl.Series([None] * frame.height, dtype=pl.Float64) if score is None else _bare(frame[score])
-    pairs = pl.DataFrame([names[0].alias("first"), names[1].alias("second"), scores.alias("score")])
-    empty = (pairs["first"].is_null() | pairs["second"].is_null()).arg_true()
-    if len(empty):
-        found = pairs["first"][empty[0]] or pairs["second"][empty[0]]
+def _collected(path: Path, blocks: Iterator[pl.DataFrame], columns: _Columns) -> EdgeList:
+    """Return the rows of all blocks as numbers: a block's text is let go before the next is read."""
+    numbers = NameNumbers()
+    ends, scores = [np.empty((0, 2), np.int32)], [np.empty(0)]
+    bad_score: tuple[int, str | None] | None = None
+    n_rows = n_foreign = 0
+    for block in blocks:
+        frame = _human_rows(block, columns)
+        n_foreign += block.height - frame.height
+        ends.append(numbers.of([frame[name] for name in columns.ends]))
+        _require_both(path, frame, columns.ends, ends[-1], n_rows)
+        scores.append(_scores(frame, columns.score))
+        wrong = np.flatnonzero(np.isnan(scores[-1]))
+        if len(wrong) and bad_score is None and columns.score is not None:
+            found = frame[columns.score][int(wrong[0])]
+            bad_score = (n_rows + int(wrong[0]), None if found is None else str(found))
+        n_rows += frame.height
+    if n_foreign and not n_rows:
         raise SchemaError(
-            f"{path}, row {empty[0] + 1}: names one gene only ({found!r}; {len(empty):,} such rows). An edge "
-            "has two; fill it in or leave the row out."
+            f"{path}: none of its {n_foreign:,} rows is human on both sides ({HUMAN}). Fetch the human file."
         )
-    return EdgeList(path, _sha256(path), pairs, score)
+    require_text(path, numbers.names)
+    return EdgeList(
+        path=path,
+        sha256=sha256_of(path),
+        names=numbers.names,
+        ends=np.concatenate(ends),
+        scores=np.concatenate(scores),
+        score_column=columns.score,
+        bad_score=bad_score,
+        n_foreign=n_foreign,
+    )
 
 
-def _bare(column: pl.Series) -> pl.Series:
-    """Return text without blanks and quotes around it, as R writes names also between tabs; numbers as is."""
-    return column.str.strip_chars().str.strip_chars('"') if column.dtype == pl.String else column
+def _human_rows(frame: pl.DataFrame, columns: _Columns) -> pl.DataFrame:
+    """Return rows whose two genes are human and named; all rows where the table tells no organism."""
+    if columns.organisms is None:
+        return frame
+    is_human = [
+        pl.col(name).cast(pl.String).str.strip_chars().str.strip_suffix(".0") == HUMAN
+        for name in columns.organisms
+    ]
+    has_name = [pl.col(name).cast(pl.String).str.strip_chars() != "-" for name in columns.ends]
+    return frame.filter(pl.all_horizontal(*is_human, *has_name))
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _require_both(
+    path: Path, frame: pl.DataFrame, columns: tuple[str, str], ends: NDArray[np.int32], n_before: int
+) -> None:
+    empty = np.flatnonzero((ends < 0).any(axis=1))
+    if len(empty):
+        row = int(empty[0])
+        found = next((frame[name][row] for side, name in enumerate(columns) if ends[row, side] >= 0), None)
+        raise SchemaError(
+            f"{path}, row {n_before + row + 1}: names one gene only ({found!r}; {len(empty):,} such rows). "
+            "An edge has two; fill it in or leave the row out."
+        )
 
 
-def distinct_names(edges: EdgeList) -> Iterator[str]:
-    """Return the names of the genes, each once, in the order of their first row."""
-    both = edges.pairs.select(pl.concat_list("first", "second").explode()).to_series()
-    return iter(both.unique(maintain_order=True).to_list())
+def _scores(frame: pl.DataFrame, column: str | None) -> NDArray[np.float64]:
+    if column is None:
+        return np.ones(frame.height)
+    values = frame[column]
+    numbers = values.cast(pl.Float64, strict=False)
+    if values.dtype == pl.String and numbers.null_count():
+        numbers = values.str.strip_chars().str.strip_chars('"').cast(pl.Float64, strict=False)
+    found = numbers.fill_null(np.nan).to_numpy()
+    scores: NDArray[np.float64] = np.where(np.isfinite(found), found, np.nan)
+    return scores

@@ -1,4 +1,4 @@
-"""Networks of genes from edge lists: one edge a pair, spelled in one way, and several networks as one.
+"""Networks of genes from files: one edge a pair, spelled in one way, and several networks as one.
 
 Nothing of an experiment is in it, so a gene that no profile measures may be known through its neighbours.
 """
@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from pertcast_data.errors import SchemaError
-from pertcast_data.networks.edge_list import EdgeList, distinct_names, read_edge_list
+from pertcast_data.networks.co_membership import LARGEST_GROUP, SMALLEST_GROUP, co_membership
+from pertcast_data.networks.edge_list import EdgeList, read_edge_list
+from pertcast_data.networks.gene_groups import GeneGroups, group_kind, read_gene_groups
+from pertcast_data.networks.gene_names import GeneNames, read_gene_names
+from pertcast_data.networks.naming import NamedGenes, name_genes
 from pertcast_data.splits.gene_names import fold_gene
 
 
@@ -36,6 +39,12 @@ class GeneNetwork:
         Rows of the files.
     n_self_loops
         Of these, a gene with itself; left out.
+    n_unmapped_ids
+        Distinct ids that the table of gene names does not know; left out with their rows.
+    examples_unmapped
+        Of these, the first ones.
+    notes
+        What else was left out, or is not known, in words.
     """
 
     files: tuple[str, ...]
@@ -45,6 +54,9 @@ class GeneNetwork:
     weights: NDArray[np.float32]
     n_rows: int
     n_self_loops: int
+    n_unmapped_ids: int = 0
+    examples_unmapped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def among(self, genes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return edges among `genes`: (E, 2) int64 rows of them, first < second, sorted; (E,) weights.
@@ -62,8 +74,13 @@ class GeneNetwork:
         return ends[order], weights[order]
 
 
-def read_gene_network(path: Path | str, least_score: float | None = None) -> GeneNetwork:
-    """Read a network from an edge list; see `read_edge_list` for the formats.
+def read_gene_network(
+    path: Path | str, least_score: float | None = None, gene_names: GeneNames | None = None
+) -> GeneNetwork:
+    """Read a network from a file; what it is, is told by its content.
+
+    Edge lists (`read_edge_list`), and groups of genes (`read_gene_groups`: GMT, CORUM, GAF), which become a
+    network by co-membership (`co_membership`).
 
     Parameters
     ----------
@@ -72,39 +89,95 @@ def read_gene_network(path: Path | str, least_score: float | None = None) -> Gen
         self loops are left out; a score's sign (repression) is.
     least_score
         Edges with a smaller score are left out; None keeps all. A file without scores keeps all.
+    gene_names
+        What the file's ids stand for (`read_gene_names`); None where it names genes by symbols.
 
     Raises
     ------
     FormatError, SchemaError
-        As `read_edge_list`; a score that is no finite number; no edge is left.
+        As the readers; ids without `gene_names`; a score that is no finite number; no edge is left.
     """
-    listed = read_edge_list(path)
-    scores = _scores(listed)
-    spelled: dict[str, str] = {}
-    fold_of = {name: fold_gene(name) for name in distinct_names(listed)}
-    for name, folded in fold_of.items():
-        spelled.setdefault(folded, name)
-    order = sorted(spelled)
-    row_of_fold = {folded: row for row, folded in enumerate(order)}
-    row_of = {name: row_of_fold[folded] for name, folded in fold_of.items()}
-    numbered = listed.pairs.select(pl.col("first", "second").replace_strict(row_of, return_dtype=pl.Int64))
-    ends = np.sort(numbered.to_numpy(), axis=1)
-    loops = ends[:, 0] == ends[:, 1]
-    kept = ~loops & (scores > 0)
+    path = Path(path)
+    kind = group_kind(path)
+    if kind is not None:
+        return _of_groups(read_gene_groups(path, kind), gene_names)
+    return _of_edges(read_edge_list(path), least_score, gene_names)
+
+
+def _of_edges(listed: EdgeList, least_score: float | None, gene_names: GeneNames | None) -> GeneNetwork:
+    _require_numbers(listed)
+    named = name_genes(listed.path, listed.names, gene_names)
+    ends = np.sort(named.row_of_name[listed.ends], axis=1)
+    scores = np.abs(listed.scores)
+    is_known = ends[:, 0] >= 0
+    loops = is_known & (ends[:, 0] == ends[:, 1])
+    kept = is_known & ~loops & (scores > 0)
     if least_score is not None and listed.score_column is not None:
         kept &= scores >= least_score
     if not kept.any():
-        raise SchemaError(_nothing_left(listed, scores, loops, least_score))
-    edges, weights = _each_once(ends[kept], scores[kept])
+        raise SchemaError(_nothing_left(listed, scores[is_known & ~loops], least_score, named))
+    edges, weights = _each_once(ends[kept], scores[kept], len(named.genes))
+    foreign = f"{listed.n_foreign:,} rows of other organisms or without a name left out"
+    return _network(
+        named=named,
+        edges=edges,
+        weights=weights,
+        source=listed,
+        n_rows=len(listed.ends) + listed.n_foreign,
+        n_self_loops=int(loops.sum()),
+        notes=(foreign,) if listed.n_foreign else (),
+    )
+
+
+def _of_groups(groups: GeneGroups, gene_names: GeneNames | None) -> GeneNetwork:
+    named = name_genes(groups.path, groups.names, gene_names)
+    genes = named.row_of_name[groups.members[:, 1]]
+    members = np.column_stack((groups.members[:, 0], genes))[genes >= 0]
+    found = co_membership(members, int(groups.members[:, 0].max()) + 1, len(named.genes))
+    left_out = (
+        f"{found.n_too_small:,} groups of fewer than {SMALLEST_GROUP} and {found.n_too_large:,} of more than "
+        f"{LARGEST_GROUP} genes left out"
+    )
+    if not len(found.edges):
+        raise SchemaError(
+            f"{groups.path}: connects no two genes ({left_out}{_unknown(named)}). Bring groups of "
+            f"{SMALLEST_GROUP} to {LARGEST_GROUP} genes."
+        )
+    return _network(
+        named=named,
+        edges=found.edges,
+        weights=found.weights,
+        source=groups,
+        n_rows=groups.n_rows,
+        n_self_loops=0,
+        notes=(*groups.notes, left_out) if found.n_too_small or found.n_too_large else groups.notes,
+    )
+
+
+def _network(
+    *,
+    named: NamedGenes,
+    edges: NDArray[np.int64],
+    weights: NDArray[np.float32],
+    source: EdgeList | GeneGroups,
+    n_rows: int,
+    n_self_loops: int,
+    notes: tuple[str, ...],
+) -> GeneNetwork:
+    """Return the network of the genes that have an edge."""
     used = np.unique(edges)
+    own = f"{named.n_own_names:,} symbols that gene_names lacks keep their name"
     return GeneNetwork(
-        files=(listed.path.name,),
-        sha256s=(listed.sha256,),
-        genes=tuple(spelled[order[row]] for row in used.tolist()),
+        files=(source.path.name,),
+        sha256s=(source.sha256,),
+        genes=tuple(named.genes[row] for row in used.tolist()),
         edges=np.searchsorted(used, edges),
         weights=weights,
-        n_rows=listed.pairs.height,
-        n_self_loops=int(loops.sum()),
+        n_rows=n_rows,
+        n_self_loops=n_self_loops,
+        n_unmapped_ids=named.n_unmapped,
+        examples_unmapped=named.examples,
+        notes=(*notes, f"{own} ({', '.join(named.own_examples)})") if named.n_own_names else notes,
     )
 
 
@@ -113,69 +186,86 @@ def join_networks(networks: Sequence[GeneNetwork]) -> GeneNetwork:
 
     A network thus counts by how many edges it lists, whatever its scores run to (1 or 1,000).
     """
-    spelled: dict[str, str] = {}
-    for network in networks:
-        for gene in network.genes:
-            spelled.setdefault(fold_gene(gene), gene)
-    order = sorted(spelled)
-    row_of = {folded: row for row, folded in enumerate(order)}
-    places = [np.array([row_of[fold_gene(gene)] for gene in each.genes], np.int64) for each in networks]
+    genes, places = union_of_genes([each.genes for each in networks])
     edges = np.concatenate([place[each.edges] for place, each in zip(places, networks, strict=True)])
     scaled = [each.weights.astype(np.float64) / each.weights.mean(dtype=np.float64) for each in networks]
-    distinct, edge = np.unique(np.sort(edges, axis=1), axis=0, return_inverse=True)
+    ends = np.sort(edges, axis=1)
+    distinct, edge = np.unique(ends[:, 0] * len(genes) + ends[:, 1], return_inverse=True)
     weights = np.bincount(edge.ravel(), np.concatenate(scaled), minlength=len(distinct))
     return GeneNetwork(
         files=tuple(name for each in networks for name in each.files),
         sha256s=tuple(content for each in networks for content in each.sha256s),
-        genes=tuple(spelled[folded] for folded in order),
-        edges=distinct,
+        genes=genes,
+        edges=np.column_stack(np.divmod(distinct, len(genes))),
         weights=weights.astype(np.float32),
         n_rows=sum(each.n_rows for each in networks),
         n_self_loops=sum(each.n_self_loops for each in networks),
+        n_unmapped_ids=sum(each.n_unmapped_ids for each in networks),
+        examples_unmapped=tuple(name for each in networks for name in each.examples_unmapped),
+        notes=tuple(f"{each.files[0]}: {note}" for each in networks for note in each.notes),
     )
 
 
-def read_gene_networks(paths: Sequence[Path], least_score: float | None = None) -> GeneNetwork:
-    """Read networks and join them; raises as `read_gene_network` does."""
-    return join_networks([read_gene_network(path, least_score) for path in paths])
+def union_of_genes(
+    listed: Sequence[tuple[str, ...]],
+) -> tuple[tuple[str, ...], list[NDArray[np.int64]]]:
+    """Return the genes of several networks, as first spelled, sorted, and the rows of each among them."""
+    spelled: dict[str, str] = {}
+    folds = [[fold_gene(gene) for gene in genes] for genes in listed]
+    for genes, folded in zip(listed, folds, strict=True):
+        for gene, name in zip(genes, folded, strict=True):
+            spelled.setdefault(name, gene)
+    order = sorted(spelled)
+    row_of = {name: row for row, name in enumerate(order)}
+    places = [np.array([row_of[name] for name in folded], np.int64) for folded in folds]
+    return tuple(spelled[name] for name in order), places
 
 
-def _scores(listed: EdgeList) -> NDArray[np.float64]:
-    """Return (R,) float64 absolute scores, 1 where the file has none."""
-    if listed.score_column is None:
-        return np.ones(listed.pairs.height)
-    column = listed.pairs["score"]
-    text = column.str.strip_chars() if column.dtype == pl.String else column
-    numbers = text.cast(pl.Float64, strict=False)
-    wrong = (numbers.is_null() | ~numbers.is_finite().fill_null(False)).arg_true()
-    if len(wrong):
-        row = int(wrong[0])
+def read_gene_networks(
+    paths: Sequence[Path], least_score: float | None = None, gene_names: Path | None = None
+) -> GeneNetwork:
+    """Read networks and join them; raises as `read_gene_network` and `read_gene_names` do."""
+    names = None if gene_names is None else read_gene_names(gene_names)
+    return join_networks([read_gene_network(path, least_score, names) for path in paths])
+
+
+def _require_numbers(listed: EdgeList) -> None:
+    if listed.bad_score is not None:
+        row, found = listed.bad_score
+        count = int(np.isnan(listed.scores).sum())
         raise SchemaError(
-            f"{listed.where(row)}: {listed.score_column} is {column[row]!r}, which is no finite number "
-            f"({len(wrong):,} such rows). Correct the scores, or leave the column out to count every edge "
-            "alike."
+            f"{listed.where(row)}: {listed.score_column} is {found!r}, which is no finite number "
+            f"({count:,} such rows). Correct the scores, or leave the column out to count every edge alike."
         )
-    scores: NDArray[np.float64] = np.abs(numbers.to_numpy())
-    return scores
 
 
 def _each_once(
-    ends: NDArray[np.int64], scores: NDArray[np.float64]
+    ends: NDArray[np.int64], scores: NDArray[np.float64], n_genes: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return each edge once, sorted, with the largest of its scores."""
-    order = np.lexsort((-scores, ends[:, 1], ends[:, 0]))
-    ends, scores = ends[order], scores[order]
-    first = np.append(True, (ends[1:] != ends[:-1]).any(axis=1))
-    return ends[first], scores[first].astype(np.float32)
+    pair = ends[:, 0] * n_genes + ends[:, 1]
+    order = np.argsort(pair)
+    pair, scores = pair[order], scores[order]
+    first = np.flatnonzero(np.append(True, pair[1:] != pair[:-1]))
+    edges = np.column_stack(np.divmod(pair[first], n_genes))
+    return edges, np.maximum.reduceat(scores, first).astype(np.float32)
 
 
 def _nothing_left(
-    listed: EdgeList, scores: NDArray[np.float64], loops: NDArray[np.bool_], least_score: float | None
+    listed: EdgeList, scores: NDArray[np.float64], least_score: float | None, named: NamedGenes
 ) -> str:
-    between = scores[~loops]
-    if least_score is None or not len(between) or between.max() == 0:
-        return f"{listed.path}: connects no two genes. Bring edges between genes, with scores above 0."
+    if least_score is None or not len(scores) or scores.max() == 0:
+        return (
+            f"{listed.path}: connects no two genes{_unknown(named)}. Bring edges between genes, with scores "
+            "above 0."
+        )
     return (
         f"{listed.path}: no edge has a score of {least_score:g} or more; scores ({listed.score_column}) run "
-        f"from {between.min():g} to {between.max():g}. Lower encoder.gene_network_score."
+        f"from {scores.min():g} to {scores.max():g}. Lower encoder.gene_network_score."
     )
+
+
+def _unknown(named: NamedGenes) -> str:
+    if not named.n_unmapped:
+        return ""
+    return f"; {named.n_unmapped:,} ids that gene_names lacks ({', '.join(named.examples)})"

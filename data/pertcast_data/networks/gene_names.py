@@ -1,0 +1,212 @@
+"""A user's table of genes: what symbol an Entrez, Ensembl or UniProt id, or an older symbol, stands for.
+
+Symbols win over ids, ids over aliases; a name that would mean two genes means none. Nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from pertcast_data.errors import FormatError, SchemaError
+from pertcast_data.ingest.words import fold
+from pertcast_data.networks.edge_list import HUMAN
+from pertcast_data.networks.identifiers import identifier_key, identifier_kind
+from pertcast_data.networks.text_table import (
+    PARQUET,
+    TextLayout,
+    content_start,
+    fields_of,
+    head_lines,
+    read_parquet,
+    sha256_of,
+    table_blocks,
+    unique_names,
+)
+
+SYMBOL_WORDS: Final = (
+    *("approved_symbol", "hgnc_symbol", "symbol", "gene_symbol", "official_symbol", "preferred_name"),
+    *("gene_names_primary", "gene_name", "gene", "name"),
+)
+"""Folded names of the column of symbols, the most telling first."""
+
+IDENTIFIER_WORDS: Final = (
+    *("entrez_id", "entrez", "entrez_gene_id", "entrezgene", "geneid", "gene_id", "ncbi_gene_id"),
+    *("ncbi_gene_formerly_entrezgene_id", "ensembl", "ensembl_id", "ensembl_gene_id", "ensembl_gene"),
+    *("gene_stable_id", "ensembl_protein_id", "protein_stable_id", "string_protein_id", "protein_id"),
+    *("uniprot", "uniprot_id", "uniprot_ids", "uniprot_accession", "uniprotkb_swiss_prot_id", "entry"),
+    *("dbxrefs",),
+)
+"""Folded names of columns of ids; only what looks like an id is taken from them."""
+
+ALIAS_WORDS: Final = (
+    *("alias", "aliases", "alias_symbol", "alias_symbols", "synonym", "synonyms", "gene_synonym"),
+    *("gene_synonyms", "prev_symbol", "previous_symbol", "previous_symbols"),
+)
+"""Folded names of columns of other and older symbols."""
+
+_LISTED: Final = re.compile(r"\s*[|;,]\s*")
+_MISSING: Final = frozenset({"", "-", "NA", "nan", "None"})
+_NAMED_ID: Final = re.compile(r"^(?:Ensembl|GeneID|UniProtKB):")
+_STRING_SYMBOLS: Final = (
+    re.compile(r"hgnc_(?:approved_)?symbol|biomart_hugo", re.IGNORECASE),
+    re.compile(r"uniprot_gn_name", re.IGNORECASE),
+)
+_STRING_ENTREZ: Final = re.compile(r"entrez|geneid", re.IGNORECASE)
+_STRING_ALIASES: Final = re.compile(r"hgnc|hugo|gn_name|gn_synonym|gene_name|kegg_name", re.IGNORECASE)
+
+Pairs = Iterable[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class GeneNames:
+    """What symbols names of genes stand for.
+
+    Attributes
+    ----------
+    file, sha256
+        Name (without folder) and content of the table.
+    symbol_of
+        Key of a name (`identifier_key`) -> symbol as the table spells it.
+    """
+
+    file: str
+    sha256: str
+    symbol_of: Mapping[str, str]
+
+    def symbol(self, name: str) -> str | None:
+        """Return the symbol of the gene that has this name, None where no or more than one gene has it."""
+        return self.symbol_of.get(identifier_key(name))
+
+
+def read_gene_names(path: Path | str) -> GeneNames:
+    """Read a table of genes; see `SYMBOL_WORDS`, `IDENTIFIER_WORDS` and `ALIAS_WORDS` for the columns.
+
+    HGNC's complete set, NCBI's gene_info, BioMart, STRING's protein.info and protein.aliases, or a table of
+    the user's own. Several names in a cell are separated by "|", ";" or ",". Where a table tells the
+    organism (tax_id), only human rows count.
+
+    Parameters
+    ----------
+    path
+        tsv, csv or Parquet with a header, packed with gzip or not; "-" is missing.
+
+    Raises
+    ------
+    FormatError
+        The file is absent, packed otherwise, or no table.
+    SchemaError
+        It has no column of symbols, no column beside it, or no row with a symbol.
+    """
+    path = Path(path)
+    frame = _read_table(path)
+    if {"string_protein_id", "alias", "source"} <= set(frame.columns):
+        levels = _string_aliases(frame)
+    else:
+        levels = _levels(path, frame)
+    symbol_of = _merged(levels)
+    if not symbol_of:
+        raise SchemaError(f"{path}: no row has a symbol. Bring a table with symbols and ids of genes.")
+    return GeneNames(path.name, sha256_of(path), symbol_of)
+
+
+def _read_table(path: Path) -> pl.DataFrame:
+    """Return the table as text, its columns by their folded names."""
+    if content_start(path).startswith(PARQUET):
+        frame = read_parquet(path)
+        wanted = [name for name in frame.columns if not frame[name].dtype.is_nested()]
+        frame = frame.select(pl.col(wanted).cast(pl.String))
+    else:
+        lines = [(place, line) for place, line in enumerate(head_lines(path)) if line.strip()]
+        header = next(((place, line) for place, line in lines if not line.startswith("##")), None)
+        if header is None:
+            raise FormatError(f"{path}: is empty. Bring a table with a header.")
+        separator = next((mark for mark in "\t,;" if mark in header[1]), "\t")
+        names = fields_of(header[1].lstrip("#"), separator)
+        layout = TextLayout(unique_names(names), separator, len(names), header[0] + 1, comment="##")
+        blocks = list(table_blocks(path, layout))
+        empty = pl.DataFrame(schema=dict.fromkeys(layout.names or [], pl.String))
+        frame = pl.concat([empty, *blocks])
+    frame.columns = unique_names([fold(name) for name in frame.columns])
+    if "tax_id" in frame.columns:
+        frame = frame.filter(pl.col("tax_id") == HUMAN)
+    return frame
+
+
+def _levels(path: Path, frame: pl.DataFrame) -> list[Pairs]:
+    """Return (name, symbol) pairs of the symbols themselves, of the ids, and of the aliases."""
+    column: str | None = next((word for word in SYMBOL_WORDS if word in frame.columns), None)
+    identifiers = [word for word in IDENTIFIER_WORDS if word in frame.columns and word != column]
+    aliases = [word for word in ALIAS_WORDS if word in frame.columns]
+    if column is None or not (identifiers or aliases):
+        raise SchemaError(
+            f"{path}: a table of gene names needs a column of symbols (symbol, gene_symbol, ...) and ids or "
+            f"aliases beside it (entrez_id, ensembl_id, uniprot_ids, alias, ...); it has "
+            f"{', '.join(frame.columns)}. Name its columns so."
+        )
+    symbols = frame[column].to_list()
+    own = [(symbol, symbol) for symbol in map(_bare, symbols) if symbol]
+    return [
+        own,
+        (pair for word in identifiers for pair in _identifiers(frame[word].to_list(), symbols)),
+        (pair for word in aliases for pair in _listed(frame[word].to_list(), symbols)),
+    ]
+
+
+def _bare(cell: str | None) -> str:
+    """Return a cell without blanks and quotes; nothing for what stands for a missing value."""
+    text = (cell or "").strip().strip('"').strip()
+    return "" if text in _MISSING else text
+
+
+def _listed(cells: Iterable[str | None], symbols: Iterable[str | None]) -> Iterator[tuple[str, str]]:
+    for cell, symbol in zip(cells, map(_bare, symbols), strict=True):
+        for name in _LISTED.split(_bare(cell)) if symbol else ():
+            if _bare(name):
+                yield _bare(name), symbol
+
+
+def _identifiers(cells: Iterable[str | None], symbols: Iterable[str | None]) -> Iterator[tuple[str, str]]:
+    for name, symbol in _listed(cells, symbols):
+        identifier = _NAMED_ID.sub("", name)
+        if identifier_kind(identifier) != "symbols":
+            yield identifier, symbol
+
+
+def _string_aliases(frame: pl.DataFrame) -> list[Pairs]:
+    """Return the pairs of STRING's long table: protein, alias, and the source that says so."""
+    rows = list(frame.select("string_protein_id", "alias", "source").drop_nulls().iter_rows())
+    symbol_of: dict[str, str] = {}
+    for pattern in _STRING_SYMBOLS:
+        found = {protein: _bare(alias) for protein, alias, source in rows if pattern.search(source)}
+        symbol_of = {**found, **symbol_of}
+    known = [(alias, symbol_of[protein], source) for protein, alias, source in rows if protein in symbol_of]
+    identifiers: list[tuple[str, str]] = list(symbol_of.items())
+    aliases: list[tuple[str, str]] = []
+    for alias, symbol, source in known:
+        kind = identifier_kind(alias)
+        if kind == "symbols" and _STRING_ALIASES.search(source):
+            aliases.append((alias, symbol))
+        # Other sources number other things: structures, diseases, drugs.
+        elif kind != "symbols" and (kind != "Entrez ids" or _STRING_ENTREZ.search(source)):
+            identifiers.append((alias, symbol))
+    return [[(symbol, symbol) for symbol in symbol_of.values()], identifiers, aliases]
+
+
+def _merged(levels: list[Pairs]) -> dict[str, str]:
+    """Return key -> symbol; an earlier level wins, and a key of two symbols within a level has none."""
+    merged: dict[str, str] = {}
+    for pairs in levels:
+        found: dict[str, str | None] = {}
+        for name, symbol in dict.fromkeys(pairs):
+            key = identifier_key(name)
+            known = found.setdefault(key, symbol)
+            if known is not None and identifier_key(known) != identifier_key(symbol):
+                found[key] = None
+        merged.update({key: symbol for key, symbol in found.items() if symbol and key not in merged})
+    return merged

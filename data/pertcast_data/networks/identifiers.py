@@ -1,0 +1,59 @@
+"""What kind of identifier a gene is called by, told by how it looks: Entrez, Ensembl, UniProt, or a symbol.
+
+The kinds look so different that one table of names serves them all, also where a file mixes them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from pertcast_data.splits.gene_names import fold_gene
+
+IdentifierKind = Literal[
+    "Entrez ids", "Ensembl gene ids", "Ensembl protein ids", "UniProt accessions", "symbols"
+]
+
+FOREIGN_KINDS: Final[tuple[IdentifierKind, ...]] = (
+    "Entrez ids",
+    "Ensembl protein ids",
+    "UniProt accessions",
+)
+"""Kinds by which no expression store calls its genes (some call them by Ensembl gene ids)."""
+
+_ENTREZ: Final = re.compile(r"(?P<id>[1-9]\d*)(?:\.0)?")
+_ENSEMBL: Final = re.compile(r"(?:\d+\.)?(?P<id>ENS[A-Z]*(?P<kind>[GP])\d{11})(?:\.\d+)?")
+_UNIPROT: Final = re.compile(r"(?P<id>[OPQ]\d[A-Z0-9]{3}\d|[A-NR-Z]\d(?:[A-Z][A-Z0-9]{2}\d){1,2})(?:-\d+)?")
+
+
+def identifier_kind(name: str) -> IdentifierKind:
+    """Return the kind of a name: "604", "5720.0", "9606.ENSP00000000233.2", "P04637-2", else a symbol."""
+    return _kind_and_key(name)[0]
+
+
+def identifier_key(name: str) -> str:
+    """Return what names of one thing have in common.
+
+    Ids lose organism prefix ("9606."), version, isoform and a trailing ".0"; symbols are folded
+    (`fold_gene`).
+    """
+    return _kind_and_key(name)[1]
+
+
+def main_kind(names: Iterable[str]) -> IdentifierKind:
+    """Return the kind that most of the names are of; symbols where there is none."""
+    found = Counter(identifier_kind(name) for name in names).most_common(1)
+    return found[0][0] if found else "symbols"
+
+
+def _kind_and_key(name: str) -> tuple[IdentifierKind, str]:
+    upper = name.strip().upper()
+    if found := _ENTREZ.fullmatch(upper):
+        return "Entrez ids", found["id"]
+    if found := _ENSEMBL.fullmatch(upper):
+        return ("Ensembl gene ids" if found["kind"] == "G" else "Ensembl protein ids"), found["id"]
+    if found := _UNIPROT.fullmatch(upper):
+        return "UniProt accessions", found["id"]
+    return "symbols", fold_gene(upper)

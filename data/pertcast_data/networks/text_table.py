@@ -1,0 +1,212 @@
+"""Text tables of any size, packed with gzip or not: a block of whole lines at a time, each a frame of text.
+
+A table of a gigabyte is read in the memory of one block; what a line holds is decided by the readers.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from pertcast_data.errors import FormatError
+
+BLOCK_BYTES: Final = 1 << 25
+_START_BYTES: Final = 65536
+_LAST_HEAD_LINE: Final = 1000
+_PACKED: Final = (b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf")
+_GZIP: Final = b"\x1f\x8b"
+PARQUET: Final = b"PAR1"
+
+
+@dataclass(frozen=True, slots=True)
+class TextLayout:
+    """How a text table is laid out.
+
+    Attributes
+    ----------
+    names
+        Of its columns; None where it names none.
+    separator
+        One character; None: runs of blanks.
+    width
+        Number of columns.
+    n_skipped
+        Lines before the first row.
+    comment
+        What a line begins with that is no row.
+    """
+
+    names: list[str] | None
+    separator: str | None
+    width: int
+    n_skipped: int
+    comment: str = "#"
+
+
+@contextmanager
+def open_content(path: Path) -> Iterator[io.BufferedIOBase]:
+    """Open the bytes of a file, unpacked where it is gzip; raises FormatError where that breaks off."""
+    if not path.is_file():
+        raise FormatError(f"{path}: no such file. Check the path.")
+    with path.open("rb") as file:
+        is_packed = file.read(2) == _GZIP
+        file.seek(0)
+        if not is_packed:
+            yield file
+            return
+        try:
+            with gzip.open(file) as unpacked:
+                yield unpacked
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise FormatError(
+                f"{path}: is packed with gzip and broken ({error}). Test it with gunzip -t, or fetch it anew."
+            ) from error
+
+
+def content_start(path: Path) -> bytes:
+    """Return the first bytes of a file, unpacked; raises FormatError for archives that are not read."""
+    with open_content(path) as file:
+        start = file.read(_START_BYTES)
+    if start.startswith(_PACKED):
+        raise FormatError(f"{path}: is packed. Unpack it first (unzip FILE); only gzip is read as it is.")
+    if not start.startswith(PARQUET) and b"\0" in start:
+        raise FormatError(f"{path}: is neither text nor Parquet. Bring an edge list: gene, gene, score.")
+    return start
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of the file's bytes as they lie, packed or not."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def head_lines(path: Path) -> list[str]:
+    """Return the first thousand lines without their ends; bytes that are no UTF-8 are replaced."""
+    with open_content(path) as file:
+        return [
+            line.decode("utf-8-sig" if place == 0 else "utf-8", errors="replace").rstrip("\r\n")
+            for place, line in enumerate(islice(file, _LAST_HEAD_LINE))
+        ]
+
+
+def fields_of(line: str, separator: str | None) -> list[str]:
+    """Return the values of a line, without blanks and quotes around them."""
+    return [field.strip().strip('"') for field in line.split(separator)]
+
+
+def require_text(path: Path, names: Iterable[str]) -> None:
+    """Raise FormatError where a name held bytes that are no UTF-8."""
+    broken = next((name for name in names if "\ufffd" in name), None)
+    if broken is not None:
+        raise FormatError(f"{path}: is not UTF-8 text (see {broken!r}). Convert it: iconv -t UTF-8 FILE.")
+
+
+def unique_names(names: list[str]) -> list[str]:
+    """Return names of columns of which none is empty or stands there twice."""
+    return [
+        name if name and name not in names[:place] else f"{name}_{place + 1}"
+        for place, name in enumerate(names)
+    ]
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
+    """Read a Parquet file, packed with gzip or not; raises FormatError where it cannot be read."""
+    try:
+        with open_content(path) as file:
+            return pl.read_parquet(io.BytesIO(file.read()), columns=columns)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise FormatError(f"{path}: cannot be read as Parquet ({error}). Write it anew.") from error
+
+
+def table_blocks(path: Path, layout: TextLayout) -> Iterator[pl.DataFrame]:
+    r"""Yield the rows of a table in order, as text, null where a value is missing; blank lines are left out.
+
+    Bytes that are no UTF-8 become "\ufffd": they matter only where a reader uses the column.
+
+    Raises
+    ------
+    FormatError
+        A line has more values than the first row (file, line and counts are named).
+    """
+    names = layout.names or [f"column_{place + 1}" for place in range(layout.width)]
+    for block in _line_blocks(path, layout.n_skipped):
+        try:
+            frame = _parsed(block, layout, names)
+        except (pl.exceptions.PolarsError, FormatError) as error:
+            raise _unreadable(path, layout, error) from error
+        yield frame.filter(~pl.all_horizontal(pl.all().is_null()))
+
+
+def _line_blocks(path: Path, n_skipped: int) -> Iterator[bytes]:
+    """Yield whole lines, about `BLOCK_BYTES` at a time, after the first `n_skipped`."""
+    with open_content(path) as file:
+        for _ in range(n_skipped):
+            file.readline()
+        is_first = n_skipped == 0
+        while block := file.read(BLOCK_BYTES):
+            block += file.readline()
+            yield block.removeprefix(b"\xef\xbb\xbf") if is_first else block
+            is_first = False
+
+
+def _parsed(block: bytes, layout: TextLayout, names: list[str]) -> pl.DataFrame:
+    if layout.separator is not None:
+        return _separated(block, layout, layout.separator, names)
+    try:
+        frame = _separated(block, layout, " ", names)
+    except pl.exceptions.PolarsError:
+        return _split_at_blanks(block, layout, names)
+    # Two blanks, or one before the first value, leave an empty one: then the slower way is the right one.
+    has_gaps = any(column.null_count() for column in frame)
+    return _split_at_blanks(block, layout, names) if has_gaps else frame
+
+
+def _separated(block: bytes, layout: TextLayout, separator: str, names: list[str]) -> pl.DataFrame:
+    # All columns are read: with some of them only, Polars takes lines with too many values.
+    return pl.read_csv(
+        block,
+        separator=separator,
+        has_header=False,
+        schema=dict.fromkeys(names, pl.String),
+        comment_prefix=layout.comment,
+        quote_char='"' if separator in ",;" else None,
+        encoding="utf8-lossy",
+    )
+
+
+def _split_at_blanks(block: bytes, layout: TextLayout, names: list[str]) -> pl.DataFrame:
+    # "\x01" stands in no text: a line is then one value.
+    lines = _separated(block, layout, "\x01", names[:1]).to_series()
+    parts = lines.str.strip_chars().str.replace_all(r"\s+", "\t").str.split("\t")
+    if (parts.list.len() > layout.width).any():
+        raise FormatError("a line has too many values")
+    return parts.list.to_struct(fields=names).struct.unnest()
+
+
+def _unreadable(path: Path, layout: TextLayout, error: Exception) -> FormatError:
+    """Return the error that names the first line with more values than the first row."""
+    remedy = "Write the same number of columns in every line."
+    n_rows = 0
+    with open_content(path) as file:
+        for number, line in enumerate(file, 1):
+            text = line.decode("utf-8", errors="replace")
+            if number <= layout.n_skipped or not text.strip() or text.startswith(layout.comment):
+                continue
+            n_rows += 1
+            count = len(fields_of(text, layout.separator))
+            if count > layout.width:
+                place = f"row {n_rows}" if layout.separator is None else f"line {number}"
+                return FormatError(
+                    f"{path}, {place}: {count} values, the first row has {layout.width}. {remedy}"
+                )
+    return FormatError(f"{path}: cannot be read as a table ({error}). {remedy}")
