@@ -338,6 +338,16 @@ def test_a_baseline_of_types_is_loaded_strictly_and_ignores_its_batch(
 
 
 @pytest.mark.parametrize("name", NEW)
+def test_a_baseline_of_types_stays_on_its_device(toy: SimpleNamespace, name: str) -> None:
+    """On the meta device, where an operation that mixes devices is an error."""
+    screen = make_screen(toy)
+    known = everything(screen)
+    model = train_on(toy, screen, name, known).to("meta")
+    found = model.predict(known.to("meta"), torch.zeros(len(known), N_GENES, device="meta"))
+    assert found.mean.device.type == found.sd.device.type == "meta"
+
+
+@pytest.mark.parametrize("name", NEW)
 def test_combinations_of_several_types_are_a_type_of_their_own(toy: SimpleNamespace, name: str) -> None:
     world = toy.world(n_perturbations=12, n_genes=10, n_contexts=1, max_slots=2)
     world = replace(world, space=world.space.model_copy(update={"pert_types": TYPES}))

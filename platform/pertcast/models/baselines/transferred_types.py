@@ -114,7 +114,9 @@ class TransferredTypes(OwnGeneBaseline):
             self.slopes[source, target] = found.slope[0]
             self.component_slopes[source, target] = found.component_slopes
             self.reliability[source, target] = found.reliability
-            votes.add(second[both], found.left_out, found.reliability)
+            told, weight = torch.zeros_like(deviation), torch.zeros_like(deviation[:, :1])
+            told[second[both]], weight[second[both]] = found.left_out, found.reliability
+            votes.add(told, weight)
         factors = deviation.new_ones(len(deviation))
         for target, entries in enumerate(self.entry_of_set.T):
             known = entries[self._is_known(entries)]
@@ -135,17 +137,14 @@ class TransferredTypes(OwnGeneBaseline):
         row = torch.searchsorted(self.known_sets, identity).clamp(max=len(self.known_sets) - 1)
         entries = torch.where((self.known_sets[row] == identity).unsqueeze(1), self.entry_of_set[row], -1)
         votes = _Votes.none(reference)
-        for source, target in _ordered_pairs(self.entry_of_set.shape[1]):
-            known = self._is_known(entries[:, source]) & (types == target)
-            members = torch.nonzero(known).flatten()
-            mapped = map_rows(
-                self.deviation[entries[members, source]],
-                self.slopes[source, target],
-                self.component_slopes[source, target],
-                self.components,
-            )
-            votes.add(members, mapped, float(self.reliability[source, target]))
-        transferred = votes.mean(self.rescaling[types.clamp(min=0)])
+        target = types.clamp(min=0)
+        for source in range(self.entry_of_set.shape[1]):
+            known = self._is_known(entries[:, source]) & (types >= 0) & (types != source)
+            slopes = self.slopes[source, target].unsqueeze(1), self.component_slopes[source, target]
+            rows = self.deviation[entries[:, source].clamp(min=0)]
+            told = map_rows(rows, *slopes, self.components)
+            votes.add(told, (known * self.reliability[source, target]).unsqueeze(1))
+        transferred = votes.mean(self.rescaling[target])
         return self.with_own_gene(reference + transferred, conditions)
 
 
@@ -166,13 +165,11 @@ class _Votes:
         """Return zeros for responses like (N, G)."""
         return cls(torch.zeros_like(like), torch.zeros_like(like[:, :1]), torch.zeros_like(like[:, :1]))
 
-    def add(self, rows: Tensor, told: Tensor, reliability: float) -> None:
-        """Add what one type tells of `rows` (M,); one that is not reliable tells nothing."""
-        if reliability <= 0:
-            return
-        self.total.index_add_(0, rows, reliability * told)
-        self.weight[rows] += reliability
-        self.number[rows] += 1
+    def add(self, told: Tensor, weight: Tensor) -> None:
+        """Add what one type tells (N, G) with its weight (N, 1), 0 where it tells nothing."""
+        self.total.add_(weight * told)
+        self.weight.add_(weight)
+        self.number.add_(weight > 0)
 
     def mean(self, rescaling: Tensor) -> Tensor:
         """Return the (N, G) weighted means, times `rescaling` (N,) where several types tell; else 0."""
