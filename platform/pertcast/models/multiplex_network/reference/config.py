@@ -17,9 +17,9 @@ class FunDnnConfig(ModelConfig):
     dropout
         Share of the hidden units dropped in training.
     optimiser, epochs
-        How the networks are trained. The paper takes 1,000 epochs of Adadelta at 3.5e-4, whose first steps are
-        of about 1e-6 a weight, so it barely moves; AdamW needs fewer epochs than these, and early stopping
-        ends them.
+        How the networks are trained. The paper takes 1,000 epochs of Adadelta at 3.5e-4, whose first steps
+        are of about 1e-6 a weight, so it barely moves; AdamW needs fewer epochs than these, and early
+        stopping ends them.
     """
 
     width: int = Field(1024, ge=1)

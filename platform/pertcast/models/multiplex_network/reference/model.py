@@ -60,7 +60,7 @@ class TranscriptionNet(ResponseModel):
         self.register_buffer("sd", torch.ones(types + 1, space.n_genes))
 
     def stages(self) -> tuple[Stage, ...]:
-        """Return "profiles", "fundnn", "spread" (first and last closed form) and, if there is one, "gensan"."""
+        """Return "profiles", "fundnn", "spread" (first and third closed form), "gensan" if there is one."""
         config, units = self.config, (self.features, self.scaling)
         quantile = config.limit_quantile
         first = FunDnnLoss(self.members, *units, config.mse_weight)
