@@ -23,6 +23,8 @@ from pertcast.models.latent_diffusion.config import LatentDiffusionConfig
 from pertcast.models.latent_diffusion.model import LatentDiffusion
 from pertcast.models.module_flow.config import ModuleFlowConfig
 from pertcast.models.module_flow.model import ModuleFlow
+from pertcast.models.multiplex_network.reference.config import TranscriptionNetConfig
+from pertcast.models.multiplex_network.reference.model import TranscriptionNet
 from pertcast.models.response_mlp.config import ResponseMlpConfig
 from pertcast.models.response_mlp.model import ResponseMlp
 
@@ -104,6 +106,13 @@ _ENTRIES = (
     ModelEntry("response_mlp", "Residual MLP", ResponseMlpConfig, ResponseMlp),
     ModelEntry("latent_diffusion", "Latent diffusion", LatentDiffusionConfig, LatentDiffusion),
     ModelEntry("module_flow", "Module flow", ModuleFlowConfig, ModuleFlow),
+    ModelEntry(
+        "transcription_net",
+        "TranscriptionNet recipe, corrected",
+        TranscriptionNetConfig,
+        TranscriptionNet,
+        applies=_has_features,
+    ),
 )
 
 MODELS: Final[Mapping[str, ModelEntry]] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
