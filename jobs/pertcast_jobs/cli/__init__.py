@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "tune": ("pertcast_jobs.cli.tune", "Sweep a model's configuration with Ray Tune."),
     "evaluate": ("pertcast_jobs.cli.evaluate", "Print the trust report: the model beside every baseline."),
     "screen": ("pertcast_jobs.cli.screen", "Predict a whole library and rank its hits."),
+    "targets": ("pertcast_jobs.cli.targets", "Rank the genes whose loss each drug resembles."),
     "job": ("pertcast_jobs.cli.job", "Submit and follow jobs on a Ray cluster."),
     "config": ("pertcast_jobs.cli.config", "Show and check configurations."),
     "preset": ("pertcast_jobs.cli.preset", "Train and judge on a named data set that you bring."),

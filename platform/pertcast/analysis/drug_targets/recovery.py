@@ -6,6 +6,8 @@ Targets of one drug, and its cell lines, are averaged first: a drug counts once.
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +19,8 @@ from pertcast.analysis.drug_targets.controls import PairScores
 
 TOP_SHARES: Final = (0.01, 0.05, 0.10)
 """A target is recovered where at most this share of the other genes scores above it."""
+CURVE_SHARES: Final = tuple(round(0.02 * step, 2) for step in range(51))
+"""Shares of the ranking at which the recovery curve is drawn."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Recovery:
         AUROC of the result minus this contender's, over the drugs of both; None for the result itself.
     by_drug, among_by_drug
         Drug -> AUROC.
+    curve
+        Share of targets recovered at each of `CURVE_SHARES`.
     """
 
     name: str
@@ -58,6 +64,7 @@ class Recovery:
     difference_among: Interval | None
     by_drug: dict[str, float]
     among_by_drug: dict[str, float]
+    curve: tuple[float, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain numbers, None where undefined."""
@@ -76,18 +83,33 @@ class Recovery:
         }
 
 
-def mean_by_drug(values: FloatArray, query: NDArray[np.int64], drugs: list[str]) -> dict[str, float]:
+def mean_by_drug(values: FloatArray, query: NDArray[np.int64], drugs: Sequence[str]) -> dict[str, float]:
     """Return the mean of finite pair values (P,): over a query's targets, then over a drug's queries."""
     known = np.isfinite(values)
+    counts = np.bincount(query[known], minlength=len(drugs))
+    sums = np.bincount(query[known], values[known].astype(np.float64), len(drugs))
     by_drug: dict[str, list[float]] = {}
-    for each in np.unique(query[known]).tolist():
-        by_drug.setdefault(drugs[each], []).append(float(values[known & (query == each)].mean()))
+    for each in np.flatnonzero(counts).tolist():
+        by_drug.setdefault(drugs[each], []).append(float(sums[each] / counts[each]))
     return {drug: float(np.mean(found)) for drug, found in sorted(by_drug.items())}
+
+
+def recovery_curve(above: FloatArray, query: NDArray[np.int64], drugs: Sequence[str]) -> tuple[float, ...]:
+    """Return the share of a drug's targets, mean over drugs, that are within each of `CURVE_SHARES`."""
+    known = np.isfinite(above)
+    if not known.any():
+        return tuple([math.nan] * len(CURVE_SHARES))
+    counts = np.bincount(query[known], minlength=len(drugs))
+    queries_of = Counter(drugs[each] for each in np.flatnonzero(counts).tolist())
+    weight = np.array([1.0 / (counts[each] * queries_of[drugs[each]]) for each in query[known].tolist()])
+    order = np.argsort(above[known], kind="stable")
+    reached = np.concatenate(([0.0], np.cumsum(weight[order]))) / weight.sum()
+    return tuple(reached[np.searchsorted(above[known][order], CURVE_SHARES, side="right")].tolist())
 
 
 def recovery_of(
     found: PairScores,
-    drugs: list[str],
+    drugs: Sequence[str],
     *,
     is_control: bool,
     against: Recovery | None,
@@ -131,6 +153,7 @@ def recovery_of(
         difference_among=None if gaps is None else _over_drugs(gaps[1], n_draws, seed),
         by_drug=auroc,
         among_by_drug=among,
+        curve=recovery_curve(found.above, query, drugs),
     )
 
 
@@ -142,7 +165,7 @@ def _over_drugs(values: dict[str, float], n_draws: int, seed: int) -> Interval:
     return clustered_mean(np.array(list(values.values()), dtype=np.float64), list(values), n_draws, seed)
 
 
-def pooled_auroc(found: PairScores, drugs: list[str], n_draws: int, seed: int) -> Interval:
+def pooled_auroc(found: PairScores, drugs: Sequence[str], n_draws: int, seed: int) -> Interval:
     """Return the AUROC over the pairs and sampled genes of all drugs, with its interval over drugs.
 
     A draw of drugs weighs the wins of one drug's targets over another's genes by how often both are drawn.
