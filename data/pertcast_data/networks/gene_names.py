@@ -206,7 +206,7 @@ def _merged(levels: list[Pairs]) -> dict[str, str]:
         for name, symbol in dict.fromkeys(pairs):
             key = identifier_key(name)
             known = found.setdefault(key, symbol)
-            if known is not None and identifier_key(known) != identifier_key(symbol):
+            if known not in (None, symbol) and identifier_key(str(known)) != identifier_key(symbol):
                 found[key] = None
         merged.update({key: symbol for key, symbol in found.items() if symbol and key not in merged})
     return merged

@@ -107,16 +107,18 @@ def read_gene_network(
 def _of_edges(listed: EdgeList, least_score: float | None, gene_names: GeneNames | None) -> GeneNetwork:
     _require_numbers(listed)
     named = name_genes(listed.path, listed.names, gene_names)
-    ends = np.sort(named.row_of_name[listed.ends], axis=1)
+    sides = [named.row_of_name[listed.ends[:, side]] for side in (0, 1)]
+    low, high = np.minimum(*sides), np.maximum(*sides)
     scores = np.abs(listed.scores)
-    is_known = ends[:, 0] >= 0
-    loops = is_known & (ends[:, 0] == ends[:, 1])
+    is_known = low >= 0
+    loops = is_known & (low == high)
     kept = is_known & ~loops & (scores > 0)
     if least_score is not None and listed.score_column is not None:
         kept &= scores >= least_score
     if not kept.any():
         raise SchemaError(_nothing_left(listed, scores[is_known & ~loops], least_score, named))
-    edges, weights = _each_once(ends[kept], scores[kept], len(named.genes))
+    n_genes = len(named.genes)
+    edges, weights = _each_once((low * n_genes + high)[kept], scores[kept], n_genes)
     foreign = f"{listed.n_foreign:,} rows of other organisms or without a name left out"
     return _network(
         named=named,
@@ -165,13 +167,15 @@ def _network(
     notes: tuple[str, ...],
 ) -> GeneNetwork:
     """Return the network of the genes that have an edge."""
-    used = np.unique(edges)
+    is_used = np.zeros(len(named.genes), dtype=bool)
+    is_used[edges] = True
+    used = np.flatnonzero(is_used)
     own = f"{named.n_own_names:,} symbols that gene_names lacks keep their name"
     return GeneNetwork(
         files=(source.path.name,),
         sha256s=(source.sha256,),
         genes=tuple(named.genes[row] for row in used.tolist()),
-        edges=np.searchsorted(used, edges),
+        edges=(np.cumsum(is_used) - 1)[edges],
         weights=weights,
         n_rows=n_rows,
         n_self_loops=n_self_loops,
@@ -240,10 +244,9 @@ def _require_numbers(listed: EdgeList) -> None:
 
 
 def _each_once(
-    ends: NDArray[np.int64], scores: NDArray[np.float64], n_genes: int
+    pair: NDArray[np.int64], scores: NDArray[np.float64], n_genes: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return each edge once, sorted, with the largest of its scores."""
-    pair = ends[:, 0] * n_genes + ends[:, 1]
+    """Return each edge (numbered low * n_genes + high) once, sorted, with the largest of its scores."""
     order = np.argsort(pair)
     pair, scores = pair[order], scores[order]
     first = np.flatnonzero(np.append(True, pair[1:] != pair[:-1]))

@@ -144,7 +144,8 @@ def table_blocks(path: Path, layout: TextLayout) -> Iterator[pl.DataFrame]:
             frame = _parsed(block, layout, names)
         except (pl.exceptions.PolarsError, FormatError) as error:
             raise _unreadable(path, layout, error) from error
-        yield frame.filter(~pl.all_horizontal(pl.all().is_null()))
+        has_gaps = all(column.null_count() for column in frame)
+        yield frame.filter(~pl.all_horizontal(pl.all().is_null())) if has_gaps else frame
 
 
 def _line_blocks(path: Path, n_skipped: int) -> Iterator[bytes]:
