@@ -1,0 +1,265 @@
+"""Genome-wide inference beside the bare matrix products of the model: every gene x three types x 978 genes.
+
+Prints profiles a CPU-second through the predictor and the shard engine, the share of each step, the ratio to
+the products alone (bar .5), and the peak memory at two sizes, which must not grow with the number of genes.
+Usage: `python benchmarks/bench_genome.py [--model RUN] [--genes 26945] [--name response_mlp]`
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+import torch
+from pertcast.predictor import Predictor
+from pertcast.training.bundle import find_bundle
+from pertcast_data.ingest import ingest
+from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
+from pertcast_data.splits import make_split
+from pertcast_data.store import ExpressionStore
+from pertcast_jobs.run_config import load_config
+from pertcast_jobs.screen.knowledge import knowledge_of
+from pertcast_jobs.screen.plan import ScreenSettings
+from pertcast_jobs.screen.prepare import ScreenRequest, prepare_screen
+from pertcast_jobs.screen.shards import ShardEngine, create_profiles
+from pertcast_jobs.screen.workspace import Workspace
+from pertcast_jobs.train import run_training
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+TYPES: Final = ("trt_sh", "trt_xpr", "trt_oe")
+BLOCK_ROWS, BATCH_SIZE, ROUNDS, EDGES_A_GENE = 3072, 256, 3, 8
+BAR: Final = 0.5
+GROWTH_MB: Final = 64.0
+"""Memory that may come and go with the allocator; a stored genome would add 316 MB."""
+ATLAS: Final = AtlasConfig(
+    regime="network",
+    n_genes=1_100,
+    n_contexts=1,
+    n_compounds=8,
+    n_unprofiled=0,
+    doses=(1.0,),
+    times=(24.0,),
+    n_plates=1,
+    n_knockouts=2,
+    n_pairs=0,
+    n_cells=100,
+    n_signature_genes=1_000,
+)
+
+Shapes = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+class MatrixProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the shapes of every dense matrix product that runs under it.
+
+    Attributes
+    ----------
+    shapes
+        Shapes of the two factors, in the order of the calls.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.shapes: list[Shapes] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation and note its factors if it multiplies matrices."""
+        name = func.name().split(".")[0]
+        tensors = [value for value in args if isinstance(value, Tensor)]
+        if name == "aten::linear":
+            self._note(tensors[0].shape, tensors[1].shape[::-1])
+        elif name in ("aten::addmm", "aten::baddbmm"):
+            self._note(tensors[1].shape, tensors[2].shape)
+        elif name in ("aten::mm", "aten::bmm", "aten::matmul"):
+            self._note(tensors[0].shape, tensors[1].shape)
+        elif "scaled_dot_product" in name:
+            query, key, value = (tensor.shape for tensor in tensors[:3])
+            self._note(query, (*key[:-2], key[-1], key[-2]))
+            self._note((*query[:-1], key[-2]), value)
+        return func(*args, **(kwargs or {}))
+
+    def _note(self, first: Sequence[int], second: Sequence[int]) -> None:
+        self.shapes.append((tuple(first), tuple(second)))
+
+
+def timed(work: Callable[[], object], rounds: int = ROUNDS) -> float:
+    """Best CPU seconds of this process over some rounds: a busy machine hardly changes them."""
+    seconds = []
+    for _ in range(rounds):
+        started = time.process_time()
+        work()
+        seconds.append(time.process_time() - started)
+    return min(seconds)
+
+
+def peak_megabytes() -> float:
+    """Largest resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def make_run(folder: Path, n_genes: int, name: str) -> Path:
+    """Train a model for one epoch on simulated signatures, over a drawn network of `n_genes` genes."""
+    files = write_atlas(simulate_atlas(ATLAS), folder / "atlas")
+    ingest([files.signatures], folder / "store")
+    store = ExpressionStore.open(folder / "store")
+    make_split(store, "unseen_perturbation").save(folder / "split.json")
+    measured = sorted({*store.genes, *store.conditions["pert_id"].to_list()})
+    names = np.array([*measured, *(f"NET{number:05d}" for number in range(n_genes - len(measured)))])
+    first = np.repeat(np.arange(n_genes), EDGES_A_GENE)
+    second = np.random.default_rng(0).integers(0, n_genes, len(first))
+    edges = pl.DataFrame({"one": names[first], "other": names[second]}).filter(
+        pl.col("one") != pl.col("other")
+    )
+    edges.write_csv(folder / "network.tsv", separator="\t")
+    words = [f"data.store={folder / 'store'}", f"data.split={folder / 'split.json'}"]
+    words += [f"encoder.gene_network={folder / 'network.tsv'}", f"model.name={name}", "train.epochs=1"]
+    run_training(load_config(name, words), folder / "run")
+    return folder / "run"
+
+
+def blocks(predictor: Predictor, genes: tuple[str, ...]) -> Iterator[pl.DataFrame]:
+    """Yield the conditions of genes x types in one cell line, a block at a time."""
+    wanted = [kind for kind in TYPES if kind in predictor.space.pert_types] or list(TYPES)
+    context = predictor.space.contexts[0]
+    for kind in wanted:
+        for start in range(0, len(genes), BLOCK_ROWS):
+            names = list(genes[start : start + BLOCK_ROWS])
+            yield pl.DataFrame({"cell_iname": context, "pert_type": kind, "pert_id": names})
+
+
+def predict_all(predictor: Predictor, genes: tuple[str, ...]) -> int:
+    """Predict genes x types block by block, keeping none; return how many."""
+    return sum(
+        len(predictor.predict(block, batch_size=BATCH_SIZE).rows) for block in blocks(predictor, genes)
+    )
+
+
+def screen_all(run: Path, genes: tuple[str, ...], folder: Path) -> tuple[int, float, float]:
+    """Compute every shard of a screen of genes x types; return profiles, seconds to check and to compute."""
+    (folder / "list.csv").write_text("\n".join(("gene", *genes)) + "\n", encoding="utf-8")
+    settings = ScreenSettings(kind="genes", batch_size=BATCH_SIZE)
+    predictor = Predictor.from_bundle(find_bundle(run))
+    request = ScreenRequest(
+        kind="genes",
+        model=run,
+        library=folder / "list.csv",
+        types=TYPES,
+        cells=predictor.space.contexts[:1],
+        settings=settings,
+    )
+    started = time.process_time()
+    prepared = prepare_screen(request)
+    checked = time.process_time() - started
+    workspace = Workspace(folder / "screen")
+    workspace.begin(prepared.plan, prepared.predictor.genes)
+    create_profiles(workspace, prepared.plan, prepared.predictor.genes, prepared.layers)
+    engine = ShardEngine(prepared.task(workspace.path), prepared.predictor)
+    started = time.process_time()
+    done = sum(engine.run(shard).rows for shard in range(prepared.plan.n_shards))
+    return done, checked, time.process_time() - started
+
+
+def bare_rate(predictor: Predictor, block: pl.DataFrame) -> tuple[float, int, float]:
+    """Return profiles a second of a batch's products alone, their number, multiply-adds a profile."""
+    table = block.head(BATCH_SIZE)
+    conditions, basal = predictor.encoder.encode(table), predictor.basal.lookup(table)
+    noted = MatrixProducts()
+    with noted:
+        predictor.predict_encoded(conditions, basal, batch_size=BATCH_SIZE)
+    if not noted.shapes:
+        raise SystemExit(
+            f"{predictor.bundle.model_name} multiplies no matrices: there is nothing to compare with."
+        )
+    factors = [(torch.randn(first), torch.randn(second)) for first, second in noted.shapes]
+    work = sum(float(np.prod(first)) * second[-1] for first, second in noted.shapes) / len(table)
+
+    def multiply() -> None:
+        for first, second in factors:
+            torch.matmul(first, second)
+
+    with torch.inference_mode():
+        multiply()
+        return len(table) / timed(multiply, 10), len(factors), work
+
+
+def show(what: str, rate: float, bare: float | None = None) -> None:
+    """Print a rate in profiles a CPU-second, and its ratio to the bare products."""
+    beside = "" if bare is None else f"   {rate / bare:5.2f} of the bare products"
+    print(f"  {what:<44}{rate:>10,.0f} profiles/s{beside}")
+
+
+def show_shares(predictor: Predictor, block: pl.DataFrame) -> None:
+    """Print where the CPU time of a predicted table goes."""
+    encoded = predictor.encoder.encode_table(block)
+    basal = predictor.basal.lookup(block)
+    steps = {
+        "encoding": timed(lambda: predictor.encoder.encode_table(block)),
+        "flags": timed(lambda: predictor.encoder.flags(encoded)),
+        "model": timed(lambda: predictor.predict_encoded(encoded.conditions, basal, batch_size=BATCH_SIZE)),
+    }
+    whole = timed(lambda: predictor.predict(block, batch_size=BATCH_SIZE))
+    shares = ", ".join(f"{name} {seconds / whole:.0%}" for name, seconds in steps.items())
+    print(f"  of a predicted table: {shares}, rest {max(0.0, 1 - sum(steps.values()) / whole):.0%}")
+
+
+def measure(run: Path, folder: Path, n_genes: int) -> None:
+    """Print the rates and the memory of one bundle at two sizes."""
+    predictor = Predictor.from_bundle(find_bundle(run))
+    genes = knowledge_of(predictor).genes[:n_genes]
+    first = next(blocks(predictor, genes))
+    predictor.predict(first, batch_size=BATCH_SIZE)
+    bare, products, work = bare_rate(predictor, first)
+    name, width = predictor.bundle.model_name, predictor.space.n_genes
+    print(
+        f"{name}: {len(genes):,} genes x {len(TYPES)} types x {width:,}, one thread; "
+        f"{products} products a batch, {work / 1e6:.2f} M multiply-adds a profile"
+    )
+    show("bare matrix products", bare)
+    show_shares(predictor, first)
+    peaks: dict[str, list[float]] = {"predictor": [], "shard engine": []}
+    sizes = (len(genes) // 4, len(genes))
+    for size in sizes:
+        started = time.process_time()
+        done = predict_all(predictor, genes[:size])
+        show(f"predictor, {size:,} genes", done / (time.process_time() - started), bare)
+        peaks["predictor"].append(peak_megabytes())
+    for number, size in enumerate(sizes):
+        (folder / f"screen{number}").mkdir()
+        done, checked, seconds = screen_all(run, genes[:size], folder / f"screen{number}")
+        show(f"shard engine, {size:,} genes", done / seconds, bare)
+        print(f"  {'check of the library and plan':<44}{checked:>10.2f} s for {done:,} conditions")
+        peaks["shard engine"].append(peak_megabytes())
+    for name, (small, large) in peaks.items():
+        word = "constant" if large - small <= GROWTH_MB else "GROWS"
+        print(f"  peak memory, {name}: {small:,.0f} MB at a quarter, {large:,.0f} MB at all genes: {word}")
+    print(f"  bar: prediction at {BAR} of the bare products")
+
+
+def main() -> None:
+    """Print everything."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, help="run or bundle; a small one is trained where absent")
+    parser.add_argument("--name", default="response_mlp", help="model that is trained")
+    parser.add_argument("--genes", type=int, default=26_945)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.ERROR)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        run = arguments.model or make_run(folder, arguments.genes, arguments.name)
+        measure(run, folder, arguments.genes)
+
+
+if __name__ == "__main__":
+    main()
