@@ -81,8 +81,8 @@ def chosen_scores(line: Line, contender: str, metric: MetricShown, kind: str) ->
     found = line["scores"].get(contender, {}).get(metric.name)
     values = np.full(len(line["gene"]), np.nan) if found is None else np.array(found, dtype=np.float64)
     keep = np.array([kind in (POOLED, own) for own in line["pert_type"]], dtype=bool)
-    filled: Floats = np.where(np.isnan(values), metric.undefined, values)
-    return filled[keep]
+    filled = np.where(np.isnan(values), metric.undefined, values)
+    return np.asarray(filled[keep], dtype=np.float64)
 
 
 def by_seed_and_gene(

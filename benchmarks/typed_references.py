@@ -88,7 +88,7 @@ def fit_ridge(features: Floats, target: Floats, asked: Floats) -> RidgeFit:
 
 
 def own_effects(deviation: Floats, kind: Integers, own_gene: Integers, spread: Floats) -> dict[int, float]:
-    """Return, a type, the mean deviation at the own transcript in that transcript's spread; no entry without any."""
+    """Return the mean deviation at the own transcript, in its spread, of each type that has any."""
     known = np.flatnonzero(own_gene >= 0)
     scores = deviation[known, own_gene[known]] / spread[own_gene[known]]
     present = np.unique(kind[known])

@@ -86,7 +86,7 @@ def r2_against_train_mean(prediction: FloatArray, held: HeldOut) -> FloatArray:
 def pearson_without_own(prediction: FloatArray, held: HeldOut) -> FloatArray:
     """Return (N,) corr of y - m and x - m over all genes but the perturbed one; NaN where constant."""
     mean = held.train_means(slice(None)).astype(np.float64)
-    sides = [side.astype(np.float64) - mean for side in (prediction, held.truth)]
+    said, true = (side.astype(np.float64) - mean for side in (prediction, held.truth))
     counted = np.ones(held.truth.shape, dtype=bool)
     for column in held.own_gene.T:
         known = np.flatnonzero(column >= 0)
@@ -94,7 +94,7 @@ def pearson_without_own(prediction: FloatArray, held: HeldOut) -> FloatArray:
     scale = np.abs(mean).max(axis=1)
     return np.array(
         [
-            pearson(*(side[row, keep][None] for side in sides), scale[row : row + 1])[0]
+            pearson(said[row, keep][None], true[row, keep][None], scale[row : row + 1])[0]
             for row, keep in enumerate(counted)
         ]
     )
