@@ -264,9 +264,10 @@ def test_the_models_own_mean_is_that_of_its_predictions_by_context(predictor: Pr
     table = pl.DataFrame({"cell_iname": [space.contexts[each] for each in context], "pert_time": 24.0})
     predicted = predictor.predict_encoded(conditions, predictor.basal.lookup(table)).mean.numpy()
     found = model_means(predictor)
-    assert found[-1] == pytest.approx(predicted.mean(axis=0), abs=1e-5)
+    assert found[-1, -1] == pytest.approx(predicted.mean(axis=0), abs=1e-5)
     for each in range(len(space.contexts)):
-        assert found[each] == pytest.approx(predicted[context == each].mean(axis=0), abs=1e-5)
+        assert found[each, -1] == pytest.approx(predicted[context == each].mean(axis=0), abs=1e-5)
+    assert found[:, 0] == pytest.approx(found[:, -1], abs=1e-5), "there is one type of perturbation"
 
 
 def test_the_stores_own_mean_leaves_the_perturbation_out(

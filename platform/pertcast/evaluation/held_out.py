@@ -56,11 +56,13 @@ class HeldOut:
     control
         (N, G) matched control means (all zero for measure "response").
     train_perturbed_mean
-        (K, G) mean response over the training perturbations' centroids, one row a context and one global.
+        (K, G) mean response over the training perturbations' centroids, one row a context and perturbation
+        type, and those over all contexts and over all types.
     train_mean_index
         (N,) row of `train_perturbed_mean` that belongs to each condition.
     pool
-        (N,) conditions are told apart (centroid accuracy, discrimination) within their pool: the context.
+        (N,) conditions are told apart (centroid accuracy, discrimination) within their pool: the context and
+        the type of perturbation.
     cluster
         (N,) conditions that are resampled together: the held-out perturbation.
     own_gene

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -9,6 +10,7 @@ import polars as pl
 
 from pertcast.evaluation.bootstrap import LEVEL
 from pertcast.evaluation.metrics import get_metric
+from pertcast.evaluation.trust.scored_strata import ScoredStratum
 from pertcast.evaluation.trust.table import TrustTable
 from pertcast.naming import condition_name, response_unit
 from pertcast.report.figures import interval_forest, score_scatter
@@ -20,6 +22,10 @@ _EXTREMES: Final = 5
 _BY_MEMBERS: Final = (
     *("pearson_delta", "pearson_delta_top20", "centroid_accuracy", "discrimination_l1"),
     *("overlap_at_N", "de_direction_match", "e_distance"),
+)
+_BY_TYPE: Final = (
+    *("pearson_delta", "pearson_delta_pert", "r2_train_mean", "r2_train_mean_pooled"),
+    *("retrieval_rank", "discrimination_cosine"),
 )
 
 
@@ -47,9 +53,28 @@ def gain_by_stratum(trust: TrustTable) -> Section:
 
 def by_members(trust: TrustTable) -> Section | None:
     """Return the scores of everybody by how many members training has shown; None where all are alike."""
-    if not trust.by_members:
-        return None
-    names = [name for name in _BY_MEMBERS if name in trust.by_members[0].scores[trust.board.model.name]]
+    caption = "Means over conditions. Unseen: members of which training holds no profile of their own."
+    html = _scores_by_stratum(trust, trust.by_members, _BY_MEMBERS, caption, "by_members.csv")
+    return Section("By members seen in training", html, width="half") if html else None
+
+
+def by_type(trust: TrustTable) -> Section | None:
+    """Return the scores of everybody by type and by other types measured; None where all are alike."""
+    caption = (
+        "Means over conditions. Other types: of the same perturbation, measured in training. Deviations are "
+        "from the mean training response of the type."
+    )
+    html = _scores_by_stratum(trust, trust.by_type, _BY_TYPE, caption, "by_type.csv")
+    return Section("By perturbation type", html, width="half") if html else None
+
+
+def _scores_by_stratum(
+    trust: TrustTable, strata: Sequence[ScoredStratum], columns: Sequence[str], caption: str, download: str
+) -> str:
+    """Return the table of model and baselines in every stratum; "" without strata."""
+    if not strata:
+        return ""
+    names = [name for name in columns if name in strata[0].scores[trust.board.model.name]]
     shown = [contender for contender in trust.order if contender.role in ("model", "baseline")]
     rows = [
         {
@@ -58,19 +83,18 @@ def by_members(trust: TrustTable) -> Section | None:
             "conditions": stratum.n_conditions,
             **{name: stratum.scores[contender.name][name].mean for name in names},
         }
-        for stratum in trust.by_members
+        for stratum in strata
         for contender in shown
     ]
-    is_model = [contender.role == "model" for _ in trust.by_members for contender in shown]
-    html = table_html(
+    is_model = [contender.role == "model" for _ in strata for contender in shown]
+    return table_html(
         pl.DataFrame(rows),
         headers={"who": "", **{name: get_metric(name).title for name in names}},
         formats={name: fixed(3) for name in names},
         row_classes=["strong" if each else "" for each in is_model],
-        caption="Means over conditions. Unseen: members of which training holds no profile of their own.",
-        download="by_members.csv",
+        caption=caption,
+        download=download,
     )
-    return Section("By members seen in training", html, width="half")
 
 
 def every_condition(trust: TrustTable) -> Section | None:

@@ -62,6 +62,7 @@ def trust_report(trust: TrustTable, command: str = "", further: Sequence[Section
         tables.main_table(trust),
         conditions.gain_by_stratum(trust),
         conditions.by_members(trust),
+        conditions.by_type(trust),
         Section("What this does not show", list_html(trust.not_shown), tone="care"),
         conditions.every_condition(trust),
         conditions.extremes(trust),

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
 from pertcast_data.errors import ControlsMissing, SchemaError
 from pertcast_data.loading import ControlPairing, pair_controls
@@ -23,6 +24,7 @@ from pertcast.evaluation.external.scales import SCALE_BOUND, same_scale
 from pertcast.evaluation.from_store.contenders import HeldOutInputs
 from pertcast.evaluation.from_store.held_out_part import first_units, held_out_table
 from pertcast.evaluation.from_store.store_truth import MeasuredResponses, measure_responses
+from pertcast.evaluation.from_store.training_facts import mean_rows, pools, train_mean_index, with_other_types
 from pertcast.evaluation.held_out import FloatArray, HeldOut, IndexArray
 from pertcast.evaluation.units import Units, lay_out_units
 from pertcast.naming import condition_name
@@ -79,7 +81,8 @@ def external_part(
     predictor
         The model, from its bundle.
     train_means
-        (K + 1, G) mean training response of each of the model's contexts, and overall.
+        (K + 1, R + 1, G) mean training response of each of the model's contexts and perturbation types, and
+        over all (`mean_training_responses`); or (K + 1, G) by context alone.
     fewest_genes
         Shared genes that are needed.
     seed
@@ -252,21 +255,21 @@ def _held(
     train_means: FloatArray,
 ) -> HeldOut:
     first = first_units(units)
-    conditions = inputs.conditions
-    context = conditions.context.numpy()[first]
+    asked = inputs.conditions.take(torch.from_numpy(first))
     names = encoder.encode_table(units.table[first]).names
     seen = [name in encoder.training_index for name in names]
     table = held_out_table(units, encoder).with_columns(pl.Series("seen_condition", seen))
+    table = with_other_types(table, asked, encoder)
     return HeldOut(
         conditions=table,
         genes=match.genes,
         truth=measured.truth,
         control=measured.control,
-        train_perturbed_mean=train_means[:, match.of_model],
-        train_mean_index=np.where(context < 0, len(train_means) - 1, context),
-        pool=np.unique(table["cell_iname"].fill_null("").to_numpy(), return_inverse=True)[1].astype(np.int64),
+        train_perturbed_mean=mean_rows(train_means, encoder.space)[:, match.of_model],
+        train_mean_index=train_mean_index(asked, encoder.space),
+        pool=pools(table),
         cluster=np.unique(table["cluster"].to_numpy(), return_inverse=True)[1].astype(np.int64),
-        own_gene=match.places(conditions.own_gene.numpy()[first]),
+        own_gene=match.places(asked.own_gene.numpy()),
     )
 
 

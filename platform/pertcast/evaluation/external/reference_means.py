@@ -12,17 +12,21 @@ import numpy as np
 import polars as pl
 import torch
 
-from pertcast.evaluation.held_out import FloatArray, HeldOut
+from pertcast.evaluation.held_out import FloatArray, HeldOut, IndexArray
+from pertcast.models.baselines.references import n_type_rows, type_rows
+from pertcast.models.batch import ModelSpace
 from pertcast.predictor import Predictor
 
 _MOST_CONDITIONS: Final = 4096
 
 
 def model_means(predictor: Predictor) -> FloatArray:
-    """Return (K + 1, G) what a model predicts for its training conditions on average, float32.
+    """Return (K + 1, R + 1, G) what a model predicts for its training conditions on average, float32.
 
-    One row a training context and, last, the mean over the contexts' conditions. At most 4,096 conditions,
-    evenly spaced, are predicted, from the bundle's basal profiles; contexts without one get the last row.
+    By training context and perturbation type, as `mean_training_responses`: the last row is over all
+    contexts, the last column over all types. At most 4,096 conditions, evenly spaced, are predicted, from the
+    bundle's basal profiles; contexts without one get the last row, types without one in a context the
+    context's mean.
     """
     encoder, space = predictor.encoder, predictor.space
     chosen = np.unique(np.linspace(0, space.n_conditions - 1, _MOST_CONDITIONS).astype(np.int64))
@@ -38,10 +42,21 @@ def model_means(predictor: Predictor) -> FloatArray:
     basal, faults = predictor.basal.lookup_lenient(table)
     known = np.setdiff1d(np.arange(len(chosen)), list(faults))
     predicted = predictor.predict_encoded(conditions.take(torch.from_numpy(known)), basal[known]).mean.numpy()
-    overall = predicted.mean(axis=0) if len(known) else np.zeros(space.n_genes)
-    means = np.repeat(overall[None, :], len(space.contexts) + 1, axis=0)
-    for each in np.unique(context[known]):
-        means[each] = predicted[context[known] == each].mean(axis=0)
+    return _means_by(predicted, context[known], type_rows(conditions, space).numpy()[known], space)
+
+
+def _means_by(predicted: FloatArray, context: IndexArray, types: IndexArray, space: ModelSpace) -> FloatArray:
+    """Return (K + 1, R + 1, G) float32 means of the rows of `predicted` by context and by type of each."""
+    n_types = n_type_rows(space)
+    overall = predicted.mean(axis=0) if len(predicted) else np.zeros(space.n_genes)
+    means = np.broadcast_to(overall, (len(space.contexts) + 1, n_types + 1, space.n_genes)).copy()
+    for place in (*np.unique(context), len(space.contexts)):
+        here = (context == place) | (place == len(space.contexts))
+        if not here.any():
+            continue
+        means[place] = predicted[here].mean(axis=0)
+        for kind in np.unique(types[here & (types >= 0)]):
+            means[place, kind] = predicted[here & (types == kind)].mean(axis=0)
     return means.astype(np.float32)
 
 

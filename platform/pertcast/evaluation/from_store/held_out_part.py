@@ -25,6 +25,13 @@ from pertcast.evaluation.from_store.contenders import HeldOutInputs
 from pertcast.evaluation.from_store.replicates import pseudobulk_tests, replicate_tests
 from pertcast.evaluation.from_store.store_cells import StoreCells
 from pertcast.evaluation.from_store.store_truth import MeasuredResponses, measure_responses
+from pertcast.evaluation.from_store.training_facts import (
+    mean_rows,
+    mean_training_responses,
+    pools,
+    train_mean_index,
+    with_other_types,
+)
 from pertcast.evaluation.gene_tests.differential import cell_tests
 from pertcast.evaluation.held_out import GeneTests, HeldOut, IndexArray
 from pertcast.evaluation.scores.score_board import CLUSTER
@@ -151,7 +158,7 @@ def held_out_part(
     encoder
         The model's.
     statistics
-        Sums over the training rows: give the mean training response of each context.
+        Sums over the training rows: give the mean training response of each context and perturbation type.
     seed
         Of the split halves.
 
@@ -173,21 +180,20 @@ def held_out_part(
     measured = measure_responses(units, reader, store.n_genes, pairing, control_means, seed)
     encoded = encoder.encode(units.table)
     first = torch.from_numpy(first_units(units))
-    n_contexts = len(encoder.space.contexts)
-    means = statistics.context_means(encoder.training_conditions.context, n_contexts)
-    context = encoded.context[first].numpy()
-    table = held_out_table(units, encoder)
+    asked = encoded.take(first)
+    means = mean_training_responses(statistics, encoder)
+    table = with_other_types(held_out_table(units, encoder), asked, encoder)
     wells, thinned = _wells(store, len(units.rows))
     held = HeldOut(
         conditions=table,
         genes=store.genes,
         truth=measured.truth,
         control=measured.control,
-        train_perturbed_mean=means.numpy().astype(np.float32),
-        train_mean_index=np.where(context < 0, n_contexts, context),
-        pool=np.unique(table["cell_iname"].fill_null("").to_numpy(), return_inverse=True)[1],
+        train_perturbed_mean=mean_rows(means, encoder.space),
+        train_mean_index=train_mean_index(asked, encoder.space),
+        pool=pools(table),
         cluster=np.unique(table[CLUSTER].to_numpy(), return_inverse=True)[1],
-        own_gene=encoded.own_gene[first].numpy(),
+        own_gene=asked.own_gene.numpy(),
     )
     inputs = HeldOutInputs(units, encoded, control_means, wells, reader)
     return HeldOutPart(held, measured, inputs, left_out, thinned, pairing)

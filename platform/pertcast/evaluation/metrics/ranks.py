@@ -55,7 +55,7 @@ def centroid_accuracy_ranks(prediction: FloatArray, held: HeldOut) -> FloatArray
 
 
 def discrimination_spearman(prediction: FloatArray, held: HeldOut) -> FloatArray:
-    """1 - r/N, r >= 0 the rank of the own x among all N x of the context by 1 - rank correlation with y.
+    """1 - r/N, r >= 0 the rank of the own x among all N x of the pool by 1 - rank correlation with y.
 
     The perturbation's own target genes are left out; ties go to the condition that comes first.
     """

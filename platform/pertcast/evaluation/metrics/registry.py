@@ -14,11 +14,13 @@ from pertcast.evaluation.metrics.ranks import RANK_METRICS
 from pertcast.evaluation.metrics.responders import RESPONDER_METRICS
 from pertcast.evaluation.metrics.responses import RESPONSE_METRICS
 from pertcast.evaluation.metrics.retrieval import RETRIEVAL_METRICS
+from pertcast.evaluation.metrics.train_mean import TRAIN_MEAN_METRICS
 from pertcast.evaluation.metrics.weighted import WEIGHTED_METRICS
 from pertcast.evaluation.metrics.wells import WELL_METRICS
 
 _ALL: Final = (
     *RESPONSE_METRICS,
+    *TRAIN_MEAN_METRICS,
     *WEIGHTED_METRICS,
     *RETRIEVAL_METRICS,
     *RANK_METRICS,

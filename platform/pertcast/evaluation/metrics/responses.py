@@ -66,9 +66,10 @@ def pearson_delta_top(prediction: FloatArray, held: HeldOut, n_genes: int = 20) 
 
 
 def pearson_delta_pert(prediction: FloatArray, held: HeldOut) -> FloatArray:
-    """corr of (y - m, x - m), m the mean response of the training perturbations (of the context).
+    """corr of (y - m, x - m), m the mean training response of the type and context.
 
-    Credit for the response that all perturbations share is gone: predicting m itself is undefined.
+    A type that training did not measure in the context has the context's mean. Credit for the response that
+    all perturbations share is gone: predicting m itself is undefined.
     """  # noqa: D403
     result = np.empty(held.n_conditions)
     for rows in row_blocks(held.n_conditions, held.n_genes, copies=6):

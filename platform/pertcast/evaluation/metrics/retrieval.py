@@ -1,6 +1,7 @@
 """Whether a prediction is told apart from those of other conditions: accuracies and ranks within a pool.
 
-y is a prediction and x a truth; ties are broken by the order of conditions, never at random.
+y is a prediction and x a truth; a pool is the conditions of one context and perturbation type. Ties are
+broken by the order of conditions, never at random.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from numpy.typing import NDArray
 
 from pertcast.evaluation.held_out import FloatArray, HeldOut, IndexArray
 from pertcast.evaluation.metrics.metric import Metric, higher_is_better, lower_is_better
-from pertcast.evaluation.rowwise import BLOCK_BYTES, DistanceName, distances
+from pertcast.evaluation.rowwise import BLOCK_BYTES, RELATIVE_ROUNDING, DistanceName, distances, row_blocks
 
 Ranking = Callable[[FloatArray, IndexArray], FloatArray]
 
 _SYSTEMA: Final = "Viñas Torné et al. 2025 (Systema)"
 _PDS: Final = "Virtual Cell Challenge 2025 / cell-eval (perturbation discrimination score)"
 _PERTURBENCH: Final = "Wu et al. 2024 (PerturBench)"
+_RETRIEVAL: Final = "rank of Wu et al. 2024 (PerturBench), by direction from the training mean (Systema)"
 _MILLER: Final = "Miller et al. 2025 (normalised inverse rank)"
 
 
@@ -81,12 +83,12 @@ def _all_genes(held: HeldOut) -> IndexArray:
 
 
 def centroid_accuracy(prediction: FloatArray, held: HeldOut) -> FloatArray:
-    """Share of the other conditions' x farther (Euclidean) from y than its own x; same context."""
+    """Share of the other conditions' x farther (Euclidean) from y than its own x; same pool."""
     return _by_pool(prediction, held.truth, held, "l2", _all_genes(held), _share_farther)
 
 
 def discrimination(prediction: FloatArray, held: HeldOut, distance: DistanceName) -> FloatArray:
-    """1 - r/N, r >= 0 the rank of the own x among all N x of the context by distance to y.
+    """1 - r/N, r >= 0 the rank of the own x among all N x of the pool by distance to y.
 
     The perturbation's own target genes are left out; ties go to the condition that comes first.
     """
@@ -94,7 +96,7 @@ def discrimination(prediction: FloatArray, held: HeldOut, distance: DistanceName
 
 
 def rank(prediction: FloatArray, held: HeldOut, distance: DistanceName = "l2") -> FloatArray:
-    """r/(N-1), r >= 0 the rank of the own y among all N y of the context by distance to x.
+    """r/(N-1), r >= 0 the rank of the own y among all N y of the pool by distance to x.
 
     0 where no other condition's prediction is nearer to the truth; 0.5 by chance.
     """
@@ -102,8 +104,26 @@ def rank(prediction: FloatArray, held: HeldOut, distance: DistanceName = "l2") -
 
 
 def normalised_inverse_rank(prediction: FloatArray, held: HeldOut) -> FloatArray:
-    """1 - r/(N-1), r >= 0 the rank of the own x among all N x of the context by Euclidean distance to y."""
+    """1 - r/(N-1), r >= 0 the rank of the own x among all N x of the pool by Euclidean distance to y."""
     return 1.0 - _by_pool(prediction, held.truth, held, "l2", _all_genes(held), _rank_share)
+
+
+def retrieval_rank(prediction: FloatArray, held: HeldOut) -> FloatArray:
+    """r/(N-1), r >= 0 the rank of the own x - m among all N of the pool by cosine distance to y - m.
+
+    m is the mean training response of the type and context. 0 where no other truth points more in the
+    predicted direction than the own one; 0.5 by chance. The perturbation's own target genes are left out; NaN
+    where y is m up to rounding.
+    """
+    deviations = [np.empty(held.truth.shape, dtype=np.float32) for _ in range(2)]
+    for rows in row_blocks(held.n_conditions, held.n_genes):
+        mean = held.train_means(rows).astype(np.float64)
+        scale = RELATIVE_ROUNDING * np.abs(mean).max(axis=1, initial=0.0, keepdims=True)
+        for values, found in zip((prediction, held.truth), deviations, strict=True):
+            deviation = values[rows] - mean
+            differs = np.abs(deviation).max(axis=1, initial=0.0, keepdims=True) > scale
+            found[rows] = np.where(differs, deviation, 0.0)
+    return _by_pool(deviations[0], deviations[1], held, "cosine", held.own_gene, _rank_share)
 
 
 def _discrimination(distance: DistanceName) -> Metric:
@@ -120,5 +140,6 @@ RETRIEVAL_METRICS: Final = (
     lower_is_better(
         "rank_cosine", "rank cosine", partial(rank, distance="cosine"), _PERTURBENCH, uninformative=0.5
     ),
+    lower_is_better("retrieval_rank", "retrieval", retrieval_rank, _RETRIEVAL, uninformative=0.5),
     higher_is_better("normalised_inverse_rank", "NIR", normalised_inverse_rank, _MILLER, uninformative=0.5),
 )

@@ -30,7 +30,10 @@ CONTEXT_MEAN: Final = Contender("context_mean", "Mean response of the context", 
 ADDITIVE: Final = Contender("additive", "Sum of the measured singles", "baseline")
 TRANSFERRED: Final = Contender("transferred_mean", "Same perturbation in other contexts", "baseline")
 
-NEED_TRAINING: Final = ("pearson_delta_pert", "weighted_r2_delta")
+NEED_TRAINING: Final = (
+    *("pearson_delta_pert", "r2_train_mean", "r2_train_mean_pooled", "retrieval_rank"),
+    "weighted_r2_delta",
+)
 """Metrics that are measured against the mean training response."""
 
 

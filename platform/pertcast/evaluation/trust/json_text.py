@@ -18,8 +18,8 @@ from pertcast.evaluation.bootstrap import Estimate
 from pertcast.evaluation.metrics import METRICS
 from pertcast.evaluation.parts import TrustParts
 from pertcast.evaluation.trust.comparison import Comparison
-from pertcast.evaluation.trust.members import MemberStratum
 from pertcast.evaluation.trust.result import TrustResult
+from pertcast.evaluation.trust.scored_strata import ScoredStratum
 
 SCHEMA_VERSION: Final = 2
 _DIGITS: Final = 6
@@ -79,7 +79,7 @@ def _record(part: Any, left_out: tuple[str, ...] = ()) -> dict[str, Any]:
     return {f.name: _unfold(getattr(part, f.name)) for f in fields(part) if f.name not in left_out}
 
 
-def _member_stratum(stratum: MemberStratum) -> dict[str, Any]:
+def _scored_stratum(stratum: ScoredStratum) -> dict[str, Any]:
     scores = {
         who: {name: _estimate(estimate, False) for name, estimate in scored.items()}
         for who, scored in stratum.scores.items()
@@ -151,7 +151,8 @@ def to_json(trust: TrustResult) -> str:
         },
         "dynamic_range": dict(trust.dynamic_range),
         "strata": [{**asdict(s), "gain": _estimate(s.gain, True)} for s in trust.strata],
-        "by_members": [_member_stratum(stratum) for stratum in trust.by_members],
+        "by_members": [_scored_stratum(stratum) for stratum in trust.by_members],
+        "by_type": [_scored_stratum(stratum) for stratum in trust.by_type],
         **_parts(trust.parts),
         "notes": trust.notes,
         "not_shown": trust.not_shown,

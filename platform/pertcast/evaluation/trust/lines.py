@@ -12,8 +12,8 @@ from pertcast.evaluation.metrics import get_metric, metrics_of_level
 from pertcast.evaluation.metrics.across import ACROSS
 from pertcast.evaluation.scores.score_board import Contender
 from pertcast.evaluation.text import PARTIAL, decimal, text_table, with_interval
-from pertcast.evaluation.trust.members import MemberStratum
 from pertcast.evaluation.trust.result import TrustResult
+from pertcast.evaluation.trust.scored_strata import ScoredStratum
 
 SHOWN: Final = (
     "pearson_delta_pert",
@@ -29,8 +29,12 @@ SHOWN: Final = (
 _BY_MEMBERS: Final = ("pearson_delta", "pearson_delta_top20", "centroid_accuracy", "discrimination_l1")
 """Columns of the table by members, beside the primary metric."""
 
+_BY_TYPE: Final = ("pearson_delta", "pearson_delta_pert", "r2_train_mean_pooled", "retrieval_rank")
+"""Columns of the table by perturbation type, beside the primary metric."""
+
 WIDTH: Final = 110
 _TITLE_WIDTH: Final = 37
+_STRATUM_TITLE_WIDTH: Final = 32
 _MARKS: Final = {"model": "> ", "baseline": "  ", "control": "- ", "ceiling": "^ "}
 
 
@@ -59,8 +63,8 @@ def _bundles(names: str) -> str:
     return f"bundle {names}" if several == 1 else f"{several} bundles"
 
 
-def _clipped(title: str) -> str:
-    return title if len(title) <= _TITLE_WIDTH else f"{title[: _TITLE_WIDTH - 1]}…"
+def _clipped(title: str, width: int = _TITLE_WIDTH) -> str:
+    return title if len(title) <= width else f"{title[: width - 1]}…"
 
 
 def _column(trust: TrustResult, name: str) -> list[str]:
@@ -181,13 +185,15 @@ def _across_table(trust: TrustResult) -> list[str]:
     return text_table(["strength of effects, over conditions", *(m.title for m in ACROSS.values())], rows)
 
 
-def _member_table(trust: TrustResult) -> list[str]:
-    """Return the model and the strongest baseline of each stratum by members, the primary metric first."""
+def _stratum_table(
+    trust: TrustResult, strata: Sequence[ScoredStratum], title: str, columns: Sequence[str]
+) -> list[str]:
+    """Return the model and the strongest baseline of each stratum, the primary metric first."""
     scored_metrics = {metric.name for metric in trust.board.metrics} - {trust.primary}
-    names = [trust.primary, *(name for name in _BY_MEMBERS if name in scored_metrics)]
-    header = ["by members seen in training", "conditions", *(get_metric(name).title for name in names)]
+    names = [trust.primary, *(name for name in columns if name in scored_metrics)]
+    header = [title, "conditions", *(get_metric(name).title for name in names)]
     rows = []
-    for stratum in trust.by_members:
+    for stratum in strata:
         rows.append([stratum.name, f"{stratum.n_conditions:,}", *([""] * len(names))])
         for contender in _judged(trust, stratum):
             scored = stratum.scores[contender.name]
@@ -196,11 +202,13 @@ def _member_table(trust: TrustResult) -> list[str]:
                 with_interval(first.mean, first.low, first.high),
                 *(decimal(scored[name].mean) for name in names[1:]),
             ]
-            rows.append([_MARKS[contender.role] + _clipped(contender.title), "", *cells])
+            rows.append(
+                [_MARKS[contender.role] + _clipped(contender.title, _STRATUM_TITLE_WIDTH), "", *cells]
+            )
     return text_table(header, rows)
 
 
-def _judged(trust: TrustResult, stratum: MemberStratum) -> list[Contender]:
+def _judged(trust: TrustResult, stratum: ScoredStratum) -> list[Contender]:
     """Return the model and the baseline that is strongest in the stratum by the primary metric."""
     sign = get_metric(trust.primary).sign
 
@@ -232,7 +240,9 @@ def to_lines(trust: TrustResult) -> list[str]:
         _legend(trust),
     ]
     if trust.by_members:
-        lines += ["", *_member_table(trust)]
+        lines += ["", *_stratum_table(trust, trust.by_members, "by members seen in training", _BY_MEMBERS)]
+    if trust.by_type:
+        lines += ["", *_stratum_table(trust, trust.by_type, "by perturbation type", _BY_TYPE)]
     if trust.well_summary:
         lines += ["", *_well_table(trust)]
     if trust.across:

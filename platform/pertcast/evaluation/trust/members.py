@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pertcast.evaluation.bootstrap import Estimate, estimates_over_seeds
-from pertcast.evaluation.scores.score_board import CLUSTER, ScoreBoard
+from pertcast.evaluation.scores.score_board import ScoreBoard
+from pertcast.evaluation.trust.scored_strata import ScoredStratum, n_perturbations, stratum_scores
 
 N_MEMBERS: Final = "n_members"
 N_UNSEEN: Final = "n_unseen_members"
@@ -28,27 +28,17 @@ _NAMES: Final = MappingProxyType({1: "single", 2: "double", 3: "triple"})
 
 
 @dataclass(frozen=True, slots=True)
-class MemberStratum:
+class MemberStratum(ScoredStratum):
     """Held-out conditions of as many members, of which training has shown as many.
 
     Attributes
     ----------
-    name
-        "single, unseen", "double, 1 unseen".
     n_members, n_unseen
         Perturbations of each condition, and how many of them training does not show alone.
-    n_conditions, n_perturbations
-        What the means are over.
-    scores
-        Contender -> metric -> mean with its interval.
     """
 
-    name: str
     n_members: int
     n_unseen: int
-    n_conditions: int
-    n_perturbations: int
-    scores: Mapping[str, Mapping[str, Estimate]]
 
 
 def stratum_name(n_members: int, n_unseen: int) -> str:
@@ -84,14 +74,11 @@ def by_members(board: ScoreBoard, n_draws: int, seed: int) -> tuple[MemberStratu
 def _stratum(
     board: ScoreBoard, kind: tuple[int, int], chosen: NDArray[np.bool_], n_draws: int, seed: int
 ) -> MemberStratum:
-    everyone, names = [c.name for c in board.contenders], [metric.name for metric in board.metrics]
-    columns = np.stack([board.by_seed(who, name)[:, chosen] for who in everyone for name in names], axis=2)
-    found = iter(estimates_over_seeds(columns, board.cluster[chosen], n_draws, seed))
     return MemberStratum(
         name=stratum_name(*kind),
         n_members=kind[0],
         n_unseen=kind[1],
         n_conditions=int(chosen.sum()),
-        n_perturbations=board.conditions.filter(pl.Series(chosen))[CLUSTER].n_unique(),
-        scores={who: {name: next(found) for name in names} for who in everyone},
+        n_perturbations=n_perturbations(board, chosen),
+        scores=stratum_scores(board, chosen, n_draws, seed),
     )

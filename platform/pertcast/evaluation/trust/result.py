@@ -12,6 +12,7 @@ from pertcast.evaluation.bootstrap import Estimate
 from pertcast.evaluation.parts import TrustParts
 from pertcast.evaluation.scores.score_board import Contender, ScoreBoard
 from pertcast.evaluation.trust.members import MemberStratum
+from pertcast.evaluation.trust.scored_strata import ScoredStratum
 from pertcast.evaluation.trust.strata import Stratum
 from pertcast.evaluation.trust.verdict import Verdict
 
@@ -105,6 +106,9 @@ class TrustResult:
         Contender -> metric over conditions (`metrics.across`) -> estimate; empty without cells.
     by_members
         Scores by how many members of a condition training has shown; empty where all conditions are alike.
+    by_type
+        Scores by type of perturbation and by how many other types of it training measured; empty where all
+        conditions are of one type.
     """
 
     facts: TrustFacts
@@ -124,6 +128,7 @@ class TrustResult:
     parts: TrustParts = field(default_factory=TrustParts)
     across: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     by_members: tuple[MemberStratum, ...] = ()
+    by_type: tuple[ScoredStratum, ...] = ()
 
     def shown_title(self, contender: Contender) -> str:
         """Return a contender's title; a ceiling's says so where it is made of some conditions only."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pertcast.evaluation.bootstrap import Estimate, estimates
 from pertcast.evaluation.scores.score_board import CLUSTER, EFFECT_SIZE, ScoreBoard
 from pertcast.evaluation.trust.members import member_groups, stratum_name
+from pertcast.evaluation.trust.type_strata import type_groups
 
 _MOST_CONTEXTS: Final = 8
 _FEWEST_CONDITIONS: Final = 4
@@ -66,6 +67,7 @@ def _memberships(conditions: pl.DataFrame) -> Iterator[tuple[str, str, NDArray[n
         names = ("near training", "far from training")
         yield from _halves(conditions["nn_train_dist"], "similarity to training", *names)
     yield from _seen(conditions)
+    yield from type_groups(conditions)
     for n_members, n_unseen, chosen in member_groups(conditions):
         yield "members seen in training", stratum_name(n_members, n_unseen), chosen
     if "n_rows" in columns:

@@ -40,6 +40,7 @@ from pertcast.evaluation.trust.members import by_members
 from pertcast.evaluation.trust.notes import notes
 from pertcast.evaluation.trust.result import TrustFacts, TrustResult
 from pertcast.evaluation.trust.strata import strata
+from pertcast.evaluation.trust.type_strata import by_type
 from pertcast.evaluation.trust.verdict import decide
 
 __all__ = ["CEILING", "TrustFacts", "TrustTable", "evaluate", "make_board", "trust_table"]
@@ -165,6 +166,7 @@ def trust_table(
         parts=everything,
         across=across_estimates(board, n_draws, seed),
         by_members=by_members(board, n_draws, seed),
+        by_type=by_type(board, n_draws, seed),
     )
 
 
