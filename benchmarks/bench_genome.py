@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import multiprocessing
 import os
 import resource
 import tempfile
@@ -107,7 +108,7 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-def make_run(folder: Path, n_genes: int, name: str) -> Path:
+def make_run(folder: Path, n_genes: int, name: str) -> None:
     """Train a model for one epoch on simulated signatures, over a drawn network of `n_genes` genes."""
     files = write_atlas(simulate_atlas(ATLAS), folder / "atlas")
     ingest([files.signatures], folder / "store")
@@ -124,7 +125,15 @@ def make_run(folder: Path, n_genes: int, name: str) -> Path:
     words = [f"data.store={folder / 'store'}", f"data.split={folder / 'split.json'}"]
     words += [f"encoder.gene_network={folder / 'network.tsv'}", f"model.name={name}", "train.epochs=1"]
     run_training(load_config(name, words), folder / "run")
-    return folder / "run"
+
+
+def train_apart(folder: Path, n_genes: int, name: str) -> None:
+    """Make the run in a process of its own: its memory is not that of predictions."""
+    process = multiprocessing.get_context("spawn").Process(target=make_run, args=(folder, n_genes, name))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit(process.exitcode)
 
 
 def blocks(predictor: Predictor, genes: tuple[str, ...]) -> Iterator[pl.DataFrame]:
@@ -257,7 +266,9 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        run = arguments.model or make_run(folder, arguments.genes, arguments.name)
+        run = arguments.model or folder / "run"
+        if arguments.model is None:
+            train_apart(folder, arguments.genes, arguments.name)
         measure(run, folder, arguments.genes)
 
 

@@ -107,7 +107,7 @@ def run(
 def _found(asked: PresetRun) -> list[str]:
     sizes = [
         (f"  {path.name}", f"{path.stat().st_size / 1e6:,.1f} MB")
-        for paths in asked.files.values()
+        for paths in (*asked.files.values(), asked.networks.all_files)
         for path in paths
     ]
     return [f"{asked.preset.title}: files in {asked.data}", *aligned(sizes)]
@@ -122,6 +122,10 @@ def _print_expected(asked: PresetRun, measured: bool) -> None:
 def _shown(preset: Preset) -> list[str]:
     lines = [preset.title, "", *wrap(preset.about, 110), "", f"files (from: {preset.where})"]
     lines += aligned([(f"  {file.name}", file.what) for file in preset.files])
+    if preset.networks:
+        lines += ["", "gene networks, those that are there (at least one)"]
+        lines += aligned([(f"  {one.name}", one.what) for one in preset.networks])
+        lines += [f"  {names}: names of their genes" for names in _name_tables(preset)]
     lines += ["", f"terms: {preset.terms}", "", "mapping of the ingest (docs/ingest.md)"]
     lines += [f"  {line}" for line in yaml.safe_dump(preset.ingest, sort_keys=False).splitlines()]
     lines += [
@@ -133,6 +137,10 @@ def _shown(preset: Preset) -> list[str]:
         lines += ["", *expected_lines(preset, split, None)]
     lines += ["", *_wrapped("hint", preset.hints), *_wrapped("not verified", preset.unverified)]
     return [*lines, "", f"next: pertcast preset run {preset.name} --data FOLDER --out DIR --dry-run"]
+
+
+def _name_tables(preset: Preset) -> list[str]:
+    return list(dict.fromkeys(network.names for network in preset.networks if network.names))
 
 
 def _wrapped(word: str, items: Sequence[str]) -> list[str]:

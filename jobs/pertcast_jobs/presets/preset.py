@@ -15,6 +15,7 @@ from pertcast_data.ingest import IngestMapping, TableRule
 from pertcast_data.splits import SPLIT_KINDS, TestAmong
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pertcast_jobs.presets.networks import PresetNetwork
 from pertcast_jobs.run_config.problems import config_error
 
 
@@ -134,6 +135,8 @@ class Preset(_Frozen):
         Licence or terms of use of the data, as far as known.
     files
         What the user's folder must hold.
+    networks
+        Gene networks that it may hold beside them; where there are any, one at least is needed.
     ingest
         The mapping of docs/ingest.md; tables are named as in `files`.
     splits
@@ -158,6 +161,7 @@ class Preset(_Frozen):
     where: str
     terms: str
     files: tuple[PresetFile, ...]
+    networks: tuple[PresetNetwork, ...] = ()
     ingest: dict[str, Any]
     splits: tuple[PresetSplit, ...] = Field(min_length=1)
     config: str
@@ -171,6 +175,8 @@ class Preset(_Frozen):
     def _fits_together(self) -> Self:
         if not any(file.profiles for file in self.files):
             raise ValueError("no file holds profiles")
+        if len({network.names for network in self.networks if network.names}) > 1:
+            raise ValueError("networks need several tables of names; a training takes one")
         kinds = {split.kind for split in self.splits}
         if len(kinds) < len(self.splits):
             raise ValueError("a kind of split is given twice")

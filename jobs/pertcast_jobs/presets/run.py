@@ -17,6 +17,7 @@ from pertcast_data.errors import ConfigError
 from pertcast_data.ingest import IngestMapping
 
 from pertcast_jobs.presets.finding import find_files
+from pertcast_jobs.presets.networks import FoundNetworks, find_networks
 from pertcast_jobs.presets.preset import Preset, PresetSplit
 from pertcast_jobs.run_config import RunConfig, load_config
 from pertcast_jobs.run_config.load import parse_override, with_value
@@ -55,6 +56,11 @@ class PresetRun:
         """Where the preset's files are; raises ConfigError where one is missing."""
         return find_files(self.preset, self.data)
 
+    @cached_property
+    def networks(self) -> FoundNetworks:
+        """The gene networks beside the files; raises ConfigError where the preset needs one and has none."""
+        return find_networks(self.preset, self.data, self._of_training)
+
     @property
     def trained(self) -> str:
         """The configuration that is trained."""
@@ -66,7 +72,11 @@ class PresetRun:
         own = (
             [] if self.config else [f"{key}={_plain(value)}" for key, value in self.preset.overrides.items()]
         )
-        return [*own, *(word for word in self.words if not _is_of_ingest(word))]
+        return [*own, *self.networks.overrides, *self._of_training]
+
+    @property
+    def _of_training(self) -> list[str]:
+        return [word for word in self.words if not _is_of_ingest(word)]
 
     @cached_property
     def run_config(self) -> RunConfig:
@@ -138,22 +148,26 @@ class PresetRun:
     def _decided(self) -> dict[str, Any]:
         """What decides the results, in plain words."""
         ingest = [word for word in self.words if _is_of_ingest(word)]
-        train = [word for word in self.overrides if not word.startswith(_MAY_DIFFER)]
+        placed = self.networks.overrides
+        train = [word for word in self.overrides if not word.startswith(_MAY_DIFFER) and word not in placed]
+        networks = [path.name for path in self.networks.all_files]
         return {
             "preset": self.preset.name,
             "splits": [split.model_dump(exclude_none=True) for split in self.preset.splits],
             "ingest": ingest,
             "config": self.trained,
             "train": train,
+            **({"networks": networks} if networks else {}),
         }
 
     def _require_same(self, before: dict[str, Any] | None) -> None:
         if before is None:
             return
+        decided = self._decided
         differing = [
-            f"{key} ({before.get(key)} before, {now} now)"
-            for key, now in self._decided.items()
-            if before.get(key) != now
+            f"{key} ({before.get(key)} before, {decided.get(key)} now)"
+            for key in dict.fromkeys((*decided, *before))
+            if before.get(key) != decided.get(key)
         ]
         if differing:
             raise ConfigError(
