@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 
@@ -173,12 +174,14 @@ def test_what_cannot_be_used_is_refused_with_file_and_row(case: str, tmp_path: P
 
 
 def test_absent_packed_and_binary_files_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "packed.tsv").write_bytes(b"\x1f\x8b\x08rest")
+    (tmp_path / "zipped.tsv").write_bytes(b"PK\x03\x04rest")
+    (tmp_path / "cut.tsv").write_bytes(gzip.compress(b"A\tB\t1\n" * 100)[:-9])
     (tmp_path / "binary.tsv").write_bytes(b"A\0B")
     (tmp_path / "latin.tsv").write_bytes("Gène\tB\n".encode("latin-1"))
     for name, message in (
         ("absent", "no such edge list"),
-        ("packed", "gunzip"),
+        ("zipped", r"is packed\. Unpack it first \(unzip FILE\)"),
+        ("cut", "packed with gzip and broken.*gunzip -t"),
         ("binary", "neither"),
         ("latin", "UTF-8"),
     ):

@@ -196,12 +196,13 @@ def _subunits(cells: list[str | None]) -> Iterator[tuple[int, str]]:
 
 def _read_annotations(path: Path) -> GeneGroups:
     first = next((line for line in head_lines(path) if line.strip() and not line.startswith("!")), "")
-    width = max(len(first.split("\t")), _GAF_WIDTH)
-    if first and len(first.split("\t")) < _GAF_LEAST_WIDTH:
+    found = len(first.split("\t"))
+    if first and found < _GAF_LEAST_WIDTH:
         raise FormatError(
-            f"{path}: begins as GAF does, but a row has {len(first.split(chr(9)))} columns, GAF has "
+            f"{path}: begins as GAF does, but a row has {found} columns, GAF has "
             f"{_GAF_LEAST_WIDTH} to {_GAF_WIDTH}. Fetch it anew."
         )
+    width = max(found, _GAF_WIDTH)
     names = [f"column_{place}" for place in range(width)]
     symbol, qualifier, term, taxon = (
         pl.col(names[place]) for place in (_GAF_SYMBOL, _GAF_QUALIFIER, _GAF_TERM, _GAF_TAXON)

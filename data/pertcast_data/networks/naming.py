@@ -70,8 +70,11 @@ def name_genes(path: Path, names: Sequence[str], table: GeneNames | None) -> Nam
             f"{main_kind(names)}). Bring a table with these: encoder.gene_names=FILE."
         )
     strange = sorted(name for name, symbol in known.items() if symbol is None)
-    own = [name for name in strange if identifier_kind(name) == "symbols"]
-    unmapped = [name for name in strange if identifier_kind(name) != "symbols"]
+    own_kinds = {"symbols"}
+    if main_kind(names) == "symbols":
+        own_kinds.add("UniProt accessions")  # C8ORF4 and B3GNT1 are symbols, and look like accessions
+    own = [name for name in strange if identifier_kind(name) in own_kinds]
+    unmapped = [name for name in strange if identifier_kind(name) not in own_kinds]
     named = _spelled_once([known[name] or name for name in names], left_out=unmapped)
     return replace(
         named,
