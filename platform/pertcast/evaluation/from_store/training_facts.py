@@ -33,7 +33,7 @@ def mean_training_responses(statistics: ConditionStatistics, encoder: ConditionE
 
 
 def mean_rows(means: FloatArray, space: ModelSpace) -> FloatArray:
-    """Return `mean_training_responses` as rows, types within contexts; means by context count for all types."""
+    """Return `mean_training_responses` as rows; means by context alone, (K + 1, G), count for all types."""
     by_context = means if means.ndim == 3 else means[:, None]
     shape = (len(means), n_type_rows(space) + 1, means.shape[-1])
     return np.broadcast_to(by_context, shape).reshape(-1, means.shape[-1])
