@@ -91,7 +91,7 @@ def signed(vectors: Tensor) -> Tensor:
 
 
 class _Lanczos:
-    """Rows V of a basis of the operator's Krylov space: A V' = V' H + Q' R E', E the columns of the last block."""
+    """Rows V of a basis of the Krylov space: A V' = V' H + Q' R E', E the last block's columns."""
 
     def __init__(self, operator: Operator, size: int, count: int, device: torch.device) -> None:
         self.operator, self.size, self.count, self.device = operator, size, count, device
@@ -142,7 +142,7 @@ class _Lanczos:
         return coupling
 
     def _orthonormal(self, rest: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-        """Return rows orthonormal among themselves and to the basis that span `rest`, and its coefficients."""
+        """Return rows that span `rest`, orthonormal also to the basis, and its coefficients in them."""
         after, triangle = torch.linalg.qr(rest.T)
         after = after.T
         # Where the space is exhausted (an island of genes), a fresh direction goes on from elsewhere.

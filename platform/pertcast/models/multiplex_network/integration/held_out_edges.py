@@ -63,7 +63,7 @@ def hold_out(
     """
     keys = [edge_keys(each.edges, multiplex.n_genes) for each in multiplex.layers]
     own = keys[layer]
-    elsewhere = torch.cat([key for place, key in enumerate(keys) if place != layer] or [own[:0]]).unique()
+    elsewhere = torch.cat([own[:0], *(key for place, key in enumerate(keys) if place != layer)])
     free = own[~torch.isin(own, _kept(own, elsewhere, multiplex.n_genes, generator))]
     wanted = min(round(share * len(own)), len(free))
     held_out = free[torch.randperm(len(free), generator=generator)[:wanted]].sort().values
@@ -76,14 +76,16 @@ def hold_out(
 
 def _kept(own: Tensor, elsewhere: Tensor, n_genes: int, generator: torch.Generator) -> Tensor:
     """Return keys of one edge a gene: one that no draw can touch where there is one, else a random one."""
-    every = torch.cat((own, elsewhere)).unique()
+    every = torch.unique(torch.cat((own, elsewhere)))
     rank = torch.rand(len(every), generator=generator, dtype=torch.float64)
     rank += torch.isin(every, own)
     best = torch.full((n_genes,), torch.inf, dtype=torch.float64)
     ends = edges_of(every, n_genes)
     for side in (0, 1):
         best.scatter_reduce_(0, ends[:, side], rank, "amin")
-    return every[(rank[:, None] == best[ends]).any(dim=1)]
+    kept: Tensor = (rank[:, None] == best[ends]).any(dim=1)
+    chosen: Tensor = every[kept]
+    return chosen
 
 
 def _without(layer: NetworkLayer, keys: Tensor, held_out: Tensor) -> NetworkLayer:
@@ -119,7 +121,7 @@ def draw_negatives(
     tuple
         (P', 2) and (P', 2) int64.
     """
-    taken = torch.cat([edge_keys(each.edges, whole.n_genes) for each in whole.layers]).unique()
+    taken = torch.cat([edge_keys(each.edges, whole.n_genes) for each in whole.layers])
     genes = whole.layers[layer].genes()
     degree = torch.bincount(held_out.multiplex.layers[layer].edges.flatten(), minlength=whole.n_genes)
     choice = _Choice(genes[degree[genes].argsort(stable=True)], degree)

@@ -22,11 +22,17 @@ Method = Callable[..., Integrated]
 """(multiplex, components, config, *, device, progress) -> Integrated."""
 
 
-def _attention(*arguments: object, **named: object) -> Integrated:
+def _attention(
+    multiplex: Multiplex,
+    components: int,
+    config: IntegrationConfig,
+    *,
+    device: torch.device,
+    progress: Progress,
+) -> Integrated:
     from pertcast.models.multiplex_network.integration.attention import integrate_by_attention
 
-    integrated: Integrated = integrate_by_attention(*arguments, **named)
-    return integrated
+    return integrate_by_attention(multiplex, components, config, device=device, progress=progress)
 
 
 METHODS: Final[Mapping[IntegrationMethod, Method]] = MappingProxyType(

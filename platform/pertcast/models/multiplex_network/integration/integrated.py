@@ -1,4 +1,4 @@
-"""What every way of integrating networks returns: a vector a gene, on one scale, and what was seen on the way."""
+"""What every way of integrating networks returns: a vector a gene, all on one scale, and figures."""
 
 from __future__ import annotations
 

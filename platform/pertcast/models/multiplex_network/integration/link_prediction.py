@@ -1,4 +1,4 @@
-"""The judge of integration methods: do a gene's features tell edges that they were not made from?
+"""The judge of integration methods: whether features tell edges that they were not made from.
 
 Held-out edges of one network are ranked among pairs without an edge, by the features and by what a pair's
 neighbours alone tell (docs/gene_features.md).
@@ -207,6 +207,6 @@ def _check(multiplex: Multiplex, layer: int, share: float) -> None:
 def _enough(trial: _Trial) -> None:
     if len(trial.edges) < _LEAST_EDGES:
         raise ConfigError(
-            f"{trial.layer}: {len(trial.edges)} edges can be held out and matched with {trial.negatives} pairs; "
-            f"{_LEAST_EDGES} are the least. Raise the share, or judge on a larger network."
+            f"{trial.layer}: {len(trial.edges)} edges can be held out and matched with {trial.negatives} "
+            f"pairs; {_LEAST_EDGES} are the least. Raise the share, or judge on a larger network."
         )

@@ -29,7 +29,7 @@ class OwnNetwork:
 
 def own_network(layer: NetworkLayer, device: torch.device) -> OwnNetwork:
     """Return a network on its own genes."""
-    genes, rows = layer.edges.unique(return_inverse=True)
+    genes, rows = torch.unique(layer.edges, return_inverse=True)
     matrix = adjacency(rows.reshape(-1, 2), layer.weight, len(genes), device)
     return OwnNetwork(genes.to(device), matrix)
 

@@ -48,11 +48,11 @@ def integrate_by_random_walk(
     """Return the leading axes of the networks' logarithmic walk similarity.
 
     In each network, P_ij is the chance that a walk from gene i with restart r is at j, and P_ij vol / d_j how
-    often it is there in units of chance. Their logarithms are the similarity, as in network factorisation
-    (Levy and Goldberg 2014; Qiu et al. 2018, WSDM: NetMF) and in Mashup (Cho et al. 2016, Cell Systems 3:540),
-    but summed by eigenvectors and never as a dense N x N matrix: see `walk_similarity`. Networks are scaled
-    alike and a pair's similarity is the mean over the networks that know both genes. Features are the leading
-    eigenvectors of the mean, times the root of their positive eigenvalues.
+    often it is there in units of chance. The logarithm is the similarity, as in NetMF (Qiu et al. 2018, WSDM)
+    and Mashup (Cho et al. 2016, Cell Systems 3:540), but summed by eigenvectors and never as a dense N x N
+    matrix: see `walk_similarity`. Networks are scaled alike, and a pair's similarity is the mean over the
+    networks that know both genes. Features are the leading eigenvectors of the mean, times the roots of their
+    positive eigenvalues.
 
     Parameters
     ----------
@@ -87,8 +87,8 @@ def walk_similarity(network: OwnNetwork, restart: float) -> tuple[Tensor, Tensor
 
     With S the regularised walk (`regularised_walk`), the kernel is K = r sum_k (1 - r)^k S^k and the pair's
     odds O_ij = vol K_ij / sqrt((d_i + t)(d_j + t)). The first step is taken exactly; the later ones through
-    the 192 leading eigenvectors. Pairs with odds above b are kept, and all edges, with log(1 + O_ij / b); b is
-    1, or larger where more than 256 pairs a gene would be kept.
+    the 192 leading eigenvectors. Pairs with odds above b are kept, and all edges, with log(1 + O_ij / b);
+    b is 1, or larger where more than 256 pairs a gene would be kept.
 
     Parameters
     ----------
@@ -113,7 +113,8 @@ def walk_similarity(network: OwnNetwork, restart: float) -> tuple[Tensor, Tensor
 
 
 def _blocks(n_genes: int, device: torch.device) -> Iterator[Tensor]:
-    yield from torch.arange(n_genes, device=device).split(_BLOCK)
+    for start in range(0, n_genes, _BLOCK):
+        yield torch.arange(start, min(start + _BLOCK, n_genes), device=device)
 
 
 def _kept(odds: Tensor, is_edge: Tensor, rows: Tensor, bar: float) -> tuple[Tensor, Tensor]:
@@ -123,12 +124,13 @@ def _kept(odds: Tensor, is_edge: Tensor, rows: Tensor, bar: float) -> tuple[Tens
 
 
 class _Odds:
-    """How much more often than by chance a walk from one gene is at another, some rows at a time, in float32."""
+    """How much more often than by chance a walk from one gene is at another; some rows at a time, float32."""
 
     def __init__(self, network: OwnNetwork, restart: float) -> None:
         n_genes, device = len(network.genes), network.genes.device
         degree = degrees(network.matrix)
-        degree = degree + degree.mean()
+        tie = degree.mean()
+        degree = degree + tie
         pairs = leading_eigenpairs(
             regularised_walk(network.matrix),
             n_genes,
@@ -140,9 +142,11 @@ class _Odds:
         later = walk_kernel(pairs.values, restart) - restart - self.first_step * pairs.values
         # Both ends divided by sqrt(d + t) and multiplied by sqrt(vol).
         scale = (degree.sum() / degree).sqrt()
-        self.axes = (pairs.vectors * scale[:, None]).float()
-        self.weighted = self.axes * later.float()
         step = scaled_rows_and_columns(network.matrix, degree.rsqrt() * scale)
+        # The tie between all genes is part of the first step, and of rank one.
+        axes = torch.cat((pairs.vectors, degree.rsqrt()[:, None]), dim=1) * scale[:, None]
+        weight = torch.cat((later, (self.first_step * tie / n_genes).reshape(1)))
+        self.axes, self.weighted = axes.float(), (axes * weight).float()
         self.starts, self.columns, self.steps = step.crow_indices(), step.col_indices(), step.values().float()
 
     def of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -165,7 +169,7 @@ def _mean_similarity(
     """Return the (N, N) CSR mean of similarities over the networks that know both genes."""
     nothing = torch.zeros(0, dtype=torch.int64, device=device)
     key, order = torch.cat([nothing, *keys]).sort(stable=True)
-    distinct, place = key.unique_consecutive(return_inverse=True)
+    distinct, place = torch.unique_consecutive(key, return_inverse=True)
     total = torch.zeros(len(distinct), dtype=torch.float64, device=device)
     total.index_add_(0, place, torch.cat([nothing.double(), *values])[order])
     pairs = torch.stack((distinct // multiplex.n_genes, distinct % multiplex.n_genes), dim=1)

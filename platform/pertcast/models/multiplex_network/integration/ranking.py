@@ -44,7 +44,7 @@ def average_precision(positive: Tensor, negative: Tensor) -> float:
     """
     _nonempty(positive, negative)
     positive, negative = positive.double().sort().values, negative.double().sort().values
-    thresholds, gained = positive.unique_consecutive(return_counts=True)
+    thresholds, gained = torch.unique_consecutive(positive, return_counts=True)
     true = len(positive) - torch.searchsorted(positive, thresholds, side="left")
     false = len(negative) - torch.searchsorted(negative, thresholds, side="left")
     return float(((true / (true + false)).double() * gained).sum() / len(positive))

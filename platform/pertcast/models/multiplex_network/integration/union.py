@@ -52,9 +52,8 @@ def integrate_by_union(
     joined = joined_layer(multiplex)
     progress(1, 2, f"{len(joined.edges):,} edges joined")
     count = min(components, multiplex.n_genes - 1)
-    if count < 1:
-        empty = torch.zeros(multiplex.n_genes, 0, device=device)
-        return Integrated(empty, {"edges": float(len(joined.edges)), "seconds": 0.0})
+    if count < 1 or not len(joined.edges):
+        return Integrated(torch.zeros(multiplex.n_genes, 0, device=device), {"edges": 0.0, "seconds": 0.0})
     matrix = adjacency(joined.edges, joined.weight, multiplex.n_genes, device)
     pairs = leading_eigenpairs(regularised_walk(matrix), multiplex.n_genes, count + 1, device=device)
     coordinates = pairs.vectors[:, 1:] * walk_kernel(pairs.values[1:], config.restart).sqrt()
@@ -86,7 +85,7 @@ def joined_layer(multiplex: Multiplex) -> NetworkLayer:
     key = edges[:, 0] * multiplex.n_genes + edges[:, 1]
     # Sorted first, so that sums are over the same numbers in the same order however edges are listed.
     key, order = torch.sort(key, stable=True)
-    distinct, place = key.unique_consecutive(return_inverse=True)
+    distinct, place = torch.unique_consecutive(key, return_inverse=True)
     weight = torch.zeros(len(distinct), dtype=torch.float64).index_add_(0, place, scaled[order])
     ends = torch.stack((distinct // multiplex.n_genes, distinct % multiplex.n_genes), dim=1)
     return NetworkLayer("all networks", ends, weight.float())
