@@ -63,13 +63,13 @@ def co_membership(members: NDArray[np.int64], n_groups: int, n_genes: int) -> Co
     edges, weights = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)]
     # A few genes at a time: the whole product also holds each pair's other half and the genes themselves.
     for start in range(0, n_genes, _ROWS_AT_ONCE):
-        shared = (gene_in_group[start : start + _ROWS_AT_ONCE] @ group_of_gene).tocoo()
+        product = gene_in_group[start : start + _ROWS_AT_ONCE] @ group_of_gene
+        product.sort_indices()
+        shared = product.tocoo()
         first, second = shared.row.astype(np.int64) + start, shared.col.astype(np.int64)
         is_upper = first < second
-        ends = np.column_stack((first[is_upper], second[is_upper]))
-        order = np.lexsort((ends[:, 1], ends[:, 0]))
-        edges.append(ends[order])
-        weights.append(shared.data[is_upper][order].astype(np.float32))
+        edges.append(np.column_stack((first[is_upper], second[is_upper])))
+        weights.append(shared.data[is_upper].astype(np.float32))
     return CoMembership(
         edges=np.concatenate(edges),
         weights=np.concatenate(weights),
