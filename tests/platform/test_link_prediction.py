@@ -35,7 +35,7 @@ def layer(name: str, chance: Tensor, seed: int) -> NetworkLayer:
 
 @pytest.fixture(scope="module")
 def multiplex() -> Multiplex:
-    """240 genes in modules of 20, some genes far more popular than others; two networks of the same modules."""
+    """240 genes in modules of 20, some far more popular than others; two networks of the same modules."""
     module = torch.arange(240) // 20
     popular = torch.rand(240, generator=torch.Generator().manual_seed(9)).pow(3) * 0.9 + 0.1
     chance = torch.where(module[:, None] == module, 1.5, 0.1) * torch.outer(popular, popular).sqrt()
