@@ -25,6 +25,8 @@ from pertcast.models.module_flow.config import ModuleFlowConfig
 from pertcast.models.module_flow.model import ModuleFlow
 from pertcast.models.multiplex_network.reference.config import TranscriptionNetConfig
 from pertcast.models.multiplex_network.reference.model import TranscriptionNet
+from pertcast.models.multiplex_network.config import MultiplexNetworkConfig
+from pertcast.models.multiplex_network.model import MultiplexNetwork
 from pertcast.models.response_mlp.config import ResponseMlpConfig
 from pertcast.models.response_mlp.model import ResponseMlp
 
@@ -106,6 +108,7 @@ _ENTRIES = (
     ModelEntry("response_mlp", "Residual MLP", ResponseMlpConfig, ResponseMlp),
     ModelEntry("latent_diffusion", "Latent diffusion", LatentDiffusionConfig, LatentDiffusion),
     ModelEntry("module_flow", "Module flow", ModuleFlowConfig, ModuleFlow),
+    ModelEntry("multiplex_network", "Multiplex network", MultiplexNetworkConfig, MultiplexNetwork),
     ModelEntry(
         "transcription_net",
         "TranscriptionNet recipe, corrected",

@@ -1,0 +1,135 @@
+"""multiplex_network as a ResponseModel: centre, process and own gene in closed form, then attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pertcast.models.baselines.statistics import ConditionMeansStage, ConditionStatistics
+from pertcast.models.batch import ConditionBatch, ModelSpace, Prediction
+from pertcast.models.contract import GradientStage, ResponseModel, Stage
+from pertcast.models.multiplex_network.config import MultiplexNetworkConfig
+from pertcast.models.multiplex_network.response.centre import ResponseCentre
+from pertcast.models.multiplex_network.response.cross_type import CrossTypeAttention, TypeIndex
+from pertcast.models.multiplex_network.response.own_gene import OwnGeneShift
+from pertcast.models.multiplex_network.response.process import ResponseProcess
+from pertcast.models.multiplex_network.response.refinement import CrossTypeLoss, Deviations, Refinement
+from pertcast.models.noise import KeyedNoise
+from pertcast.models.sampling import gaussian_prediction
+
+
+class ResponseStage(ConditionMeansStage):
+    """Solves everything but the attention from the means of the training conditions."""
+
+    name = "response"
+
+    def __init__(self, space: ModelSpace, solve: Callable[[ConditionStatistics], dict[str, float]]) -> None:
+        super().__init__(space, self._keep_facts)
+        self._solve = solve
+        self._facts: dict[str, float] = {}
+
+    def _keep_facts(self, statistics: ConditionStatistics) -> None:
+        self._facts = self._solve(statistics)
+
+    def facts(self) -> dict[str, float]:
+        """Return how well left-out conditions are predicted within training, and how types are coupled."""
+        return self._facts
+
+
+class MultiplexNetwork(ResponseModel):
+    """Responses to perturbing any gene under any type: RNAi, CRISPR, over-expression.
+
+    response = mean of the type and context + deviation of the gene, told by genes near it in the features
+    under all types, and of the perturbed gene's own transcript, told by the type.
+    """
+
+    config: MultiplexNetworkConfig
+    sd: Tensor
+
+    def __init__(self, config: MultiplexNetworkConfig, space: ModelSpace, conditions: ConditionBatch) -> None:
+        super().__init__(config, space, conditions)
+        self._conditions = conditions
+        self.centre = ResponseCentre(space)
+        self.own_gene = OwnGeneShift(space)
+        self.process = ResponseProcess(config.process, config.cross_type, space, conditions)
+        count = min(config.attention.n_components, len(self.process.components))
+        self.attention = CrossTypeAttention(config.attention, len(space.pert_types), count)
+        self.index = TypeIndex(space, conditions)
+        self.register_buffer("sd", torch.ones(space.n_genes))
+
+    @property
+    def _refines(self) -> bool:
+        config, several = self.config, len(self.space.pert_types) > 1
+        return config.cross_type and several and config.attention.epochs > 0
+
+    @property
+    def _refinement(self) -> Refinement:
+        return Refinement(self.process, self.attention, self.index)
+
+    @property
+    def _hidden_gene(self) -> OwnGeneShift | None:
+        return self.own_gene if self.config.own_gene else None
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Return "response" (closed form) and, where types tell of each other, "cross_type"."""
+        response = ResponseStage(self.space, self.solve)
+        if not self._refines:
+            return (response,)
+        settings = self.config.attention
+        deviations = Deviations(self.centre, self._hidden_gene)
+        loss = CrossTypeLoss(self._refinement, deviations, settings)
+        return response, GradientStage("cross_type", loss, settings.optimiser, settings.epochs)
+
+    def solve(self, statistics: ConditionStatistics) -> dict[str, float]:
+        """Solve centre, own gene and process; return what a user should see."""
+        conditions = self._conditions
+        deviations = self.centre.solve(statistics, conditions)
+        hidden = deviations
+        if self.config.own_gene:
+            self.own_gene.solve(deviations, statistics.measured(), conditions)
+            hidden = self.own_gene.hide(deviations, conditions)
+        facts = self.process.solve(statistics, hidden)
+        left_out = self._responses(conditions.to(self.sd.device), self.process.left_out_scores)
+        self.sd.copy_(statistics.residual_sd(left_out).clamp(min=1e-6))
+        return self._named(facts)
+
+    def _named(self, facts: dict[str, float]) -> dict[str, float]:
+        """Return facts with the names of types in the place of their numbers."""
+        for number, name in enumerate(self.space.pert_types):
+            facts = {key.replace(f"type{number}", name): value for key, value in facts.items()}
+            if float(self.own_gene.n_measured[number]) > 0:
+                facts[f"own_gene_shift_{name}"] = float(self.own_gene.shift[number])
+        return facts
+
+    def _responses(self, conditions: ConditionBatch, scores: Tensor) -> Tensor:
+        """Return the (N, G) responses of predicted scores (N, K); zero for a control."""
+        deviations = scores @ self.process.components
+        if self.config.own_gene:
+            deviations = self.own_gene.put(deviations, conditions)
+        is_treated = (conditions.slot >= 0).any(dim=1, keepdim=True)
+        responses: Tensor = (self.centre(conditions) + deviations * self.centre.sd) * is_treated
+        return responses
+
+    @torch.no_grad()
+    def predict(
+        self, conditions: ConditionBatch, basal: Tensor, n_samples: int = 0, noise: KeyedNoise | None = None
+    ) -> Prediction:
+        """Predict N conditions; see `ResponseModel.predict`. The basal profile is not used.
+
+        The sd is that of training profiles around left-out predictions, wider where less is known.
+        """
+        scores = self._refinement.scores(conditions) if self._refines else self.process.scores(conditions)
+        mean = self._responses(conditions, scores)
+        total = self.process.total_variance(conditions)
+        sd = self.sd * self.process.spread.relative(total)
+        return gaussian_prediction(conditions, mean, sd, n_samples, noise)
+
+    @torch.no_grad()
+    def latent(self, conditions: ConditionBatch, basal: Tensor, response: Tensor) -> Tensor | None:
+        """Return (N, K) scores of the responses' deviations from the centre."""
+        deviations: Tensor = (response - self.centre(conditions)) / self.centre.sd
+        if self.config.own_gene:
+            deviations = self.own_gene.hide(deviations, conditions)
+        return deviations @ self.process.components.T

@@ -1,0 +1,129 @@
+r"""How far measured scores lie from predicted ones, by what is known near a condition.
+
+.. math:: v = s \, k_{**} - s^2 k_*^T (s K + (1 - s) N)^{-1} k_* + (1 - s) n
+
+over a part of the training conditions: what the others know is not counted, so v is rather too large.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from pertcast.models.batch import ModelSpace
+from pertcast.models.multiplex_network.response.covariance import Shape, Slots, covariance, own_variance
+from pertcast.models.multiplex_network.response.tuning import Tuned, noisy
+
+if TYPE_CHECKING:
+    from pertcast.models.multiplex_network.response.process import ProcessData
+
+_LEAST = 1e-6
+
+
+class Spread(nn.Module):
+    """Variance of measured scores around predicted ones, and what it means for genes.
+
+    Parameters
+    ----------
+    count
+        M, training conditions that it is computed from.
+    n_classes
+        O, classes of components.
+    space
+        Of the training store.
+
+    Attributes
+    ----------
+    rows
+        (M,) int64, the training conditions.
+    factor
+        (O, M, M): inverse Cholesky factors, each times its class's signal.
+    signal
+        (O,) share of a class's variance that is signal.
+    noise
+        (T + 1,) by type.
+    typical
+        (O,) variance of left-out training conditions.
+    gene_share
+        (O + 1, G) share of a gene's variance that lies in each class; the last row outside of all.
+    """
+
+    rows: Tensor
+    factor: Tensor
+    signal: Tensor
+    noise: Tensor
+    typical: Tensor
+    gene_share: Tensor
+
+    def __init__(self, count: int, n_classes: int, space: ModelSpace) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.zeros(count, dtype=torch.int64))
+        self.register_buffer("factor", torch.zeros(n_classes, count, count))
+        self.register_buffer("signal", torch.zeros(n_classes))
+        self.register_buffer("noise", torch.ones(len(space.pert_types) + 1))
+        self.register_buffer("typical", torch.ones(n_classes))
+        self.register_buffer("gene_share", torch.zeros(n_classes + 1, space.n_genes))
+
+    def solve(
+        self,
+        data: ProcessData,
+        tuned: Tuned,
+        variance: Tensor,
+        scale: Tensor,
+        components: Tensor,
+        classes: Tensor,
+    ) -> None:
+        """Keep what the variances are computed from.
+
+        Parameters
+        ----------
+        data, tuned
+            Training conditions and covariance.
+        variance
+            (O',) of left-out training conditions, O' at most O.
+        scale
+            (K,) root mean squares of the scores.
+        components
+            (K, G).
+        classes
+            (K,) int64.
+        """
+        count = len(self.rows)
+        even = torch.linspace(0, len(data.used) - 1, count, device=data.used.device).round().long()
+        rows = data.used[even]
+        slots = data.slots.take(rows)
+        common = covariance(slots, slots, tuned.shape)
+        noise = tuned.diagonal(slots.last_kind(), data.few[rows])
+        self.rows.copy_(rows)
+        self.factor.zero_()
+        self.signal.zero_()
+        self.typical.fill_(1.0)
+        identity = torch.eye(count, dtype=common.dtype, device=common.device)
+        for number, signal in enumerate(tuned.signal):
+            lower = torch.linalg.cholesky(noisy(common, noise, signal))
+            inverse = torch.linalg.solve_triangular(lower, identity, upper=False)
+            self.factor[number] = (signal * inverse).to(self.factor)
+            self.signal[number] = signal
+            self.typical[number] = variance[number]
+        self.noise[:-1] = tuned.noise.to(self.noise)
+        self.noise[-1] = tuned.noise.mean()
+        size = (components * scale.unsqueeze(1)).square()
+        shares = size.new_zeros(self.gene_share.shape).index_add_(0, classes, size)
+        shares[-1] = (1 - shares.sum(dim=0)).clamp(min=0)
+        self.gene_share.copy_(shares)
+
+    def total_variance(self, asked: Slots, known: Slots, shape: Shape) -> Tensor:
+        """Return (N, O) the variance of a measured profile of typical depth around the prediction."""
+        near = covariance(asked, known.take(self.rows), shape)
+        prior = own_variance(asked, shape)
+        explained = torch.stack([(near @ each.T).square().sum(dim=1) for each in self.factor], dim=1)
+        noise = self.noise[asked.last_kind()].unsqueeze(1)
+        left = (self.signal * prior.unsqueeze(1) - explained).clamp(min=0)
+        return (left + (1 - self.signal) * noise).clamp(min=_LEAST)
+
+    def relative(self, total: Tensor) -> Tensor:
+        """Return (N, G) root of the variance over that of left-out training conditions; `total` is (N, O)."""
+        shares, outside = self.gene_share[:-1], self.gene_share[-1]
+        return ((total @ shares + outside) / (self.typical @ shares + outside).clamp(min=_LEAST)).sqrt()
