@@ -130,7 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--regimes", default="linear,network")
     parser.add_argument("--seeds", default="100-102")
-    parser.add_argument("--scores", default="cosine", help=f"of {', '.join(SCORES)}")
+    parser.add_argument("--scores", default="pearson", help=f"of {', '.join(SCORES)}")
     parser.add_argument("--out", type=Path, default=Path("atlas_drug_targets.json"))
     parser.add_argument("--show", action="store_true", help="print every line's intervals")
     asked = parser.parse_args()

@@ -73,13 +73,16 @@ class RunReader:
 
     def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Read rows (M,) in any order, as (M, G) float32."""
+        if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+            return np.asarray(self._array[int(rows[0]) : int(rows[-1]) + 1], dtype=np.float32)
         order = np.argsort(rows, kind="stable")
         ordered = rows[order]
         found = np.empty((len(rows), self._array.shape[1]), dtype=np.float32)
         cuts = np.flatnonzero(np.diff(ordered) > _GAP_ROWS) + 1
         for part in np.split(np.arange(len(rows)), cuts):
             first, last = int(ordered[part[0]]), int(ordered[part[-1]]) + 1
-            found[order[part]] = np.asarray(self._array[first:last])[ordered[part] - first]
+            block = np.asarray(self._array[first:last])
+            found[order[part]] = block if len(block) == len(part) else block[ordered[part] - first]
         return found
 
 

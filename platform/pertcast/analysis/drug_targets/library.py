@@ -146,7 +146,7 @@ class GeneLibrary:
             progress(done, order.height, note)
 
     def _require_finite(self, profiles: NDArray[np.float32], part: pl.DataFrame) -> None:
-        if np.isfinite(profiles.sum(dtype=np.float64)):
+        if np.isfinite(profiles.sum()):
             return
         bad = np.flatnonzero(~np.isfinite(profiles).all(axis=1))
         if len(bad):
@@ -167,7 +167,7 @@ class GeneLibrary:
         for segments in self.blocks(progress=progress, note="mean profile"):
             for segment in segments:
                 key = (segment.pert_type, segment.cell_iname)
-                sums[key] = sums.get(key, 0.0) + segment.profiles.sum(axis=0, dtype=np.float64)
+                sums[key] = sums.get(key, 0.0) + np.ones(len(segment.gene), np.float32) @ segment.profiles
                 counts[key] = counts.get(key, 0) + len(segment.gene)
         return {
             key: (total / counts[key] * (counts[key] >= FEWEST_FOR_A_MEAN)).astype(np.float32)

@@ -49,7 +49,7 @@ class MatchOptions:
         Of the bootstrap over drugs; the seed also of shuffles and sampled genes.
     """
 
-    score: str = "cosine"
+    score: str = "pearson"
     keep: int = 50
     removes_means: bool = True
     consensus: bool = False

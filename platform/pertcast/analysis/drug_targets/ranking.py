@@ -176,10 +176,10 @@ def combine(scored: list[ScoredBlock]) -> ScoredBlock:
 
 def row_counts(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return (N,) how many of each row of (N, M) are true; packed bits are counted, not booleans added."""
-    bits = np.packbits(mask, axis=1)
-    spare = -bits.shape[1] % (_BITS // 8)
-    if spare:
-        bits = np.pad(bits, ((0, 0), (0, spare)))
+    width = -(-mask.shape[1] // _BITS) * (_BITS // 8)
+    bits = np.zeros((len(mask), width), dtype=np.uint8)
+    packed = np.packbits(mask, axis=1)
+    bits[:, : packed.shape[1]] = packed
     counts: NDArray[np.int64] = np.bitwise_count(bits.view(np.uint64)).sum(axis=1, dtype=np.int64)
     return counts
 
@@ -209,7 +209,7 @@ class BestGenes:
             self.add(queries, gene[:half], scores[:, :half])
             self.add(queries, gene[half:], scores[:, half:])
             return
-        row, column = np.nonzero(scores > score[:, -1:])
+        row, column = np.divmod(np.flatnonzero(scores > score[:, -1:]), scores.shape[1])
         if not len(row):
             return
         changed, first, count = np.unique(row, return_index=True, return_counts=True)
@@ -248,17 +248,23 @@ class PairRanks:
     def add(self, queries: slice, gene: NDArray[np.int64], scores: Scores) -> None:
         """Count the genes of (D, M) scores; a pair is not compared with itself."""
         start, stop = np.searchsorted(self.pairs.query, (queries.start, queries.stop))
+        part = slice(int(start), int(stop))
+        for first in range(part.start, part.stop, _PAIRS_AT_ONCE):
+            self._count(slice(first, min(first + _PAIRS_AT_ONCE, part.stop)), queries.start, scores)
         self._column[gene] = np.arange(len(gene))
-        for first in range(int(start), int(stop), _PAIRS_AT_ONCE):
-            part = slice(first, min(first + _PAIRS_AT_ONCE, int(stop)))
-            found = scores[self.pairs.query[part] - queries.start]
-            own = self._column[self.pairs.gene[part]]
-            here = np.flatnonzero(own >= 0)
-            found[here, own[here]] = -np.inf
-            score = self.score[part, None]
-            self.greater[part] += row_counts(found > score)
-            self.equal[part] += row_counts(found == score)
+        own = self._column[self.pairs.gene[part]]
+        here = np.flatnonzero(own >= 0)
+        itself = scores[self.pairs.query[part][here] - queries.start, own[here]]
+        self.greater[part.start + here] -= itself > self.score[part.start + here]
+        self.equal[part.start + here] -= itself == self.score[part.start + here]
         self._column[gene] = -1
+
+    def _count(self, part: slice, first_query: int, scores: Scores) -> None:
+        found, score = scores[self.pairs.query[part] - first_query], self.score[part, None]
+        self.greater[part] += row_counts(found > score)
+        same = found == score
+        if same.any():
+            self.equal[part] += row_counts(same)
 
 
 @dataclass
