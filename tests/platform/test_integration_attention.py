@@ -79,7 +79,7 @@ def test_a_layer_is_its_formula_over_the_dense_matrix() -> None:
     network, inputs = network_and_inputs()
     layer = encoder(1).layers[0]
     assert isinstance(layer, WeightedAttention)
-    block = network.sample(torch.arange(32), None, None)
+    block = network.all_of(torch.arange(32))
     expected = dense_attention(layer, inputs, with_loops(network))
     torch.testing.assert_close(layer(inputs, block), expected)
 
@@ -88,7 +88,7 @@ def test_gradients_are_those_of_the_dense_formula() -> None:
     network, inputs = network_and_inputs()
     layer = encoder(1).layers[0]
     assert isinstance(layer, WeightedAttention)
-    block = network.sample(torch.arange(32), None, None)
+    block = network.all_of(torch.arange(32))
     pull = torch.randn(32, 8, generator=seeded(1), dtype=torch.float64)
     inputs.requires_grad_()
     wanted = [inputs, *layer.parameters()]
@@ -151,7 +151,9 @@ def test_the_whole_multiplex_from_all_neighbours_is_the_batch_of_all_genes() -> 
     model = MultiplexEncoder(starting_table(multiplex, CPU), 2, 16, SMALL)
     genes = torch.arange(120)
     known = torch.stack([network.degree() > 0 for network in networks])
-    blocks = [each.blocks(genes[knows], 2, None, None) for each, knows in zip(networks, known, strict=True)]
+    blocks = [
+        each.blocks(genes[knows], 2, 120, seeded()) for each, knows in zip(networks, known, strict=True)
+    ]
     torch.testing.assert_close(model.encode(networks, 11), model(known, blocks))
 
 
@@ -232,6 +234,12 @@ def test_the_order_of_edges_does_not_change_the_features() -> None:
         rtol=1e-3,
         atol=1e-4,
     )
+
+
+@pytest.mark.parametrize(("layers", "heads", "head_width"), [(1, 1, 4), (3, 10, 64)])
+def test_training_starts_at_the_scale_of_its_targets(layers: int, heads: int, head_width: int) -> None:
+    shape = AttentionConfig(layers=layers, heads=heads, head_width=head_width, epochs=1, lr=1e-9)
+    assert 0.02 < integrated(planted(), shape).facts["loss"] < 1.5
 
 
 def test_training_ends_when_the_loss_stops_falling() -> None:

@@ -65,7 +65,9 @@ def test_a_gene_with_few_neighbours_gives_all_of_them_with_their_weights() -> No
     layer = random_layer(40, 0.2, 0)
     network = Neighbourhoods.of(layer, 40, CPU)
     genes = torch.arange(40)
-    block = network.sample(genes, 40, torch.Generator().manual_seed(0))
+    block = network.all_of(genes)
+    sampled = network.sample(genes, 40, torch.Generator().manual_seed(0))
+    assert torch.equal(sampled.source, block.source) and torch.equal(sampled.weight, block.weight)
     rebuilt = torch.zeros(40, 40)
     target = block.target()
     rebuilt[target, block.sources[block.source]] = block.weight
@@ -76,7 +78,7 @@ def test_a_gene_with_few_neighbours_gives_all_of_them_with_their_weights() -> No
 def test_the_first_edge_of_every_target_is_its_self_loop_of_mean_weight() -> None:
     layer = NetworkLayer("path", torch.tensor([[0, 1], [1, 2]]), torch.tensor([1.0, 3.0]))
     network = Neighbourhoods.of(layer, 4, CPU)
-    block = network.sample(torch.tensor([3, 1]), None, None)
+    block = network.all_of(torch.tensor([3, 1]))
     own = block.offset[:-1]
     assert block.sources[block.source[own]].tolist() == [3, 1]
     assert block.weight[own].tolist() == [1.0, 2.0]

@@ -129,6 +129,8 @@ def _train(
     optimiser = torch.optim.Adam(model.parameters(), lr=settings.lr)
     rebuilt = [RebuiltNetwork.of(network) for network in networks]
     patience = _Patience(settings.patience)
+    first = next(batches(networks, settings.batch_size, generator))
+    model.rescale(_features_of(model, networks, first, settings, generator)[0])
     started, edges_read = time.perf_counter(), 0
     for epoch in range(1, settings.epochs + 1):
         losses = []

@@ -32,14 +32,14 @@ class AttentionConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    layers: int = Field(3, ge=1, le=6)
+    layers: int = Field(1, ge=1, le=6)
     heads: int = Field(4, ge=1)
     head_width: int = Field(32, ge=1)
     neighbours: int = Field(8, ge=1)
     batch_size: int = Field(1024, ge=2)
-    epochs: int = Field(100, ge=1)
+    epochs: int = Field(60, ge=1)
     patience: int = Field(10, ge=1)
-    lr: float = Field(5e-4, gt=0)
+    lr: float = Field(3e-3, gt=0)
 
 
 class IntegrationConfig(BaseModel):

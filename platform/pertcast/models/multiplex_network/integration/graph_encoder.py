@@ -100,7 +100,7 @@ class GraphEncoder(nn.Module):
             projected = layer.project(hidden)
             rows = []
             for genes in torch.split(every, genes_at_once):
-                block = network.sample(genes, None, None)
+                block = network.all_of(genes)
                 rows.append(layer.attend(projected[block.sources], hidden[genes], block))
             hidden = torch.cat(rows)
         return hidden

@@ -81,6 +81,14 @@ class MultiplexEncoder(nn.Module):
         features: Tensor = self.mix(total)
         return features
 
+    @torch.no_grad()
+    def rescale(self, features: Tensor) -> None:
+        """Scale W so that these (B, D) features, made by the encoder as it is, have mean square length 1.
+
+        Their products then begin where the targets are, whatever the encoders' depth and width.
+        """
+        self.mix.weight /= features.square().sum(1).mean().sqrt().clamp(min=1e-12)
+
     def network_weights(self) -> Tensor:
         """Return (L,) float32 the learned weights s, of sum 1."""
         return self.network_score.softmax(0)

@@ -95,40 +95,41 @@ class Neighbourhoods:
         degree = self.degree()[genes]
         return self.neighbour[self.offset[genes] + (fraction * degree).long().minimum(degree - 1)]
 
-    def sample(self, genes: Tensor, limit: int | None, generator: torch.Generator | None) -> Block:
-        """Return the block that writes `genes`.
+    def all_of(self, genes: Tensor) -> Block:
+        """Return the block that writes `genes`, (T,) int64 and distinct, from all of their neighbours."""
+        degree = self.degree()[genes]
+        return self._block(genes, degree, *_slots(degree))
+
+    def sample(self, genes: Tensor, limit: int, generator: torch.Generator) -> Block:
+        """Return the block that writes `genes` from at most `limit` neighbours of each.
 
         Parameters
         ----------
         genes
             (T,) int64, distinct.
         limit
-            Neighbours drawn of a gene, uniformly without replacement; a gene with no more than that,
-            and every gene where it is None, gives all.
+            Neighbours drawn of a gene, uniformly without replacement; a gene with no more gives all.
         generator
-            Of the draws, on the CPU whatever the device; unused where `limit` is None.
+            Of the draws, on the CPU whatever the device.
         """
         degree = self.degree()[genes]
-        taken = degree if limit is None else degree.clamp(max=limit)
-        offset = torch.cat((taken.new_zeros(1), (taken + 1).cumsum(0)))
-        target = torch.repeat_interleave(taken + 1)
-        # The self loop is slot -1 of a gene; a neighbour's slot is its place in the row, drawn or counted.
-        slot = torch.arange(len(target), device=genes.device) - offset[target] - 1
+        target, slot = _slots(degree.clamp(max=limit))
+        many = degree > limit
+        slot[many[target] & (slot >= 0)] = _distinct(degree[many], limit, generator).flatten()
+        return self._block(genes, degree.clamp(max=limit), target, slot)
+
+    def _block(self, genes: Tensor, taken: Tensor, target: Tensor, slot: Tensor) -> Block:
+        """Return the block of (E,) targets and slots, places in a gene's row; the self loop is slot -1."""
         own = slot < 0
-        if limit is not None and generator is not None:
-            many = degree > limit
-            slot[many[target] & ~own] = _distinct(degree[many], limit, generator).flatten()
-        row = self.offset[genes][target] + slot.clamp(min=0)
-        row.clamp_(max=max(len(self.neighbour) - 1, 0))
+        row = (self.offset[genes][target] + slot.clamp(min=0)).clamp_(max=len(self.neighbour) - 1)
         neighbour = torch.where(own, genes[target], self.neighbour[row])
-        scale = (degree / taken.clamp(min=1)).float()[target]
+        scale = (self.degree()[genes] / taken.clamp(min=1)).float()[target]
         weight = torch.where(own, self.own_weight[genes][target], self.weight[row] * scale)
         sources, source = _numbered(genes, neighbour, self.n_genes)
+        offset = torch.cat((taken.new_zeros(1), (taken + 1).cumsum(0)))
         return Block(sources, len(genes), source, offset, weight)
 
-    def blocks(
-        self, genes: Tensor, layers: int, limit: int | None, generator: torch.Generator | None
-    ) -> list[Block]:
+    def blocks(self, genes: Tensor, layers: int, limit: int, generator: torch.Generator) -> list[Block]:
         """Return the blocks of `layers` layers that end in `genes`, in the order in which they run."""
         blocks: list[Block] = []
         for _ in range(layers):
@@ -152,6 +153,13 @@ class Neighbourhoods:
         second = place[self.neighbour[row]]
         kept = second >= 0
         return first[kept], second[kept], row[kept]
+
+
+def _slots(taken: Tensor) -> tuple[Tensor, Tensor]:
+    """Return target and slot of every edge: -1, the self loop, then 0 .. taken - 1 of each target."""
+    target = torch.repeat_interleave(taken + 1)
+    start = (taken + 1).cumsum(0) - taken - 1
+    return target, torch.arange(len(target), device=taken.device) - start[target] - 1
 
 
 def _distinct(degree: Tensor, size: int, generator: torch.Generator) -> Tensor:
