@@ -167,11 +167,12 @@ class GeneLibrary:
         for segments in self.blocks(progress=progress, note="mean profile"):
             for segment in segments:
                 key = (segment.pert_type, segment.cell_iname)
-                sums[key] = sums.get(key, 0.0) + np.ones(len(segment.gene), np.float32) @ segment.profiles
+                total = np.ones(len(segment.gene), np.float32) @ segment.profiles
+                sums[key] = sums.get(key, np.zeros(len(self.genes))) + total
                 counts[key] = counts.get(key, 0) + len(segment.gene)
         return {
-            key: (total / counts[key] * (counts[key] >= FEWEST_FOR_A_MEAN)).astype(np.float32)
-            for key, total in sums.items()
+            key: (summed / counts[key] * (counts[key] >= FEWEST_FOR_A_MEAN)).astype(np.float32)
+            for key, summed in sums.items()
         }
 
 
