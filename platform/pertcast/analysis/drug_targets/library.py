@@ -20,7 +20,7 @@ from pertcast_data.progress import ProgressCallback, no_progress
 
 from pertcast.analysis.neighbors import ProfileReader
 
-BLOCK_ROWS: Final = 2048
+BLOCK_ROWS: Final = 4096
 """Profiles read at once."""
 FEWEST_FOR_A_MEAN: Final = 10
 """Fewest profiles whose mean is removed: the mean of fewer holds too much of each of them."""

@@ -22,7 +22,8 @@ COMBINED: Final = "combined"
 OPPOSED: Final = frozenset({"trt_oe", "trt_act"})
 """Types that an inhibitor opposes: more of the gene, not less."""
 
-_PAIRS_AT_ONCE: Final = 256
+_ROWS_AT_ONCE: Final = 64
+"""Rows of scores worked on together: they stay in the processor's cache."""
 _BITS: Final = 64
 
 Scores = NDArray[np.float32]
@@ -157,10 +158,13 @@ def combine(scored: list[ScoredBlock]) -> ScoredBlock:
     """
     genes = np.unique(np.concatenate([each.gene for each in scored]))
     if all(len(each.gene) == len(genes) for each in scored):
-        total = scored[0].scores + scored[1].scores if len(scored) > 1 else scored[0].scores.copy()
-        for each in scored[2:]:
-            total += each.scores
-        total *= np.float32(1 / np.sqrt(len(scored)))
+        total = np.empty_like(scored[0].scores)
+        share = np.float32(1 / np.sqrt(len(scored)))
+        for start in range(0, len(total), _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            np.multiply(scored[0].scores[part], share, out=total[part])
+            for each in scored[1:]:
+                total[part] += share * each.scores[part]
         sizes = np.stack([each.sizes for each in scored]).mean(axis=0)
         return ScoredBlock(COMBINED, scored[0].stratum, genes, total, sizes)
     total = np.zeros((len(scored[0].scores), len(genes)), dtype=np.float32)
@@ -249,8 +253,8 @@ class PairRanks:
         """Count the genes of (D, M) scores; a pair is not compared with itself."""
         start, stop = np.searchsorted(self.pairs.query, (queries.start, queries.stop))
         part = slice(int(start), int(stop))
-        for first in range(part.start, part.stop, _PAIRS_AT_ONCE):
-            self._count(slice(first, min(first + _PAIRS_AT_ONCE, part.stop)), queries.start, scores)
+        for first in range(part.start, part.stop, _ROWS_AT_ONCE):
+            self._count(slice(first, min(first + _ROWS_AT_ONCE, part.stop)), queries.start, scores)
         self._column[gene] = np.arange(len(gene))
         own = self._column[self.pairs.gene[part]]
         here = np.flatnonzero(own >= 0)
