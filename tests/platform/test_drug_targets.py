@@ -24,7 +24,7 @@ from scipy.stats import mannwhitneyu, rankdata
 GENES = tuple(f"G{number:02d}" for number in range(40))
 PERTURBED = tuple(f"G{number:02d}" for number in range(30))
 N_DRUGS = 14
-PLAIN = MatchOptions(removes_means=False, n_draws=50, keep=5)
+PLAIN = MatchOptions(score="cosine", removes_means=False, n_draws=50, keep=5)
 
 
 def world(
