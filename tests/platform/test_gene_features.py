@@ -10,9 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 from pertcast.encoding import ConditionEncoder, EncoderSpec
-from pertcast.encoding.network_embedding import embed_network
+from pertcast.encoding.network_features import as_multiplex
+from pertcast.models.multiplex_network.integration.config import IntegrationConfig
+from pertcast.models.multiplex_network.integration.integrate import integrate
 from pertcast_data.errors import ConfigError, SchemaError, UnknownGene
-from pertcast_data.networks.gene_network import GeneNetwork, read_gene_networks
+from pertcast_data.networks.multiplex import read_multiplex
 from pertcast_data.splits import FittedOn
 from pertcast_data.store import ExpressionStore
 from pydantic import ValidationError
@@ -72,61 +74,20 @@ def table_values(table: Path) -> np.ndarray:
     return pl.read_csv(table).select(pl.selectors.numeric()).to_numpy()
 
 
-def chain(n_genes: int) -> GeneNetwork:
-    edges = np.column_stack((np.arange(n_genes - 1), np.arange(1, n_genes)))
-    names = tuple(f"G{i:04d}" for i in range(n_genes))
-    return GeneNetwork(("chain",), ("",), names, edges, np.ones(n_genes - 1, np.float32), n_genes - 1, 0)
-
-
-@pytest.mark.parametrize("n_genes", [40, 600])
-def test_near_genes_of_a_network_have_similar_coordinates(n_genes: int) -> None:
-    values = embed_network(chain(n_genes), 16)
-    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
-    steps = [1, n_genes // 8, n_genes // 3]
-    similarity = [float((unit[:-step] * unit[step:]).sum(axis=1).mean()) for step in steps]
-    assert similarity[0] > 0.7 and similarity[0] > similarity[1] + 0.3 > similarity[2]
-    assert np.square(values).sum(axis=1).mean() == pytest.approx(1, rel=1e-5)
-
-
-def test_coordinates_are_the_kernel_of_the_walk_and_the_same_at_every_call() -> None:
-    network = chain(300)
-    whole = embed_network(network, 299)
-    few = embed_network(network, 16)
-    np.testing.assert_array_equal(few, embed_network(network, 16))
-    degree = np.bincount(network.edges.ravel()).astype(float)
-    tie = degree.mean()
-    walk = np.full((300, 300), tie / 300)
-    walk[tuple(network.edges.T)] += 1
-    walk[tuple(network.edges[:, ::-1].T)] += 1
-    root = np.sqrt(degree + tie)
-    walk /= np.outer(root, root)
-    kernel = 0.15 * np.linalg.inv(np.eye(300) - 0.85 * walk)
-    trivial = root / np.linalg.norm(root)
-    kernel -= np.outer(trivial, trivial)
-    products = whole.astype(np.float64) @ whole.T
-    np.testing.assert_allclose(products, kernel * 300 / np.trace(kernel), atol=1e-5)
-    ratio = few / whole[:, :16]
-    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=2e-2)
-
-
-def test_islands_of_two_genes_do_not_use_up_the_coordinates() -> None:
-    body, islands = chain(100), 50
-    pairs = 100 + np.arange(2 * islands).reshape(-1, 2)
-    names = (*body.genes, *(f"I{i:03d}" for i in range(2 * islands)))
-    edges = np.concatenate((body.edges, pairs))
-    network = GeneNetwork(("x",), ("",), names, edges, np.ones(len(edges), np.float32), len(edges), 0)
-    values = embed_network(network, 8)
-    assert np.square(values[:100]).sum() > 10 * np.square(values[100:]).sum()
+def coordinates(network: Path, components: int = 5) -> tuple[tuple[str, ...], np.ndarray]:
+    """Genes of a network, and what the default method of integration says of them."""
+    read = read_multiplex([network])
+    found = integrate(as_multiplex(read), components, IntegrationConfig())
+    return read.genes, found.features.numpy()
 
 
 def test_genes_of_a_network_have_its_coordinates_whether_the_store_knows_them_or_not(
     store: Store, network: Path
 ) -> None:
     encoder = fitted(store, gene_network=str(network))
-    read = read_gene_networks([network])
-    values = embed_network(read, 5)
+    genes, values = coordinates(network)
     for gene in ("G1", "G4", "OUTSIDE", "FAR", "C1orf9"):
-        expected = values[read.genes.index(gene)]
+        expected = values[genes.index(gene)]
         np.testing.assert_array_equal(block(encoder, "network", gene)[0], expected)
     assert not block(encoder, "network", "G9").any() and block(encoder, "loadings", "G9").any()
     assert not block(encoder, "loadings", "FAR").any()
@@ -237,9 +198,11 @@ def test_a_state_of_an_older_bundle_still_loads(store: Store) -> None:
     facts, arrays = encoder.state()
     assert "gene_blocks" not in facts
     names = [
-        name for name in facts["spec"] if name.startswith(("gene_network", "gene_embedding", "gene_sets"))
+        name
+        for name in facts["spec"]
+        if name.startswith(("gene_network", "gene_embedding", "gene_sets", "gene_names"))
     ]
-    assert len(names) == 5
+    assert len(names) == 9
     older = {**facts, "spec": {key: value for key, value in facts["spec"].items() if key not in names}}
     restored = ConditionEncoder.from_state(older, arrays)
     np.testing.assert_array_equal(

@@ -11,11 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 from pertcast.encoding import BasalProfiles, ConditionEncoder, EncoderSpec
-from pertcast.encoding.network_embedding import embed_network
 from pertcast.models.registry import get_model
 from pertcast.predictor import Predictor
 from pertcast.training.bundle import BundleFacts, save_bundle
-from pertcast_data.networks.gene_network import read_gene_network
 from pertcast_data.store import ExpressionStore
 
 GROUPS = (("G1", "G2", "G4", "FAR"), ("G3", "G5", "G7", "AWAY"))
@@ -119,19 +117,6 @@ def test_a_value_far_outside_of_training_is_cut_off_and_a_constant_column_says_n
     assert features[4, 0] == pytest.approx(10 * features[:4, 0].std(), rel=1e-4)
     assert not features[:, 2].any()
     assert encoder.gene_coverage[0].text().endswith("1 of 3 columns constant in training, left at zero")
-
-
-def test_coordinates_follow_the_edges_and_neither_the_order_nor_the_direction_of_rows(tmp_path: Path) -> None:
-    one = read_gene_network(write_network(tmp_path / "one.tsv"))
-    two = read_gene_network(write_network(tmp_path / "two.tsv", turned=True))
-    values = embed_network(one, 5)
-    np.testing.assert_array_equal(values, embed_network(two, 5))
-    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
-    similarity = unit @ unit.T
-    is_edge = np.zeros(similarity.shape, dtype=bool)
-    is_edge[tuple(one.edges.T)] = True
-    apart = np.triu(~is_edge, 1)
-    assert similarity[is_edge].mean() > similarity[apart].mean() + 0.5
 
 
 def test_without_components_a_network_is_no_feature(store: Store, tmp_path: Path) -> None:

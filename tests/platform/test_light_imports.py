@@ -12,16 +12,19 @@ BLOCKED = (
 
 PROGRAM = """
 import importlib, sys
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in BLOCKED:
-            raise ModuleNotFoundError(f"{name} is blocked", name=name)
+from importlib.machinery import PathFinder
 
 BLOCKED = set(sys.argv[1].split(","))
+
+class WithoutBlocked:
+    # As on a machine without them: libraries that look before they import find nothing.
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        return None if name.partition(".")[0] in BLOCKED else PathFinder.find_spec(name, path, target)
+
 for name in BLOCKED:
     assert name not in sys.modules, name
-sys.meta_path.insert(0, Blocker())
+sys.meta_path[sys.meta_path.index(PathFinder)] = WithoutBlocked
 for name in sys.argv[2].split(","):
     importlib.import_module(name)
 print(len(sys.argv[2].split(",")))
@@ -50,4 +53,4 @@ def test_every_module_of_models_and_training_imports_without_the_heavy_engines(r
 
 def test_the_blocker_really_blocks() -> None:
     done = run(["polars"])
-    assert done.returncode != 0 and "polars is blocked" in done.stderr
+    assert done.returncode != 0 and "No module named 'polars'" in done.stderr

@@ -96,7 +96,7 @@ def _network_of(config: RunConfig, genes: Sequence[str]) -> ModuleKnowledge:
     paths = config.encoder.gene_network
     if not paths or not all(path.is_file() for path in paths):
         return ModuleKnowledge()
-    network = read_gene_networks(paths, config.encoder.gene_network_score)
+    network = read_gene_networks(paths, config.encoder.gene_network_score, config.encoder.gene_names)
     return ModuleKnowledge(edges=network.among(genes)[0], network=", ".join(network.files))
 
 

@@ -21,7 +21,7 @@ from pertcast_jobs.ray_session import ray_session
 from pertcast_jobs.run_config import ClusterConfig, RunConfig
 from pertcast_jobs.run_folder import RunFolder, now, refuse_existing
 from pertcast_jobs.train.many_member import Ended, Job, train_member
-from pertcast_jobs.train.many_record import MANIFEST, ManyRuns, Member, read_many
+from pertcast_jobs.train.many_record import MANIFEST, NETWORKS, ManyRuns, Member, read_many
 from pertcast_jobs.train.outcome import TrainingOutcome
 from pertcast_jobs.train.prepare import open_checked
 from pertcast_jobs.train.run import differing_keys, outcome_of
@@ -111,7 +111,7 @@ def train_many(
     out = Path(out).absolute()
     if not resume:
         refuse_existing(out)
-    config = config.with_absolute_paths()
+    config = _sharing_networks(config.with_absolute_paths(), out)
     many = _begin(config, out, [Member.of(fold, seed) for fold in folds for seed in seeds])
     jobs = [(member, member.config(config), out / member.name) for member in many.members]
     done = [(member.name, path) for member, _, path in jobs if _is_done(path)]
@@ -128,6 +128,15 @@ def train_many(
     many.model_copy(update={"failed": failed}).write(out)
     ordered = {member.name: trained[member.name] for member in many.members if member.name in trained}
     return ManyOutcome(path=out, trained=ordered, failed=failed)
+
+
+def _sharing_networks(config: RunConfig, out: Path) -> RunConfig:
+    """Return the configuration with a folder in which its members find integrated networks."""
+    encoder = config.encoder
+    if not encoder.gene_network or encoder.gene_network_cache is not None:
+        return config
+    encoder = encoder.model_copy(update={"gene_network_cache": out / NETWORKS})
+    return config.model_copy(update={"encoder": encoder})
 
 
 def reason_of(error: BaseException) -> str:

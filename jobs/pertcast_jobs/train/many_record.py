@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pertcast_jobs.run_config import RunConfig
 
 MANIFEST: Final = "many.json"
+NETWORKS: Final = "networks"
+"""Folder of integrated networks, which the members share."""
 
 
 class Member(BaseModel):

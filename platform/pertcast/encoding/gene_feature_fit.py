@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from pertcast_data.embedding_table import GENES, EmbeddingTable, read_embedding_table
 from pertcast_data.errors import ConfigError, SchemaError
 from pertcast_data.ingest.findings import listed
-from pertcast_data.networks.gene_network import read_gene_networks
 from pertcast_data.splits.gene_names import fold_gene
 
 from pertcast.encoding.compound_embedding import LARGEST
 from pertcast.encoding.gene_features import GeneBlock, GeneCoverage, GeneSource, Rows
-from pertcast.encoding.network_embedding import embed_network
+from pertcast.encoding.network_features import network_features
 from pertcast.encoding.spec import EncoderSpec
 
 _CONSTANT = 1e-6
@@ -54,6 +53,7 @@ class _Files:
     option: str
     n_edges: int = 0
     n_constant: int = 0
+    n_unknown_ids: int = 0
 
 
 def fit_gene_blocks(spec: EncoderSpec, genes: StoreGenes) -> tuple[GeneBlock, ...]:
@@ -85,11 +85,17 @@ def fit_gene_blocks(spec: EncoderSpec, genes: StoreGenes) -> tuple[GeneBlock, ..
 
 
 def _network_block(spec: EncoderSpec, genes: StoreGenes) -> GeneBlock:
-    network = read_gene_networks(spec.gene_network, spec.gene_network_score)
-    values = embed_network(network, spec.gene_network_components)
-    n_edges = len(network.edges)
-    files = _Files("network", network.files, network.sha256s, "encoder.gene_network", n_edges)
-    return _block(files, network.genes, values, genes)
+    found = network_features(spec)
+    listed_networks = found.network.networks
+    files = _Files(
+        "network",
+        tuple(each.file for each in listed_networks),
+        tuple(each.sha256 for each in listed_networks),
+        "encoder.gene_network",
+        n_edges=sum(len(each.edges) for each in listed_networks),
+        n_unknown_ids=sum(each.n_unmapped_ids for each in listed_networks),
+    )
+    return _block(files, found.network.genes, found.values, genes)
 
 
 def _table_block(path: Path, genes: StoreGenes) -> GeneBlock:
@@ -162,6 +168,7 @@ def _block(files: _Files, symbols: tuple[str, ...], values: Rows, genes: StoreGe
         width=values.shape[1],
         n_edges=files.n_edges,
         n_constant=files.n_constant,
+        n_unknown_ids=files.n_unknown_ids,
         n_store=len(genes.measured),
         n_store_found=len(genes.measured) - len(missing[0]),
         n_perturbed=len(genes.perturbed),

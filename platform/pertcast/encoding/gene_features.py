@@ -34,7 +34,9 @@ class GeneCoverage(BaseModel):
     n_genes, width
         Genes that it knows, and numbers that it says of each.
     n_edges
-        Edges of a network; 0 for a table.
+        Edges of all networks; 0 for a table.
+    n_unknown_ids
+        Ids of the networks that no symbol is known of; left out.
     n_constant
         Columns of a table that are constant over the training genes and so left at zero.
     n_store, n_store_found
@@ -55,6 +57,7 @@ class GeneCoverage(BaseModel):
     n_genes: int
     width: int
     n_edges: int = 0
+    n_unknown_ids: int = 0
     n_constant: int = 0
     n_store: int
     n_store_found: int
@@ -78,6 +81,8 @@ class GeneCoverage(BaseModel):
         ]
         if self.missing:
             parts.append(f"missing: {listed(self.missing, _SHOWN)}")
+        if self.n_unknown_ids:
+            parts.append(f"{self.n_unknown_ids:,} ids of the networks stand for no known symbol")
         if self.n_constant:
             parts.append(f"{self.n_constant:,} of {self.width:,} columns constant in training, left at zero")
         return "; ".join(parts)

@@ -82,7 +82,7 @@ def training_priors(
     spec = _with_files(spec, encoder)
     genes = encoder.space.genes
     controls, contexts = _controls(store, split, fold, encoder, reader, controls_per_context, seed)
-    network = read_gene_networks(spec.gene_network, spec.gene_network_score) if spec.gene_network else None
+    network = _network(spec) if spec.gene_network else None
     _require_same(network, encoder)
     edges, weights = _edges(network, genes)
     pathways, names = _pathways(spec.gene_sets, genes)
@@ -108,7 +108,7 @@ def check_gene_files(encoder: ConditionEncoder, spec: EncoderSpec) -> None:
         A file cannot be used.
     """
     if spec.gene_network and not encoder.gene_coverage:
-        read_gene_networks(spec.gene_network, spec.gene_network_score)
+        _network(spec)
     _blocks(encoder, spec)
     _pathways(spec.gene_sets, encoder.space.genes)
 
@@ -206,6 +206,10 @@ def _blocks(encoder: ConditionEncoder, spec: EncoderSpec) -> tuple[GeneBlock, ..
     """Return the blocks of the encoder; made here where training perturbs no gene."""
     known = encoder.perturbations
     return known.gene_blocks if known.gene_index else fit_gene_blocks(spec, StoreGenes(encoder.space.genes))
+
+
+def _network(spec: EncoderSpec) -> GeneNetwork:
+    return read_gene_networks(spec.gene_network, spec.gene_network_score, spec.gene_names)
 
 
 def _require_same(network: GeneNetwork | None, encoder: ConditionEncoder) -> None:

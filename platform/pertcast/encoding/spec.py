@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pertcast_data.compounds import FingerprintKind
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from pertcast.models.multiplex_network.integration.config import IntegrationConfig
+
+_PATHS: Final = ("compound_embedding", "gene_embedding", "gene_sets", "gene_names", "gene_network_cache")
 
 
 def _as_several(value: Any) -> Any:
@@ -39,8 +43,16 @@ class EncoderSpec(BaseModel):
         them are features. A bundle carries the coordinates and only the files' names.
     gene_network_score
         Least score of an edge that is kept, on the scale of the files (0.7 or 700); None keeps all.
+    gene_names
+        Table of what ids and older symbols of the networks stand for (docs/gene_features.md).
     gene_network_components
-        Coordinates of a gene in the network; 0 for none (the edges alone then serve models as knowledge).
+        Coordinates of a gene in the networks; 0 for none (the edges alone then serve models as knowledge).
+    gene_network_integration
+        How several networks become one vector a gene: its method and settings.
+    gene_network_device
+        Where they are integrated; "auto" takes a GPU where there is one.
+    gene_network_cache
+        Folder that keeps integrated networks, so that folds and seeds share them; None keeps nothing.
     gene_embedding
         Table of gene embeddings, one row a gene; features of perturbed genes.
     gene_sets
@@ -63,7 +75,11 @@ class EncoderSpec(BaseModel):
     gene_components: int = Field(32, ge=0)
     gene_network: Annotated[tuple[Path, ...], BeforeValidator(_as_several)] = ()
     gene_network_score: float | None = None
+    gene_names: Path | None = None
     gene_network_components: int = Field(32, ge=0)
+    gene_network_integration: IntegrationConfig = IntegrationConfig()
+    gene_network_device: Literal["auto", "cpu", "cuda"] = "auto"
+    gene_network_cache: Path | None = None
     gene_embedding: Path | None = None
     gene_sets: Path | None = None
     one_hot: bool = True
@@ -86,6 +102,8 @@ class EncoderSpec(BaseModel):
             raise ValueError(
                 "gene_network_score is given without a network: set encoder.gene_network=FILE as well"
             )
+        if self.gene_names is not None and not self.gene_network:
+            raise ValueError("gene_names is given without a network: set encoder.gene_network=FILE as well")
         return self
 
     @property
@@ -104,10 +122,10 @@ class EncoderSpec(BaseModel):
 
     def without_folders(self) -> Self:
         """Return the same spec as a bundle may carry it: a file's name in the place of its path."""
-        return self._with_paths(lambda path: Path(path.name))
+        return self._with_paths(lambda path: Path(path.name)).model_copy(update={"gene_network_cache": None})
 
     def _with_paths(self, changed: Callable[[Path], Path]) -> Self:
-        single = {name: getattr(self, name) for name in ("compound_embedding", "gene_embedding", "gene_sets")}
+        single = {name: getattr(self, name) for name in _PATHS}
         update: dict[str, Any] = {name: changed(path) for name, path in single.items() if path is not None}
         update["gene_network"] = tuple(changed(path) for path in self.gene_network)
         return self.model_copy(update=update)
