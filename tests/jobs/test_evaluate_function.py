@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_split(store, "unseen_perturbation").save(folder / "split.json")
     sets = [f"module {m}\t\t" + "\t".join(GENES[m::N_MODULES]) for m in range(N_MODULES)]
     (folder / "modules.gmt").write_text("\n".join(sets))
-    data = [f"data.store={folder / 'store'}", f"data.split={folder / 'split.json'}"]
+    pairs = [(a, b) for m in range(N_MODULES) for a, b in combinations(GENES[m::N_MODULES], 2)]
+    (folder / "network.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in pairs))
+    data = [
+        f"encoder.gene_network={folder / 'network.tsv'}",
+        f"data.store={folder / 'store'}",
+        f"data.split={folder / 'split.json'}",
+    ]
     run_training(
         load_config("response_mlp", [*data, "model.name=bilinear_ridge", "model.config={}"]), folder / "run"
     )
@@ -54,9 +61,11 @@ def test_gene_function_stands_in_the_report_beside_what_else_could_tell_it(
     assert pertcast(["evaluate", str(run), "--gmt", str(gmt), "--draws", "100", "--json"]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)["gene_function"]
     assert found["source"] == "modules.gmt"
-    assert {"predicted", "measured", "strongest baseline", "features", "degree", "shuffled"} <= set(
+    assert {"predicted", "measured", "strongest baseline", "features", "network features"} <= set(
         found["rows"]
     )
+    assert {"degree", "shuffled"} <= set(found["rows"])
+    assert found["rows"]["network features"]["low"] > 0.8
     measured, shuffled = found["rows"]["measured"], found["rows"]["shuffled"]
     assert measured["low"] > 0.8 > shuffled["high"]
     assert found["n_genes"] == len(GENES) // 4

@@ -181,3 +181,30 @@ def test_thousands_of_unknown_genes_share_one_list_of_known_names(
     assert len(searched) <= 32
     faults = predictor.encoder.encode_table(conditions.head(2)).faults
     assert len({id(fault.known._known) for fault in faults.values()}) == 1  # type: ignore[attr-defined]
+
+
+def test_a_screen_with_gene_sets_tells_type_by_type_which_genes_its_profiles_put_together(
+    run: Path, predictor: Predictor, tmp_path: Path
+) -> None:
+    out, gmt, genes = tmp_path / "screen", tmp_path / "sixes.gmt", predictor.genes[:48]
+    sixes = [genes[start : start + 6] for start in range(0, 48, 6)]
+    gmt.write_text("".join(f"six {n}\t\t" + "\t".join(six) + "\n" for n, six in enumerate(sixes)))
+    assert pertcast(words_of(run, "--out", str(out), "--gmt", str(gmt))) == 0
+    table = pl.read_parquet(out / "gene_function.parquet")
+    assert set(table["pert_type"]) == set(TYPES)
+    rows = ["predicted", "network features", "degree", "shuffled"]
+    assert table.filter(pert_type="trt_xpr")["similarity"].to_list() == rows
+    assert table["roc_auc"].is_between(0, 1).all()
+    assert set(table["n_genes"]) == {48} and set(table["n_pairs"]) == {2 * 8 * 15}
+    assert set(table.filter(similarity="degree")["roc_auc"]) == {0.5}
+    report = (out / "report.html").read_text()
+    assert all(f"Gene function, {kind}" in report for kind in TYPES)
+    assert "gene_function.parquet" in json.loads((out / "manifest.json").read_text())["files"]
+
+
+def test_a_screen_of_too_few_genes_of_the_sets_says_so_instead_of_failing(run: Path, tmp_path: Path) -> None:
+    out, gmt = tmp_path / "screen", run.parent / "atlas" / "gene_sets.gmt"
+    library = list_of(tmp_path, "TP53", "MDM2")
+    assert pertcast([*words_of(run, "--out", str(out), "--gmt", str(gmt)), library]) == 0
+    assert pl.read_parquet(out / "gene_function.parquet").is_empty()
+    assert "20 are needed to judge gene function" in (out / "report.html").read_text()

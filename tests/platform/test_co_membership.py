@@ -17,6 +17,7 @@ from pertcast.evaluation.structure.co_membership import co_membership, held_out_
 from pertcast.evaluation.structure.pair_ranking import GenePairs, rank_pairs
 from pertcast.evaluation.structure.profile_similarity import (
     PerturbedRows,
+    TypedRows,
     neighbour_similarity,
     profile_similarity,
 )
@@ -226,3 +227,32 @@ def test_knock_outs_of_the_atlas_tell_its_modules_where_perturbations_do_somethi
     assert linear.low > 0.5
     assert null.low <= 0.5 <= null.high
     assert linear.low > null.high
+
+
+def test_opposite_types_of_a_gene_do_not_cancel_and_count_as_one_gene() -> None:
+    forward = planted(1.0)
+    values = np.concatenate([forward, -planted(1.0, seed=0)])
+    kinds = ["trt_xpr"] * len(PERTURBED) + ["trt_oe"] * len(PERTURBED)
+    both = PERTURBED * 2
+    typed = co_membership({"measured": values}, both, GENES, SETS, kinds=kinds, n_draws=50)
+    alone = co_membership({"measured": forward}, PERTURBED, GENES, SETS, n_draws=50)
+    mixed = co_membership({"measured": values}, both, GENES, SETS, n_draws=50)
+    assert (typed.n_genes, typed.n_pairs) == (alone.n_genes, alone.n_pairs)
+    assert typed.rows["measured"].mean == pytest.approx(alone.rows["measured"].mean, abs=0.02)
+    assert mixed.rows["measured"].mean < 0.6 < typed.rows["measured"].mean
+
+
+def test_a_pair_is_compared_over_the_types_that_both_genes_have_and_left_out_without_one() -> None:
+    values, half = planted(1.0), len(PERTURBED) // 2
+    kinds = ["trt_xpr"] * half + ["trt_oe"] * (len(PERTURBED) - half)
+    typed = TypedRows.of(PERTURBED, kinds)
+    order = {gene: row for row, gene in enumerate(sorted(PERTURBED))}
+    first = [order[gene] for gene in PERTURBED[:half]]
+    second = [order[gene] for gene in PERTURBED[half:]]
+    assert typed.comparable[np.ix_(first, first)].all() and not typed.comparable[np.ix_(first, second)].any()
+    rows = PerturbedRows.of(PERTURBED[:half])
+    expected = profile_similarity(values[:half], rows, GENES)
+    place = [order[gene] for gene in rows.genes]
+    np.testing.assert_allclose(typed.similarity(values, GENES)[np.ix_(place, place)], expected)
+    found = co_membership({"measured": values}, PERTURBED, GENES, SETS, kinds=kinds, n_draws=20)
+    assert found.n_pairs == 2 * (half * (half - 1) // 2)

@@ -11,7 +11,12 @@ from pertcast.analysis.gene_sets import GeneSets
 from pertcast.evaluation.held_out import FloatArray, HeldOut
 from pertcast.evaluation.parts import CoMembership
 from pertcast.evaluation.scores.score_board import CLUSTER
-from pertcast.evaluation.structure.co_membership import PREDICTED, held_out_function
+from pertcast.evaluation.structure.co_membership import (
+    FEATURES,
+    NETWORK_FEATURES,
+    PREDICTED,
+    held_out_function,
+)
 from pertcast.evaluation.trust.evidence import Evidence
 from pertcast.predictor import Predictor
 from pertcast_data.errors import SchemaError
@@ -80,17 +85,25 @@ def _gene_function(evaluation: Evaluation, evidence: Evidence, sets: GeneSets, s
     if trust.strongest is not None and trust.strongest.name in evidence.predictions:
         profiles[_STRONGEST] = evidence.predictions[trust.strongest.name]
     bundle = evaluation.folder.parent / "bundle"
-    features = _features(Predictor.from_bundle(bundle), evidence.held) if bundle.is_dir() else None
+    features = _features(Predictor.from_bundle(bundle), evidence.held) if bundle.is_dir() else {}
     return held_out_function(
         evidence.held, profiles, sets.members, source=sets.source, features=features, seed=seed
     )
 
 
-def _features(predictor: Predictor, held: HeldOut) -> FloatArray:
-    """Return (N, F) the features of each condition's first perturbation; zero for what is no gene."""
+def _features(predictor: Predictor, held: HeldOut) -> dict[str, FloatArray]:
+    """Return the features of each condition's first perturbation; zero for what is no gene.
+
+    All of them together, and those of the networks alone: what a user has without any expression profile.
+    """
     table = held.conditions.select("cell_iname", "pert_type", pl.col(CLUSTER).alias("pert_id"))
     conditions, rows, _ = predictor.encoder.encode_lenient(table)
     features = conditions.features.numpy()
-    result = np.zeros((held.n_conditions, features.shape[1]), dtype=np.float32)
-    result[rows] = features[conditions.slot[:, 0].numpy()]
-    return result
+    every = np.zeros((held.n_conditions, features.shape[1]), dtype=np.float32)
+    every[rows] = features[conditions.slot[:, 0].numpy()]
+    found = {FEATURES: every}
+    for block in predictor.encoder.perturbations.gene_blocks:
+        if block.source == "network":
+            start = predictor.encoder.perturbations.blocks[block.source].start
+            found[NETWORK_FEATURES] = every[:, start : start + block.values.shape[1]]
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -16,13 +17,15 @@ from pertcast.training.files import sha256_of, write_json
 from pertcast_data.store.zarr_layout import open_array
 
 from pertcast_jobs.run_folder import code_version, git_revision
-from pertcast_jobs.screen.output import REFUSED, ScreenTables, write_tables
+from pertcast_jobs.screen.function import function_table, screen_function
+from pertcast_jobs.screen.output import REFUSED, ProfileRead, ScreenTables, write_tables
 from pertcast_jobs.screen.plan import refusal_table
 from pertcast_jobs.screen.prepare import PreparedScreen
 from pertcast_jobs.screen.workspace import Workspace
 
 SCHEMA_VERSION = 1
 REPORT = "report.html"
+FUNCTION = "gene_function.parquet"
 _PACKAGES = ("numpy", "torch", "polars", "zarr", "gseapy")
 
 
@@ -32,10 +35,15 @@ def finish(workspace: Workspace, prepared: PreparedScreen, tell: Callable[[str],
     tell("writing: checksums")
     workspace.require_all(plan)
     tables = write_tables(workspace, plan, prepared.predictor.genes, prepared.sets, tell)
+    if plan.settings.kind == "genes" and prepared.gene_sets is not None:
+        tell("writing: gene function")
+    function = screen_function(prepared, tables.sig_info, ProfileRead(workspace.profiles))
+    if function is not None:
+        workspace.publish(workspace.path / FUNCTION, function_table(function).write_parquet)
     tell("writing: report")
     if plan.refused:
         workspace.publish(workspace.path / REFUSED, refusal_table(plan.refused).write_csv)
-    html = screen_report(_results(workspace, prepared, tables))
+    html = screen_report(replace(_results(workspace, prepared, tables), function=function))
     workspace.publish(workspace.path / REPORT, lambda path: path.write_text(html, encoding="utf-8"))
     described = manifest(workspace, prepared)
     workspace.publish(workspace.manifest, lambda path: write_json(path, described))

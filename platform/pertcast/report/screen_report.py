@@ -12,6 +12,7 @@ import polars as pl
 from pertcast.naming import condition_name
 from pertcast.report import screen_details, screen_figures
 from pertcast.report.page import Section, badge_html, figure_html, list_html, paragraph_html, render_page
+from pertcast.report.screen_function import gene_function
 from pertcast.report.screen_results import ScreenResults
 from pertcast.report.tables import csv_link, fixed, format_number, table_html
 
@@ -34,6 +35,7 @@ def screen_report(results: ScreenResults) -> str:
         *screen_details.enrichment(results, names),
         *screen_details.neighbors(results, names),
         screen_details.doses(results),
+        *gene_function(results.function),
         _trust(results),
         _limits(results),
     ]

@@ -10,6 +10,26 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pertcast.analysis.gene_sets import SetIndex
+from pertcast.evaluation.parts import CoMembership
+
+
+@dataclass(frozen=True)
+class FunctionOfScreen:
+    """Whether the profiles of a screen tell which genes belong together.
+
+    Attributes
+    ----------
+    found
+        Perturbation type -> what was found over all its screened genes.
+    reasons
+        Perturbation type -> why nothing was.
+    n_measured
+        Perturbation type -> screened genes that training measured; of the others features alone are known.
+    """
+
+    found: Mapping[str, CoMembership]
+    reasons: Mapping[str, str]
+    n_measured: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -42,6 +62,8 @@ class ScreenResults:
         Rows of the list left out because they cannot be predicted, or say the same as another.
     metrics
         Held-out metrics of the bundle by name; empty where it was not evaluated.
+    function
+        Gene function of the screened genes, None where it was not asked for.
     """
 
     title: str
@@ -59,3 +81,4 @@ class ScreenResults:
     n_refused: int
     n_repeated: int
     metrics: Mapping[str, float | None]
+    function: FunctionOfScreen | None = None

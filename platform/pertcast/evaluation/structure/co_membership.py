@@ -22,8 +22,8 @@ from pertcast.evaluation.scores.score_board import CLUSTER
 from pertcast.evaluation.structure.pair_ranking import GenePairs, rank_pairs
 from pertcast.evaluation.structure.profile_similarity import (
     PerturbedRows,
+    TypedRows,
     feature_similarity,
-    profile_similarity,
 )
 
 FEWEST_GENES: Final = 20
@@ -37,6 +37,7 @@ N_DRAWS: Final = 200
 PREDICTED: Final = "predicted"
 MEASURED: Final = "measured"
 FEATURES: Final = "features"
+NETWORK_FEATURES: Final = "network features"
 DEGREE: Final = "degree"
 SHUFFLED: Final = "shuffled"
 
@@ -47,7 +48,8 @@ Sets = Mapping[str, Sequence[str]]
 """Set name -> its genes."""
 
 
-def _usable(sets: Sets) -> dict[str, frozenset[str]]:
+def usable_sets(sets: Sets) -> dict[str, frozenset[str]]:
+    """Return the sets of 2 to 500 distinct genes."""
     distinct = {name: frozenset(genes) for name, genes in sets.items()}
     return {name: genes for name, genes in distinct.items() if 2 <= len(genes) <= LARGEST_SET}
 
@@ -68,7 +70,8 @@ def _together(genes: Sequence[str], sets: Mapping[str, frozenset[str]]) -> NDArr
     return shared
 
 
-def _require_enough(perturbed: Sequence[str], annotated: int, sets: Sets, source: str) -> None:
+def require_enough(perturbed: Sequence[str], annotated: int, sets: Sets, source: str) -> None:
+    """Raise a SchemaError where fewer than 20 perturbed genes are in a set."""
     if annotated >= FEWEST_GENES:
         return
     theirs = next((list(genes) for genes in sets.values() if genes), [])
@@ -80,7 +83,8 @@ def _require_enough(perturbed: Sequence[str], annotated: int, sets: Sets, source
     )
 
 
-def _require_both_kinds(pairs: GenePairs, source: str) -> None:
+def require_both_kinds(pairs: GenePairs, source: str) -> None:
+    """Raise a SchemaError where fewer than 20 pairs share a set, or fewer than 20 do not."""
     positive = int(pairs.is_together.sum())
     negative = len(pairs.is_together) - positive
     if min(positive, negative) < FEWEST_PAIRS:
@@ -108,6 +112,7 @@ def co_membership(
     features: Mapping[str, FloatArray] = _NOTHING,
     similarities: Mapping[str, FloatArray] = _NOTHING,
     pool: IndexArray | None = None,
+    kinds: Sequence[str] | None = None,
     n_draws: int = N_DRAWS,
     seed: int = 0,
 ) -> CoMembership:
@@ -137,6 +142,10 @@ def co_membership(
         (`neighbour_similarity`).
     pool
         (N,) rows are centred within their pool (cell line); one pool where None.
+    kinds
+        (N,) perturbation type of each row; one where None. A gene counts once however many types it has:
+        profiles are compared type by type, and a pair's similarity is the mean over the types that both of
+        its genes have. Pairs without a common type are left out.
     n_draws, seed
         Of the bootstrap over genes, and of the shuffle.
 
@@ -145,15 +154,16 @@ def co_membership(
     SchemaError
         Fewer than 20 perturbed genes are in a set, or fewer than 20 pairs share one (or share none).
     """
-    usable = _usable(sets)
+    usable = usable_sets(sets)
     rows = PerturbedRows.of(perturbed, pool)
     annotated = frozenset().union(*usable.values())
     kept = np.array([gene in annotated for gene in rows.genes])
-    _require_enough(perturbed, int(kept.sum()), sets, source)
+    require_enough(perturbed, int(kept.sum()), sets, source)
     together = _together(rows.genes, usable)[np.ix_(kept, kept)]
-    pairs = GenePairs.of(together)
-    _require_both_kinds(pairs, source)
-    given = {name: profile_similarity(values, rows, genes) for name, values in profiles.items()}
+    by_type = TypedRows.of(perturbed, kinds, pool)
+    pairs = GenePairs.of(together, by_type.comparable[np.ix_(kept, kept)])
+    require_both_kinds(pairs, source)
+    given = {name: by_type.similarity(values, genes) for name, values in profiles.items()}
     given |= {name: feature_similarity(values, rows) for name, values in features.items()}
     found = {name: values[np.ix_(kept, kept)] for name, values in {**given, **similarities}.items()}
     found |= _without_knowledge(together, found[next(iter(profiles))], seed)
@@ -174,7 +184,7 @@ def held_out_function(
     sets: Sets,
     *,
     source: str = "the gene sets",
-    features: FloatArray | None = None,
+    features: Mapping[str, FloatArray] = _NOTHING,
     similarities: Mapping[str, FloatArray] = _NOTHING,
     n_draws: int = N_DRAWS,
     seed: int = 0,
@@ -190,7 +200,8 @@ def held_out_function(
     sets, source
         As `co_membership`.
     features
-        (N, F) features of each condition's perturbation, or None.
+        Row name -> (N, F) features of each condition's perturbation, such as "features" (all of them) and
+        "network features".
     similarities, n_draws, seed
         As `co_membership`; similarities are over `single_genes(held)`.
 
@@ -211,9 +222,10 @@ def held_out_function(
         held.genes,
         sets,
         source=source,
-        features={} if features is None else {FEATURES: features[chosen]},
+        features={name: values[chosen] for name, values in features.items()},
         similarities=similarities,
         pool=held.pool[chosen],
+        kinds=held.conditions["pert_type"].gather(chosen).to_list(),
         n_draws=n_draws,
         seed=seed,
     )

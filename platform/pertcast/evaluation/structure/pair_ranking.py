@@ -39,9 +39,12 @@ class GenePairs:
     is_together: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, together: NDArray[np.bool_]) -> GenePairs:
-        """Return the pairs of a symmetric (P, P) matrix."""
+    def of(cls, together: NDArray[np.bool_], comparable: NDArray[np.bool_] | None = None) -> GenePairs:
+        """Return the pairs of a symmetric (P, P) matrix; only the `comparable` (P, P) ones where given."""
         first, second = np.triu_indices(len(together), 1)
+        if comparable is not None:
+            kept = comparable[first, second]
+            first, second = first[kept], second[kept]
         return cls(len(together), first, second, together[first, second])
 
     def scores(self, similarity: FloatArray) -> FloatArray:
@@ -103,9 +106,15 @@ def rank_pairs(
     n_draws, seed
         Of the bootstrap.
     """
-    scores = pairs.scores(similarity)
+    return rank_scores(pairs, pairs.scores(similarity), n_draws, seed)
+
+
+def rank_scores(
+    pairs: GenePairs, scores: FloatArray, n_draws: int, seed: int, most: int = MOST_RESAMPLED_PAIRS
+) -> tuple[Estimate, Estimate]:
+    """Return what `rank_pairs` does, from (M,) scores of the pairs; intervals from `most` pairs at most."""
     values = _Ranked(pairs, scores).areas(np.ones(pairs.n_genes))
-    thin, chosen = pairs.thinned(MOST_RESAMPLED_PAIRS, seed)
+    thin, chosen = pairs.thinned(most, seed)
     ranked = _Ranked(thin, scores[chosen])
     draws = np.array(
         [ranked.areas(weight.astype(np.float64)) for weight in cluster_draws(pairs.n_genes, n_draws, seed)]

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 import scipy.sparse as sparse
+from numpy.typing import NDArray
 
 from pertcast.evaluation.held_out import FloatArray, IndexArray
 from pertcast.evaluation.rowwise import RELATIVE_ROUNDING
@@ -157,6 +158,64 @@ def _correlations(sums: _Sums, block: slice) -> FloatArray:
     scale = np.sqrt(np.where(defined, spreads[0] * spreads[1], 1.0))
     np.divide(covariance, scale, out=result, where=defined)
     return result
+
+
+@dataclass(frozen=True)
+class TypedRows:
+    """Which profiles of P perturbed genes are of which perturbation type.
+
+    Opposite types (a knock-out and an over-expression) would cancel in a mean over the rows of a gene.
+
+    Attributes
+    ----------
+    n_genes
+        P, distinct perturbed genes, in sorted order.
+    parts
+        Of each type: its rows (M,) of the N, whose they are, and the genes (Q,) among the P that it has.
+    """
+
+    n_genes: int
+    parts: tuple[tuple[IndexArray, PerturbedRows, IndexArray], ...]
+
+    @classmethod
+    def of(
+        cls, perturbed: Sequence[str], kinds: Sequence[str] | None = None, pool: IndexArray | None = None
+    ) -> TypedRows:
+        """Sort N profiles by their type; one type and one pool where none are given."""
+        names = np.unique(np.array(perturbed, dtype=str))
+        labels = np.array(kinds, dtype=str) if kinds is not None else np.zeros(len(perturbed), dtype=str)
+        parts = []
+        for kind in np.unique(labels):
+            chosen = np.flatnonzero(labels == kind).astype(np.int64)
+            rows = PerturbedRows.of(
+                [perturbed[row] for row in chosen.tolist()], None if pool is None else pool[chosen]
+            )
+            parts.append((chosen, rows, np.searchsorted(names, rows.genes).astype(np.int64)))
+        return cls(len(names), tuple(parts))
+
+    @property
+    def _shared(self) -> IndexArray:
+        """(P, P) number of types that both genes of a pair have."""
+        has = np.zeros((self.n_genes, len(self.parts)))
+        for number, (_, _, place) in enumerate(self.parts):
+            has[place, number] = 1
+        return (has @ has.T).astype(np.int64)
+
+    @property
+    def comparable(self) -> NDArray[np.bool_]:
+        """(P, P) whether two genes have a type in common."""
+        result: NDArray[np.bool_] = self._shared > 0
+        return result
+
+    def similarity(self, profiles: FloatArray, genes: Sequence[str]) -> FloatArray:
+        """Return (P, P) means of `profile_similarity` over the types that both genes have; 0 for no type."""
+        if len(self.parts) == 1:
+            return profile_similarity(profiles, self.parts[0][1], genes)
+        total = np.zeros((self.n_genes, self.n_genes))
+        for chosen, rows, place in self.parts:
+            total[np.ix_(place, place)] += profile_similarity(profiles[chosen], rows, genes)
+        mean: FloatArray = total / np.maximum(self._shared, 1)
+        return mean
 
 
 def feature_similarity(features: FloatArray, rows: PerturbedRows) -> FloatArray:
