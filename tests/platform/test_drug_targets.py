@@ -15,8 +15,8 @@ from pertcast.analysis.drug_targets import (
     match_drug_targets,
 )
 from pertcast.analysis.drug_targets.drugs import plan_queries
+from pertcast.analysis.drug_targets.kept import BestGenes, row_counts
 from pertcast.analysis.drug_targets.known import dealt_again
-from pertcast.analysis.drug_targets.ranking import BestGenes, row_counts
 from pertcast.report.drug_target_sections import drug_target_report
 from pertcast_data.errors import SchemaError
 from scipy.stats import mannwhitneyu, rankdata

@@ -16,6 +16,40 @@ from pertcast_jobs.targets.run import REPORT, match_targets
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
+Library = Annotated[
+    Path, typer.Argument(help="A finished screen of genes, or a store of gene signatures (response).")
+]
+Drugs = Annotated[
+    Path,
+    typer.Option(
+        help="Store of drug profiles (responses, or levels with controls), or a screen of compounds."
+    ),
+]
+Out = Annotated[Path, typer.Option(help="Folder of the result: new or empty.", metavar="DIR")]
+Known = Annotated[
+    Path | None,
+    typer.Option(help="Known targets: csv, tsv or parquet with cmap_name or pert_id, and symbol or target."),
+]
+Measured = Annotated[
+    Path | None, typer.Option(help="Store of measured gene signatures, to show beside a predicted library.")
+]
+Types = Annotated[
+    str | None,
+    typer.Option(help="trt_sh, trt_xpr, trt_oe, trt_act; default: all that the library has.", metavar="A,B"),
+]
+Score = Annotated[str, typer.Option(help=f"Connectivity: {', '.join(SCORES)}.")]
+Cells = Annotated[str | None, typer.Option(help="Cell lines, A549,MCF7; default: all.", metavar="A,B")]
+Consensus = Annotated[
+    bool, typer.Option("--consensus", help="Compare means over cell lines, not line by line.")
+]
+KeepMeans = Annotated[
+    bool, typer.Option("--keep-means", help="Keep the mean profiles of drugs and library; default: removed.")
+]
+Top = Annotated[int, typer.Option(help="Best genes kept a ranking.", min=1)]
+Seed = Annotated[int, typer.Option(help="Of the bootstrap and of shuffled pairs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
 def _words(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
@@ -24,46 +58,19 @@ def _words(text: str | None) -> tuple[str, ...] | None:
 
 @app.command()
 def targets(
-    library: Annotated[
-        Path, typer.Argument(help="A finished screen of genes, or a store of gene signatures (response).")
-    ],
-    drugs: Annotated[
-        Path,
-        typer.Option(
-            help="Store of drug profiles (responses, or levels with controls), or a screen of compounds."
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder of the result: new or empty.", metavar="DIR")],
-    known: Annotated[
-        Path | None,
-        typer.Option(
-            help="Known targets: csv, tsv or parquet with cmap_name or pert_id, and symbol or target."
-        ),
-    ] = None,
-    measured: Annotated[
-        Path | None,
-        typer.Option(help="Store of measured gene signatures, to show beside a predicted library."),
-    ] = None,
-    types: Annotated[
-        str | None,
-        typer.Option(
-            help="trt_sh, trt_xpr, trt_oe, trt_act; default: all that the library has.", metavar="A,B"
-        ),
-    ] = None,
-    score: Annotated[str, typer.Option(help=f"Connectivity: {', '.join(SCORES)}.")] = MatchOptions().score,
-    cells: Annotated[
-        str | None, typer.Option(help="Cell lines, A549,MCF7; default: all.", metavar="A,B")
-    ] = None,
-    consensus: Annotated[
-        bool, typer.Option("--consensus", help="Compare means over cell lines, not line by line.")
-    ] = False,
-    keep_means: Annotated[
-        bool,
-        typer.Option("--keep-means", help="Keep the mean profiles of drugs and library; default: removed."),
-    ] = False,
-    top: Annotated[int, typer.Option(help="Best genes kept a ranking.", min=1)] = MatchOptions().keep,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap and of shuffled pairs.")] = 0,
-    json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    library: Library,
+    drugs: Drugs,
+    out: Out,
+    known: Known = None,
+    measured: Measured = None,
+    types: Types = None,
+    score: Score = MatchOptions().score,
+    cells: Cells = None,
+    consensus: Consensus = False,
+    keep_means: KeepMeans = False,
+    top: Top = MatchOptions().keep,
+    seed: Seed = 0,
+    json_: Json = False,
 ) -> None:
     """Rank every gene for every drug by how far the drug resembles the loss of the gene.
 

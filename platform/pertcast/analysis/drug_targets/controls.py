@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pertcast.analysis.association import FloatArray
+from pertcast.analysis.drug_targets.kept import PairRanks
 from pertcast.analysis.drug_targets.known import KnownPairs, Pairs, dealt_again, pairs_of
-from pertcast.analysis.drug_targets.ranking import PairRanks
 
 SHUFFLED: Final = "shuffled"
 POPULAR: Final = "popular"
