@@ -50,6 +50,8 @@ SIZES: Final = {
 
 ABLATIONS: Final[dict[str, list[str]]] = {
     "no cross-type term": ["cross_type=false"],
+    "no attention": ["attention.epochs=0"],
+    "no own-gene term": ["own_gene=false"],
 }
 """Name -> overrides below model.config."""
 

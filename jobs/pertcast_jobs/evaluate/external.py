@@ -20,6 +20,7 @@ from pertcast.evaluation.external.gene_match import FEWEST_SHARED
 from pertcast.evaluation.external.reference_means import leave_one_out_means, model_means
 from pertcast.evaluation.external.scales import PRIMARY, comparable, same_scale
 from pertcast.evaluation.from_store.contenders import SharedSums, fit_baselines, forecast, without_information
+from pertcast.evaluation.from_store.training_facts import mean_training_responses
 from pertcast.evaluation.held_out import FloatArray
 from pertcast.evaluation.scores.negative_controls import PERMUTED, permuted_labels
 from pertcast.evaluation.scores.score_board import Contender
@@ -183,14 +184,11 @@ def _without_training(reason: str) -> str:
 
 
 def _train_means(predictor: Predictor, training: _Training) -> FloatArray:
-    """Return (K + 1, G) mean training responses of each context and overall; the model's own without rows."""
+    """Return mean training responses by context and type; the model's own by context, without rows."""
     if training.sums is None:
         return model_means(predictor)
-    encoder = predictor.encoder
-    statistics = training.sums.statistics(encoder.space)
-    means = statistics.context_means(encoder.training_conditions.context, len(encoder.space.contexts))
-    measured: FloatArray = means.numpy().astype(np.float32)
-    return measured
+    statistics = training.sums.statistics(predictor.encoder.space)
+    return mean_training_responses(statistics, predictor.encoder)
 
 
 def _predictions(

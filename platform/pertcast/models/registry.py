@@ -23,10 +23,10 @@ from pertcast.models.latent_diffusion.config import LatentDiffusionConfig
 from pertcast.models.latent_diffusion.model import LatentDiffusion
 from pertcast.models.module_flow.config import ModuleFlowConfig
 from pertcast.models.module_flow.model import ModuleFlow
-from pertcast.models.multiplex_network.reference.config import TranscriptionNetConfig
-from pertcast.models.multiplex_network.reference.model import TranscriptionNet
 from pertcast.models.multiplex_network.config import MultiplexNetworkConfig
 from pertcast.models.multiplex_network.model import MultiplexNetwork
+from pertcast.models.multiplex_network.reference.config import TranscriptionNetConfig
+from pertcast.models.multiplex_network.reference.model import TranscriptionNet
 from pertcast.models.response_mlp.config import ResponseMlpConfig
 from pertcast.models.response_mlp.model import ResponseMlp
 
