@@ -15,6 +15,8 @@ from pertcast_jobs.targets.run import REPORT, match_targets
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
+_DEFAULTS = MatchOptions()
+
 
 Library = Annotated[
     Path, typer.Argument(help="A finished screen of genes, or a store of gene signatures (response).")
@@ -64,11 +66,11 @@ def targets(
     known: Known = None,
     measured: Measured = None,
     types: Types = None,
-    score: Score = MatchOptions().score,
+    score: Score = _DEFAULTS.score,
     cells: Cells = None,
     consensus: Consensus = False,
     keep_means: KeepMeans = False,
-    top: Top = MatchOptions().keep,
+    top: Top = _DEFAULTS.keep,
     seed: Seed = 0,
     json_: Json = False,
 ) -> None:
