@@ -35,10 +35,11 @@ def integrate_by_spectra(
     """Return the common axes of the networks' personalised PageRank.
 
     In each network, genes have the coordinates H_l that `integrate_by_union` gives them in it alone, scaled
-    to a mean square length of 1 over the genes it knows: every network counts alike, however many edges it
-    lists. Products of features approach sum_l H_l,i . H_l,j / sqrt(c_i c_j), c the number of networks that
-    know a gene: a gene of few networks is as long as one of many. The axes are the leading eigenvectors of
-    this kernel, the left singular vectors of the concatenated coordinates.
+    to a total square length of 1: every network has the same share of the axes, however many genes and edges
+    it lists. (With a mean of 1 a gene instead, a large network takes the axes of small ones.) Products of
+    features approach sum_l H_l,i . H_l,j / sqrt(c_i c_j), c the number of networks that know a gene: a gene
+    is not shortened because a network does not know it. The axes are the leading eigenvectors of this kernel,
+    the left singular vectors of the concatenated coordinates.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ def common_axes(coordinates: Tensor, components: int) -> Tensor:
 
 
 def _coordinates(network: OwnNetwork, components: int, restart: float) -> Tensor:
-    """Return (N_l, K) float64 leading axes of a network's kernel, of mean square length 1."""
+    """Return (N_l, K) float64 leading axes of a network's kernel, of total square length 1."""
     n_genes = len(network.genes)
     count = min(components, n_genes - 1)
     pairs = leading_eigenpairs(
@@ -99,4 +100,4 @@ def _coordinates(network: OwnNetwork, components: int, restart: float) -> Tensor
         tolerance=_TOLERANCE,
     )
     own = pairs.vectors[:, 1:] * walk_kernel(pairs.values[1:], restart).sqrt()
-    return own / own.square().sum(dim=1).mean().sqrt()
+    return own / own.norm()
