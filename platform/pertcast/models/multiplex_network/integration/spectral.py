@@ -100,4 +100,5 @@ def _coordinates(network: OwnNetwork, components: int, restart: float) -> Tensor
         tolerance=_TOLERANCE,
     )
     own = pairs.vectors[:, 1:] * walk_kernel(pairs.values[1:], restart).sqrt()
-    return own / own.norm()
+    scaled: Tensor = own / own.norm()
+    return scaled
