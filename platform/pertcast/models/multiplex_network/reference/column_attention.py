@@ -18,6 +18,7 @@ def column_attention(tokens: Tensor) -> Tensor:
     tokens
         X, (N, T, G).
     """
-    genes = tokens.transpose(1, 2).unsqueeze(1)
+    # The fused kernel wants the last axis dense; else the weights are formed whole, at twice the time.
+    genes = tokens.transpose(1, 2).unsqueeze(1).contiguous()
     read = functional.scaled_dot_product_attention(genes, genes, genes)
     return read.squeeze(1).transpose(1, 2)
