@@ -37,7 +37,7 @@ class AttentionConfig(BaseModel):
     head_width: int = Field(32, ge=1)
     neighbours: int = Field(8, ge=1)
     batch_size: int = Field(1024, ge=2)
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(30, ge=1)
     patience: int = Field(10, ge=1)
     lr: float = Field(3e-3, gt=0)
 
