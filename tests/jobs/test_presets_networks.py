@@ -99,6 +99,7 @@ def command(folder: Path, out: Path, *more: str) -> Sequence[str]:
 def test_from_level_5_files_and_networks_to_a_report_and_genes_that_only_networks_know(
     folder: Path, tmp_path: Path
 ) -> None:
+    write_string(folder)
     write_biogrid(folder)
     write_reactome(folder)
     printed, out = io.StringIO(), tmp_path / "out"
@@ -110,7 +111,15 @@ def test_from_level_5_files_and_networks_to_a_report_and_genes_that_only_network
     assert set(store.conditions["pert_id"]) == set(PERTURBED)
     runs = out / "unseen_perturbation" / "runs"
     predictor = Predictor.from_bundle(find_bundle(runs / "fold0-seed0"))
-    assert predictor.encoder.spec.gene_network == (Path(BIOGRID), Path("ReactomePathways.gmt"))
+    assert predictor.encoder.spec.gene_network == (
+        Path(LINKS),
+        Path(BIOGRID),
+        Path("ReactomePathways.gmt"),
+    )
+    assert predictor.encoder.spec.gene_names == Path(INFO)
+    assert not any(
+        "ENSP" in gene for block in predictor.encoder.perturbations.gene_blocks for gene in block.genes
+    )
     asked = pl.DataFrame({"cell_iname": "A375", "pert_type": list(TYPES), "pert_id": "FAR1"})
     assert predictor.predict(asked).mean.shape == (3, 26)
     report = json.loads((out / "unseen_perturbation" / "report" / "trust.json").read_text())
