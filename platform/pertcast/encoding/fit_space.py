@@ -11,7 +11,7 @@ from pertcast_data.store import ExpressionStore
 
 from pertcast.encoding.descriptions import Description, training_members
 from pertcast.encoding.perturbations import Perturbations
-from pertcast.models.batch import ModelSpace
+from pertcast.models.batch import FeatureBlock, ModelSpace
 
 
 def fit_space(
@@ -46,6 +46,11 @@ def fit_space(
         perturbations=perturbations.names,
         pert_types=tuple(sorted(frame["pert_type"].gather(training).drop_nulls().unique().to_list())),
         feature_width=perturbations.feature_width,
+        feature_blocks=tuple(
+            FeatureBlock(name=name, start=columns.start, stop=columns.stop)
+            for name, columns in perturbations.blocks.items()
+            if columns.stop > columns.start
+        ),
         own_genes=any(gene in genes for gene in perturbations.gene_index),
         n_conditions=len(training),
         max_slots=max([1, *sizes]),

@@ -13,6 +13,24 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 
+class FeatureBlock(BaseModel):
+    """Columns of the perturbation features that come from one source.
+
+    Attributes
+    ----------
+    name
+        "fingerprint", "embedding", "loadings", "network", "gene_table" or "one_hot".
+    start, stop
+        Its columns.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    start: int
+    stop: int
+
+
 class ModelSpace(BaseModel):
     """Facts of the training store that a model is built from; saved in the bundle.
 
@@ -33,6 +51,8 @@ class ModelSpace(BaseModel):
         CMap codes present in training.
     feature_width
         F, the width of the perturbation features.
+    feature_blocks
+        The sources that the features come from; empty in bundles of before they were told.
     own_genes
         Whether some perturbation targets a gene of this gene space.
     n_conditions
@@ -50,6 +70,7 @@ class ModelSpace(BaseModel):
     perturbations: tuple[str, ...]
     pert_types: tuple[str, ...]
     feature_width: int
+    feature_blocks: tuple[FeatureBlock, ...] = ()
     own_genes: bool = False
     n_conditions: int
     max_slots: int = 1

@@ -2,12 +2,13 @@ r"""How alike the effects of two conditions are: by their genes' features, their
 
 Between slot x of one condition and slot x' of another:
 
-.. math:: k = a(context) \, \Big(B_{tt'} \, \big(w_0 \, x \cdot x'
+.. math:: k = a(context) \, \Big(B_{tt'} \, \big(\sum_b w_b \, x_b \cdot x'_b
           + \sum_m w_m \, e^{(\cos(x_m, x'_m) - 1) / l_m^2}\big) + D_{tt'} \, [gene = gene']\Big)
 
-with x the features in order of their weight and x_m the leading ones (16, 32, ... and all of them, so that
-fine distinctions count only where they help), B how types are coupled where genes are alike, and D where
-they are the same gene: the linear model of coregionalisation (Alvarez, Rosasco & Lawrence 2012, section 4.2).
+with x_b the features of a source (components, networks, a table) and x_m views of them: their leading 16,
+32, ... columns and all, so that fine distinctions count only where they help. B is how types are coupled
+where genes are alike, and D where they are the same gene: the linear model of coregionalisation (Alvarez,
+Rosasco & Lawrence 2012, section 4.2).
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ import torch
 from torch import Tensor
 
 from pertcast.models.batch import ConditionBatch
+
+Blocks = tuple[tuple[int, ...], ...]
+"""Of every block of columns: its start, then the ends of its views, ascending."""
 
 _TINY = 1e-9
 _UNLIKE = -1e3
@@ -30,7 +34,7 @@ class Shape:
     Attributes
     ----------
     shares
-        (M + 1,), w, the linear one first; they sum to 1.
+        (N_b + M,), w: those of whole blocks, then those of views; they sum to 1.
     lengths
         (M,), l.
     coupling, memory
@@ -68,8 +72,8 @@ class Slots:
         (N,) int64, -1 for an unseen one.
     table
         (P, F) features.
-    leading
-        M numbers of leading columns that are compared by themselves, ascending.
+    blocks
+        Of every block of columns its start, and where each of its views ends, the whole block last.
     """
 
     row: Tensor
@@ -78,13 +82,13 @@ class Slots:
     perturbation: Tensor
     context: Tensor
     table: Tensor
-    leading: tuple[int, ...]
+    blocks: Blocks
 
     def __len__(self) -> int:
         return int(self.row.shape[0])
 
     @classmethod
-    def of(cls, conditions: ConditionBatch, table: Tensor, leading: tuple[int, ...], n_types: int) -> Slots:
+    def of(cls, conditions: ConditionBatch, table: Tensor, blocks: Blocks, n_types: int) -> Slots:
         """List the slots of conditions over a (P, F) table of their features."""
         return cls(
             row=conditions.slot.clamp(min=0),
@@ -93,7 +97,7 @@ class Slots:
             perturbation=conditions.perturbation,
             context=conditions.context,
             table=table,
-            leading=leading,
+            blocks=blocks,
         )
 
     def last_kind(self) -> Tensor:
@@ -103,12 +107,12 @@ class Slots:
     def take(self, rows: Tensor | slice) -> Slots:
         """Return some of the conditions; the table is shared."""
         part = {name: getattr(self, name)[rows] for name in _BY_CONDITION}
-        return Slots(**part, table=self.table, leading=self.leading)
+        return Slots(**part, table=self.table, blocks=self.blocks)
 
     def to(self, like: Tensor) -> Slots:
         """Return the same slots on a tensor's device, with features of its dtype."""
         part = {name: getattr(self, name).to(like.device) for name in _BY_CONDITION}
-        return Slots(**part, table=self.table.to(like), leading=self.leading)
+        return Slots(**part, table=self.table.to(like), blocks=self.blocks)
 
 
 _BY_CONDITION = ("row", "is_filled", "kind", "perturbation", "context")
@@ -120,51 +124,59 @@ class SlotTables:
 
     Attributes
     ----------
-    product
-        (P, P') of whole rows.
+    products
+        Of every block, (P, P').
     cosines
-        M of (P, P'), of the rows' leading columns; far below -1 where a row is all zero: nothing is like it.
+        Of every view, (P, P'); far below -1 where a row is all zero: nothing is like it.
+    nothing
+        (P, P') zeros.
     """
 
-    product: Tensor
+    products: tuple[Tensor, ...]
     cosines: tuple[Tensor, ...]
+    nothing: Tensor
 
     @classmethod
     def of(cls, first: Slots, second: Slots) -> SlotTables:
         """Multiply every row of one table with every row of another."""
-        product, cosines, start = _zero(first.table, second.table), [], 0
-        for end in first.leading:
-            product = product + first.table[:, start:end] @ second.table[:, start:end].T
-            lengths = _lengths(first.table, end).unsqueeze(1) * _lengths(second.table, end)
-            cosines.append(_cosine(product, lengths))
-            start = end
-        return cls(product, tuple(cosines))
+        products, cosines = [], []
+        nothing = first.table.new_zeros(()).expand(len(first.table), len(second.table))
+        for begin, *ends in first.blocks:
+            product, start = nothing, begin
+            for end in ends:
+                product = product + first.table[:, start:end] @ second.table[:, start:end].T
+                lengths = (_lengths(each.table, begin, end) for each in (first, second))
+                cosines.append(_cosine(product, next(lengths).unsqueeze(1) * next(lengths)))
+                start = end
+            products.append(product)
+        return cls(tuple(products), tuple(cosines), nothing)
 
     @classmethod
-    def of_rows(cls, table: Tensor, leading: tuple[int, ...], first: Tensor, second: Tensor) -> SlotTables:
+    def of_rows(cls, table: Tensor, blocks: Blocks, first: Tensor, second: Tensor) -> SlotTables:
         """Multiply rows (N,) of a table one by one with others; every tensor is (N,)."""
         each = table[first] * table[second]
-        cosines = []
-        for end in leading:
-            lengths = _lengths(table, end)
-            cosines.append(_cosine(each[:, :end].sum(dim=1), lengths[first] * lengths[second]))
-        return cls(each.sum(dim=1), tuple(cosines))
+        products, cosines = [], []
+        for begin, *ends in blocks:
+            for end in ends:
+                lengths = _lengths(table, begin, end)
+                product = each[:, begin:end].sum(dim=1)
+                cosines.append(_cosine(product, lengths[first] * lengths[second]))
+            products.append(each[:, begin : ends[-1]].sum(dim=1))
+        return cls(tuple(products), tuple(cosines), table.new_zeros(()).expand(len(first)))
 
     def alike(self, shape: Shape) -> Tensor:
-        """Return how alike genes are, of the products' shape."""
-        total = shape.shares[0] * self.product
+        """Return how alike genes are, of the shape of `nothing`."""
+        total, n_blocks = self.nothing, len(self.products)
+        for number, product in enumerate(self.products):
+            total = total + shape.shares[number] * product
         for number, cosine in enumerate(self.cosines):
             radial = torch.exp((cosine - 1) / shape.lengths[number].square())
-            total = total + shape.shares[number + 1] * radial
+            total = total + shape.shares[n_blocks + number] * radial
         return total
 
 
-def _zero(first: Tensor, second: Tensor) -> Tensor:
-    return first.new_zeros(len(first), len(second))
-
-
-def _lengths(table: Tensor, end: int) -> Tensor:
-    lengths: Tensor = torch.linalg.vector_norm(table[:, :end], dim=1)
+def _lengths(table: Tensor, begin: int, end: int) -> Tensor:
+    lengths: Tensor = torch.linalg.vector_norm(table[:, begin:end], dim=1)
     return lengths
 
 
@@ -215,7 +227,7 @@ def own_variance(slots: Slots, shape: Shape) -> Tensor:
     for s in range(slots.row.shape[1]):
         for r in range(slots.row.shape[1]):
             first, second = slots.row[:, s], slots.row[:, r]
-            alike = SlotTables.of_rows(slots.table, slots.leading, first, second).alike(shape)
+            alike = SlotTables.of_rows(slots.table, slots.blocks, first, second).alike(shape)
             kinds = slots.kind[:, s], slots.kind[:, r]
             same = (slots.perturbation[:, s] == slots.perturbation[:, r]) & (slots.perturbation[:, s] >= 0)
             same |= first == second

@@ -89,13 +89,14 @@ class ResponseProcess(nn.Module):
         self.n_types = len(space.pert_types)
         self._conditions = conditions
         count = min(config.n_components, space.n_conditions, space.n_genes)
-        self.features = SharedFeatures(conditions.features)
+        self.features = SharedFeatures(space, conditions.features)
         self.register_buffer("components", torch.zeros(count, space.n_genes))
         for name in ("weights", "measured_scores", "left_out_scores"):
             self.register_buffer(name, torch.zeros(space.n_conditions, count))
-        n_leading = len(self.features.leading)
-        self.register_buffer("shares", torch.zeros(n_leading + 1))
-        self.register_buffer("lengths", torch.ones(n_leading))
+        n_blocks = len(self.features.blocks)
+        n_views = sum(len(ends) for _, *ends in self.features.blocks)
+        self.register_buffer("shares", torch.zeros(n_blocks + n_views))
+        self.register_buffer("lengths", torch.ones(n_views))
         self.register_buffer("context_correlation", torch.ones(()))
         for name in ("coupling", "memory"):
             self.register_buffer(name, torch.zeros(self.n_types + 1, self.n_types + 1))
@@ -109,7 +110,7 @@ class ResponseProcess(nn.Module):
 
     def slots(self, conditions: ConditionBatch) -> Slots:
         """List the perturbations of conditions."""
-        return Slots.of(conditions, self.features(conditions), self.features.leading, self.n_types)
+        return Slots.of(conditions, self.features(conditions), self.features.blocks, self.n_types)
 
     def scores(self, conditions: ConditionBatch) -> Tensor:
         """Return the (N, K) predicted scores."""

@@ -64,7 +64,7 @@ class Tuned:
 class _Unknowns(nn.Module):
     """The numbers that are chosen, free of bounds."""
 
-    def __init__(self, n_types: int, n_leading: int, n_classes: int, cross_type: bool) -> None:
+    def __init__(self, n_types: int, n_blocks: int, n_views: int, n_classes: int, cross_type: bool) -> None:
         super().__init__()
         self.cross_type = cross_type and n_types > 1
 
@@ -72,8 +72,8 @@ class _Unknowns(nn.Module):
             return nn.Parameter(values.double())
 
         self.factor = free(torch.eye(n_types) + 0.3 * self.cross_type)
-        self.shares = free(torch.zeros(n_leading + 1))
-        self.lengths = free(torch.full((n_leading,), _START_LENGTH))
+        self.shares = free(torch.zeros(n_blocks + n_views))
+        self.lengths = free(torch.full((n_views,), _START_LENGTH))
         self.memory = free(torch.full((n_types,), _START_MEMORY))
         self.agreement = free(torch.full((n_types,), 0.5))
         self.context = free(torch.ones(()))
@@ -131,7 +131,8 @@ def tune(slots: Slots, scores: Tensor, few: Tensor, n_types: int, cross_type: bo
     """
     classes = component_classes(scores.shape[1]).to(scores.device)
     members = [torch.nonzero(classes == each).flatten() for each in range(int(classes.max()) + 1)]
-    unknowns = _Unknowns(n_types, len(slots.leading), len(members), cross_type).to(scores.device)
+    n_views = sum(len(ends) for _, *ends in slots.blocks)
+    unknowns = _Unknowns(n_types, len(slots.blocks), n_views, len(members), cross_type).to(scores.device)
     tables, kind = SlotTables.of(slots, slots), slots.last_kind()
     optimiser = torch.optim.LBFGS(
         unknowns.parameters(), max_iter=max_steps, line_search_fn="strong_wolfe", tolerance_change=1e-7
