@@ -68,7 +68,9 @@ def _sources(space: ModelSpace, width: int) -> Iterator[Tensor]:
 def _sorted(features: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
     """Return the shared columns of a source, the most variable first, and () their scale."""
     shared = source[(features[:, source] != 0).sum(dim=0) > 1]
+    if not len(shared):
+        return shared, torch.ones(())
     values = features[:, shared].double()
     order = torch.argsort(values.var(dim=0, correction=0), descending=True, stable=True)
-    length = values.square().sum(dim=1).mean() if values.numel() else values.new_zeros(())
+    length = values.square().sum(dim=1).mean()
     return shared[order], length.clamp(min=1e-12).rsqrt().float()

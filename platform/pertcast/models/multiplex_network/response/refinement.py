@@ -73,7 +73,7 @@ class Refinement:
 
 
 class CrossTypeLoss(nn.Module):
-    """Squared error of refined scores, where another type was measured.
+    """Squared error of refined scores.
 
     Only the attention is a submodule; the process is solved already and stays as it is.
     """
@@ -87,13 +87,13 @@ class CrossTypeLoss(nn.Module):
     def forward(self, batch: Batch, noise: KeyedNoise) -> dict[str, Tensor]:
         """Return "loss" = error + shrinkage * size, as shares of the measured scores' mean square.
 
-        error is the squared error of the refined scores, size that of the refinement; both over the rows
-        that have another type.
+        error is the squared error of the refined scores, before that of the process alone, size the square
+        of the refinement. Rows without another type count in all of them, though nothing refines them: the
+        loss on held-out rows then also tells how well features and networks were chosen.
         """
         refinement, deviations = self._outside
         process = refinement.process
         others = self._shown(refinement.index(batch.conditions), batch, noise)
-        counted = others.is_measured.any(dim=1).float()
         with torch.no_grad():
             predicted = self._left_out(process, batch)
             scale = refinement.scale()
@@ -101,10 +101,9 @@ class CrossTypeLoss(nn.Module):
         change = refinement.change(predicted, others)
         weight = scale.square() / scale.square().sum()
         left = target - predicted[:, : len(scale)] / scale
-        number = counted.sum().clamp(min=1)
-        error = (((left - change).square() @ weight) * counted).sum() / number
-        before = ((left.square() @ weight) * counted).sum() / number
-        size = ((change.square() @ weight) * counted).sum() / number
+        error = ((left - change).square() @ weight).mean()
+        before = (left.square() @ weight).mean()
+        size = (change.square() @ weight).mean()
         loss = error + self.config.shrinkage * size
         return {"loss": loss, "error": error, "before": before, "size": size}
 
