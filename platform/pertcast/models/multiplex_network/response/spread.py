@@ -7,17 +7,13 @@ over a part of the training conditions: what the others know is not counted, so 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from pertcast.models.batch import ModelSpace
 from pertcast.models.multiplex_network.response.covariance import Shape, Slots, covariance, own_variance
-from pertcast.models.multiplex_network.response.tuning import Tuned, noisy
-
-if TYPE_CHECKING:
-    from pertcast.models.multiplex_network.response.process import ProcessData
+from pertcast.models.multiplex_network.response.fitting import ProcessData, Solution
+from pertcast.models.multiplex_network.response.tuning import component_classes, noisy
 
 _LEAST = 1e-6
 
@@ -66,37 +62,24 @@ class Spread(nn.Module):
         self.register_buffer("typical", torch.ones(n_classes))
         self.register_buffer("gene_share", torch.zeros(n_classes + 1, space.n_genes))
 
-    def solve(
-        self,
-        data: ProcessData,
-        tuned: Tuned,
-        variance: Tensor,
-        scale: Tensor,
-        components: Tensor,
-        classes: Tensor,
-    ) -> None:
+    def solve(self, data: ProcessData, solution: Solution, used: Tensor, components: Tensor) -> None:
         """Keep what the variances are computed from.
 
         Parameters
         ----------
-        data, tuned
-            Training conditions and covariance.
-        variance
-            (O',) of left-out training conditions, O' at most O.
-        scale
-            (K,) root mean squares of the scores.
+        data, solution
+            The n conditions that the process is solved on, and its solution.
+        used
+            (n,) int64 their places among the training conditions.
         components
             (K, G).
-        classes
-            (K,) int64.
         """
-        count = len(self.rows)
-        even = torch.linspace(0, len(data.used) - 1, count, device=data.used.device).round().long()
-        rows = data.used[even]
-        slots = data.slots.take(rows)
+        count, tuned = len(self.rows), solution.tuned
+        even = torch.linspace(0, len(used) - 1, count, device=used.device).round().long()
+        slots = data.slots.take(even)
         common = covariance(slots, slots, tuned.shape)
-        noise = tuned.diagonal(slots.last_kind(), data.few[rows])
-        self.rows.copy_(rows)
+        noise = tuned.diagonal(slots.last_kind(), data.few[even])
+        self.rows.copy_(used[even])
         self.factor.zero_()
         self.signal.zero_()
         self.typical.fill_(1.0)
@@ -106,10 +89,15 @@ class Spread(nn.Module):
             inverse = torch.linalg.solve_triangular(lower, identity, upper=False)
             self.factor[number] = (signal * inverse).to(self.factor)
             self.signal[number] = signal
-            self.typical[number] = variance[number]
+            self.typical[number] = solution.variance[number]
         self.noise[:-1] = tuned.noise.to(self.noise)
         self.noise[-1] = tuned.noise.mean()
+        self._keep_shares(data.scale, components)
+
+    def _keep_shares(self, scale: Tensor, components: Tensor) -> None:
+        """Store which share of a gene's variance lies in which class of components."""
         size = (components * scale.unsqueeze(1)).square()
+        classes = component_classes(len(scale)).to(size.device)
         shares = size.new_zeros(self.gene_share.shape).index_add_(0, classes, size)
         shares[-1] = (1 - shares.sum(dim=0)).clamp(min=0)
         self.gene_share.copy_(shares)

@@ -64,14 +64,16 @@ class Tuned:
 class _Unknowns(nn.Module):
     """The numbers that are chosen, free of bounds."""
 
-    def __init__(self, n_types: int, n_blocks: int, n_views: int, n_classes: int, cross_type: bool) -> None:
+    def __init__(self, coupled: tuple[bool, ...], n_blocks: int, n_views: int, n_classes: int) -> None:
         super().__init__()
-        self.cross_type = cross_type and n_types > 1
+        n_types = len(coupled)
+        known = torch.tensor(coupled)
+        self.is_free = torch.outer(known, known) | torch.eye(n_types, dtype=torch.bool)
 
         def free(values: Tensor) -> nn.Parameter:
             return nn.Parameter(values.double())
 
-        self.factor = free(torch.eye(n_types) + 0.3 * self.cross_type)
+        self.factor = free(torch.eye(n_types) + 0.3)
         self.shares = free(torch.zeros(n_blocks + n_views))
         self.lengths = free(torch.full((n_views,), _START_LENGTH))
         self.memory = free(torch.full((n_types,), _START_MEMORY))
@@ -82,7 +84,8 @@ class _Unknowns(nn.Module):
 
     def tuned(self) -> Tuned:
         """Return what the numbers mean."""
-        factor = torch.tril(self.factor) if self.cross_type else torch.diag(self.factor.diagonal())
+        is_free = self.is_free.to(self.factor.device)
+        factor = torch.tril(self.factor) * is_free
         spread, agreement = torch.exp(self.memory), torch.tanh(self.agreement)
         leading = spread * agreement
         memory = torch.outer(leading, leading) + torch.diag(spread.square() * (1 - agreement.square()))
@@ -90,7 +93,7 @@ class _Unknowns(nn.Module):
             shares=torch.softmax(self.shares, dim=0),
             lengths=torch.exp(self.lengths),
             coupling=_with_unseen(factor @ factor.T),
-            memory=_with_unseen(memory if self.cross_type else torch.diag(memory.diagonal())),
+            memory=_with_unseen(memory * is_free),
             context_correlation=torch.sigmoid(self.context),
         )
         noise = torch.exp(self.noise)
@@ -111,7 +114,7 @@ def _with_unseen(known: Tensor) -> Tensor:
     return torch.cat([torch.cat([known, mean.unsqueeze(0)]), last.unsqueeze(1)], dim=1)
 
 
-def tune(slots: Slots, scores: Tensor, few: Tensor, n_types: int, cross_type: bool, max_steps: int) -> Tuned:
+def tune(slots: Slots, scores: Tensor, few: Tensor, coupled: tuple[bool, ...], max_steps: int) -> Tuned:
     """Maximise the marginal likelihood of N conditions by L-BFGS.
 
     Parameters
@@ -122,17 +125,15 @@ def tune(slots: Slots, scores: Tensor, few: Tensor, n_types: int, cross_type: bo
         (N, K) float64 with unit mean square.
     few
         (N,) typical number of profiles over that of each condition.
-    n_types
-        T.
-    cross_type
-        Whether types may be coupled.
+    coupled
+        Of each of the T types, whether it may tell of the others that may.
     max_steps
         Of L-BFGS.
     """
     classes = component_classes(scores.shape[1]).to(scores.device)
     members = [torch.nonzero(classes == each).flatten() for each in range(int(classes.max()) + 1)]
     n_views = sum(len(ends) for _, *ends in slots.blocks)
-    unknowns = _Unknowns(n_types, len(slots.blocks), n_views, len(members), cross_type).to(scores.device)
+    unknowns = _Unknowns(coupled, len(slots.blocks), n_views, len(members)).to(scores.device)
     tables, kind = SlotTables.of(slots, slots), slots.last_kind()
     optimiser = torch.optim.LBFGS(
         unknowns.parameters(), max_iter=max_steps, line_search_fn="strong_wolfe", tolerance_change=1e-7
