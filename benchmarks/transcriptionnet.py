@@ -13,6 +13,7 @@ training response; intervals resample genes. Finished folds are kept in --out an
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from paired import TYPE_TITLES, Line, keep_lines, read_lines, seeds_of, show
+from paired import (
+    METRICS,
+    TYPE_TITLES,
+    Line,
+    figures,
+    gain_over,
+    keep_lines,
+    kinds_of,
+    mean_score,
+    read_lines,
+    seeds_of,
+    show,
+)
 from pertcast_data.environment import prepare_environment
 from pertcast_data.ingest import IngestMapping, ingest
 from pertcast_data.splits import Fold, Split, make_split
@@ -168,6 +181,31 @@ def show_facts(tables: Tables) -> None:
                 )
 
 
+def show_against(lines: Sequence[Line], other: Path, where: dict[str, str]) -> None:
+    """Print the gain over the model of another file, on the folds that both hold."""
+    known = [
+        line
+        for line in json.loads(other.read_text())["lines"]
+        if all(line[key] == value for key, value in where.items())
+    ]
+    place = {(line["seed"], line["fold"]): line for line in known}
+    both = [
+        (line, place[line["seed"], line["fold"]]) for line in lines if (line["seed"], line["fold"]) in place
+    ]
+    if not both:
+        return
+    own, others = [line for line, _ in both], [line for _, line in both]
+    names = (own[0]["model"], others[0]["model"])
+    print(f"\n  gain of {names[0]} over {names[1]} of {other}, {len(both)} folds [95 % interval]")
+    for metric in METRICS:
+        cells = []
+        for kind in kinds_of(own):
+            gain = gain_over(own, others, names, metric, kind, seeds_are_data=False)
+            mean = mean_score(others, names[1], metric, kind, seeds_are_data=False).mean
+            cells.append(f"{TYPE_TITLES.get(kind, kind)} {mean:.3f} {figures(gain)}")
+        print(f"    {metric.title}: {'; '.join(cells)}")
+
+
 def main() -> None:
     """Print the facts, or run every fold that --out does not hold yet and print all tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -179,6 +217,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--folds", type=int, default=FOLDS, help="how many of the five are run")
     parser.add_argument("--out", type=Path, default=Path("transcriptionnet.json"))
+    parser.add_argument("--against", type=Path, help="--out of another configuration, to compare with")
     parser.add_argument("overrides", nargs="*", help="a.b=c for the training")
     asked = parser.parse_args()
     prepare_environment()
@@ -201,6 +240,9 @@ def main() -> None:
                 where = {"config": config, "variant": variant, "question": question}
                 chosen = [line for line in known["lines"] if all(line[k] == v for k, v in where.items())]
                 show(chosen, f"{config} on {variant}, {question}", seeds_are_data=False)
+                if asked.against is not None:
+                    del where["config"]
+                    show_against(chosen, asked.against, where)
 
 
 if __name__ == "__main__":
