@@ -3,7 +3,7 @@
 A multiplex of power-law degrees and shared communities is generated; every contestant runs in a process of
 its own on one core. An epoch of graph attention is extrapolated from `--batches` batches. "dense" holds
 (genes x genes) attention and adjacency, at a size where that fits; its output is compared too. Usage:
-`python benchmarks/bench_integration.py [--genes 27000 --networks 7 --edges 3000000] [--closed-form union]`
+`python benchmarks/bench_integration.py [--genes 27000 --networks 7 --edges 3000000] [--methods union]`
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import get_args
 
 import torch
 from pertcast.models.multiplex_network.integration.attention import GENES_AT_ONCE
-from pertcast.models.multiplex_network.integration.config import AttentionConfig, IntegrationConfig
+from pertcast.models.multiplex_network.integration.config import (
+    AttentionConfig,
+    IntegrationConfig,
+    IntegrationMethod,
+)
 from pertcast.models.multiplex_network.integration.graph_encoder import GraphEncoder, WeightedAttention
 from pertcast.models.multiplex_network.integration.integrate import integrate
 from pertcast.models.multiplex_network.integration.multiplex import Multiplex, NetworkLayer
@@ -238,9 +243,9 @@ CONTESTANTS = {"attention": attention, "dense": dense, "closed_form": closed_for
 def run(options: argparse.Namespace, contestant: str, **changed: object) -> dict[str, float]:
     """Return a contestant's figures from a process of its own, and print them."""
     given = {**vars(options), **changed, "contestant": contestant}
-    given.pop("closed_form"), given.pop("dense_genes")
+    del given["methods"], given["dense_genes"]
     words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
-    done = subprocess.run([sys.executable, __file__, *words], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True)
     figures: dict[str, float] = json.loads(done.stdout)
     name = given["method"] or contestant
     print(f"{name:12}", "  ".join(f"{key} {value:,.4g}" for key, value in figures.items()), flush=True)
@@ -256,7 +261,9 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=6, help="that are measured")
     parser.add_argument("--dense-genes", type=int, default=3_000, help="0 leaves dense algebra out")
     parser.add_argument("--attention", default="{}", help="attention settings as JSON")
-    parser.add_argument("--closed-form", nargs="*", default=["union", "spectral", "random_walk"])
+    parser.add_argument(
+        "--methods", nargs="*", choices=get_args(IntegrationMethod), default=get_args(IntegrationMethod)
+    )
     parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
     parser.add_argument("--method", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -264,9 +271,11 @@ def main() -> None:
     if options.contestant:
         print(json.dumps(CONTESTANTS[options.contestant](options)))
         return
-    run(options, "attention")
-    for method in options.closed_form:
-        run(options, "closed_form", method=method)
+    for method in options.methods:
+        if method == "attention":
+            run(options, "attention")
+        else:
+            run(options, "closed_form", method=method)
     if options.dense_genes:
         share = options.dense_genes / options.genes
         small = {"genes": options.dense_genes, "networks": 3, "edges": int(options.edges * share * 3 / 7)}

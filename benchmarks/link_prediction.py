@@ -65,7 +65,7 @@ def scored(args: argparse.Namespace) -> Iterator[tuple[LinkScore, ...]]:
         for place, layer in enumerate(multiplex.layers):
             if args.layers and layer.name not in args.layers:
                 continue
-            for seed in range(args.seeds):
+            for seed in args.seeds:
                 started = time.perf_counter()
                 yield link_prediction(
                     multiplex,
@@ -109,7 +109,7 @@ def main() -> None:
     )
     parser.add_argument("--layers", nargs="*", help="names of networks; all by default")
     parser.add_argument("--components", type=int, default=64)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the draws and of the methods")
     parser.add_argument("--scope", choices=get_args(Scope), default="all layers")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="write every score to this file, too")
