@@ -110,7 +110,7 @@ class Setting:
         """Take one step of Adam on the features of a batch."""
         loss = reconstruction_loss(features, genes, self.rebuilt)
         self.optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
 
     def seconds_an_epoch(self, features_of: Callable[[Tensor], Tensor], limit: int) -> float:
@@ -191,7 +191,7 @@ class Dense:
         total = torch.zeros(())
         for encoder, bias, part in zip(model.encoders, self.bias, share, strict=True):
             assert isinstance(encoder, GraphEncoder)
-            hidden = model.table
+            hidden: Tensor = model.table
             for layer in encoder.layers:
                 assert isinstance(layer, WeightedAttention)
                 hidden = dense_layer(layer, hidden, bias)

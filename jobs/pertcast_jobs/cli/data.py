@@ -1,4 +1,4 @@
-"""`pertcast data`: bring files in, look at them, check stores, simulate an atlas, split, audit."""
+"""`pertcast data`: bring files in, look at them, check stores, simulate an atlas, split, audit, networks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pertcast_data.ingest.inspection import inspect_path
 from pertcast_data.store import validate_store
 from pertcast_data.text import aligned
 
+from pertcast_jobs.cli.networks import networks
 from pertcast_jobs.cli.simulate import simulate
 from pertcast_jobs.cli.splits import audit, split
 from pertcast_jobs.progress import progress_bar
@@ -86,3 +87,4 @@ def validate(store: StoreArgument, json_: JsonFlag = False) -> None:
 app.command()(simulate)
 app.command()(split)
 app.command()(audit)
+app.command()(networks)
