@@ -2,7 +2,8 @@
 
 Prints profiles a CPU-second through the predictor and the shard engine, the share of each step, the ratio to
 the products alone (bar .5), and the peak memory at two sizes, which must not grow with the number of genes.
-Usage: `python benchmarks/bench_genome.py [--model RUN] [--genes 26945] [--name response_mlp]`
+Usage: `python benchmarks/bench_genome.py [--model RUN] [--genes 26945] [--name multiplex_network]
+[--perturbed 1000] [--set encoder.gene_network_components=512] [--keep FOLDER]`
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,7 +77,7 @@ class MatrixProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and note its factors if it multiplies matrices."""
-        name = func.name().split(".")[0]
+        name = func.name().split(".")[0].rstrip("_")
         tensors = [value for value in args if isinstance(value, Tensor)]
         if name == "aten::linear":
             self._note(tensors[0].shape, tensors[1].shape[::-1])
@@ -108,9 +110,33 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-def make_run(folder: Path, n_genes: int, name: str) -> None:
-    """Train a model for one epoch on simulated signatures, over a drawn network of `n_genes` genes."""
-    files = write_atlas(simulate_atlas(ATLAS), folder / "atlas")
+@dataclass(frozen=True)
+class Training:
+    """What is trained where no run is given.
+
+    Attributes
+    ----------
+    name
+        The model.
+    n_genes
+        Genes of the drawn network.
+    n_perturbed
+        Genes that training and held-out signatures perturb; each under about two of three types.
+    settings
+        Further `a.b=c` of the run.
+    """
+
+    name: str
+    n_genes: int
+    n_perturbed: int
+    settings: tuple[str, ...]
+
+
+def make_run(folder: Path, training: Training) -> None:
+    """Train a model for one epoch on simulated signatures, over a drawn network of genes."""
+    n_genes, perturbed = training.n_genes, training.n_perturbed
+    sizes = {"n_genes": max(ATLAS.n_genes, perturbed + perturbed // 10), "n_signature_genes": perturbed}
+    files = write_atlas(simulate_atlas(ATLAS.model_copy(update=sizes)), folder / "atlas")
     ingest([files.signatures], folder / "store")
     store = ExpressionStore.open(folder / "store")
     make_split(store, "unseen_perturbation").save(folder / "split.json")
@@ -123,13 +149,14 @@ def make_run(folder: Path, n_genes: int, name: str) -> None:
     )
     edges.write_csv(folder / "network.tsv", separator="\t")
     words = [f"data.store={folder / 'store'}", f"data.split={folder / 'split.json'}"]
-    words += [f"encoder.gene_network={folder / 'network.tsv'}", f"model.name={name}", "train.epochs=1"]
-    run_training(load_config(name, words), folder / "run")
+    words += [f"encoder.gene_network={folder / 'network.tsv'}", f"model.name={training.name}"]
+    words += ["train.epochs=1", *training.settings]
+    run_training(load_config(training.name, words), folder / "run")
 
 
-def train_apart(folder: Path, n_genes: int, name: str) -> None:
+def train_apart(folder: Path, training: Training) -> None:
     """Make the run in a process of its own: its memory is not that of predictions."""
-    process = multiprocessing.get_context("spawn").Process(target=make_run, args=(folder, n_genes, name))
+    process = multiprocessing.get_context("spawn").Process(target=make_run, args=(folder, training))
     process.start()
     process.join()
     if process.exitcode:
@@ -235,6 +262,8 @@ def measure(run: Path, folder: Path, n_genes: int) -> None:
     )
     show("bare matrix products", bare)
     show_shares(predictor, first)
+    seconds = timed(lambda: predictor.predict(first, batch_size=BATCH_SIZE))
+    show(f"predictor, a block of {len(first):,} again", len(first) / seconds, bare)
     peaks: dict[str, list[float]] = {"predictor": [], "shard engine": []}
     sizes = (len(genes) // 4, len(genes))
     for size in sizes:
@@ -260,15 +289,20 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="run or bundle; a small one is trained where absent")
     parser.add_argument("--name", default="response_mlp", help="model that is trained")
     parser.add_argument("--genes", type=int, default=26_945)
+    parser.add_argument("--perturbed", type=int, default=1_000, help="genes that training perturbs, about")
+    parser.add_argument("--set", nargs="*", default=[], metavar="A.B=C", help="settings of the training")
+    parser.add_argument("--keep", type=Path, help="folder that keeps what is trained, for --model FOLDER/run")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        run = arguments.model or folder / "run"
+        kept = arguments.keep or folder
+        run = arguments.model or kept / "run"
         if arguments.model is None:
-            train_apart(folder, arguments.genes, arguments.name)
+            settings = tuple(arguments.set)
+            train_apart(kept, Training(arguments.name, arguments.genes, arguments.perturbed, settings))
         measure(run, folder, arguments.genes)
 
 

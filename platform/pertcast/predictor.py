@@ -218,34 +218,39 @@ class Predictor:
     ) -> Prediction:
         """Predict N encoded conditions from their (N, G) basal profiles; tensors are on the CPU."""
         noise = KeyedNoise(seed)
-        parts: list[Prediction] = []
+        whole = Prediction(mean=torch.zeros(0, self.space.n_genes))
         for index, size in _padded_indices(len(conditions), batch_size):
+            start = int(index[0])
             asked = _own_features(conditions.take(index)).to(self.device)
-            profiles = torch.from_numpy(basal[index.numpy()]).to(self.device)
-            found = self.model.predict(asked, profiles, n_samples, noise)
-            parts.append(_first(found, size))
-        if not parts:
-            return Prediction(mean=torch.zeros(0, self.space.n_genes))
-        return Prediction(
-            mean=torch.cat([part.mean for part in parts]),
-            sd=_joined([part.sd for part in parts]),
-            samples=_joined([part.samples for part in parts]),
-        )
+            # A full batch is a view of the profiles; only the last one is filled up.
+            profiles = basal[start : start + size] if size == batch_size else basal[index.numpy()]
+            found = self.model.predict(asked, torch.from_numpy(profiles).to(self.device), n_samples, noise)
+            if start == 0:
+                whole = _room(found, len(conditions))
+            _write(found, whole, start, size)
+        return whole
 
 
-def _first(prediction: Prediction, size: int) -> Prediction:
-    """Return the first rows of a padded batch, on the CPU."""
-    sd, samples = prediction.sd, prediction.samples
+def _room(like: Prediction, count: int) -> Prediction:
+    """Return room for the predictions of so many conditions, on the CPU; nothing is joined afterwards."""
+
+    def room(part: Tensor) -> Tensor:
+        return torch.empty((count, *part.shape[1:]), dtype=part.dtype)
+
+    sd, samples = like.sd, like.samples
     return Prediction(
-        mean=prediction.mean[:size].cpu(),
-        sd=None if sd is None else sd[:size].cpu(),
-        samples=None if samples is None else samples[:size].cpu(),
+        mean=room(like.mean),
+        sd=None if sd is None else room(sd),
+        samples=None if samples is None else room(samples),
     )
 
 
-def _joined(parts: list[Tensor | None]) -> Tensor | None:
-    present = [part for part in parts if part is not None]
-    return torch.cat(present) if present else None
+def _write(found: Prediction, whole: Prediction, start: int, size: int) -> None:
+    """Write the first rows of a padded batch into their place."""
+    pairs = ((found.mean, whole.mean), (found.sd, whole.sd), (found.samples, whole.samples))
+    for part, into in pairs:
+        if part is not None and into is not None:
+            into[start : start + size] = part[:size]
 
 
 def _padded_indices(count: int, batch_size: int) -> Iterator[tuple[Tensor, int]]:
@@ -263,7 +268,9 @@ def _own_features(conditions: ConditionBatch) -> ConditionBatch:
         features = features.new_zeros(1, features.shape[1])
     own = torch.arange(slot.numel()).view_as(slot)
     return replace(
-        conditions, slot=torch.where(slot >= 0, own, -1), features=features[slot.clamp(min=0).flatten()]
+        conditions,
+        slot=torch.where(slot >= 0, own, -1),
+        features=features.index_select(0, slot.clamp(min=0).flatten()),
     )
 
 

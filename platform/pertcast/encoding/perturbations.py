@@ -205,8 +205,17 @@ class Perturbations:
         """
         if gene in self.gene_index or (self._has_loadings and gene in self.gene_row):
             return gene
-        found = [block.genes[row] for block in self.gene_blocks if (row := block.row(gene)) >= 0]
-        return self._name_of_folded.get(fold_gene(gene), found[0]) if found else None
+        if gene not in self._found_names:
+            found = [block.genes[row] for block in self.gene_blocks if (row := block.row(gene)) >= 0]
+            if not found:
+                return None
+            self._found_names[gene] = self._name_of_folded.get(fold_gene(gene), found[0])
+        return self._found_names[gene]
+
+    @cached_property
+    def _found_names(self) -> dict[str, str]:
+        """Genes of the files that were asked for already: screens ask for each once a type."""
+        return {}
 
     @cached_property
     def _name_of_folded(self) -> dict[str, str]:

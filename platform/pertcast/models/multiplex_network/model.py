@@ -105,12 +105,11 @@ class MultiplexNetwork(ResponseModel):
 
     def _responses(self, conditions: ConditionBatch, scores: Tensor) -> Tensor:
         """Return the (N, G) responses of predicted scores (N, K); zero for a control."""
-        deviations = scores @ self.process.components
-        if self.config.own_gene:
-            deviations = self.own_gene.put(deviations, conditions)
         is_treated = (conditions.slot >= 0).any(dim=1, keepdim=True)
-        responses: Tensor = (self.centre(conditions) + deviations * self.centre.sd) * is_treated
-        return responses
+        responses: Tensor = self.centre(conditions)
+        told = self.own_gene.told(self.centre, responses, conditions)
+        responses.addmm_(scores * is_treated, self.process.components * self.centre.sd)
+        return self.own_gene.put(responses, conditions, told) if self.config.own_gene else responses
 
     @torch.no_grad()
     def predict(
@@ -120,10 +119,11 @@ class MultiplexNetwork(ResponseModel):
 
         The sd is that of training profiles around left-out predictions, wider where less is known.
         """
-        scores = self._refinement.scores(conditions) if self._refines else self.process.scores(conditions)
+        scores, total = self.process.predict(conditions)
+        if self._refines:
+            scores = self._refinement.refined(scores, conditions)
         mean = self._responses(conditions, scores)
-        total = self.process.total_variance(conditions)
-        sd = self.sd * self.process.spread.relative(total)
+        sd = self.process.spread.relative(total).mul_(self.sd)
         return gaussian_prediction(conditions, mean, sd, n_samples, noise)
 
     @torch.no_grad()

@@ -42,8 +42,10 @@ class ResponseCentre(nn.Module):
         """Return (N, G) float32."""
         n_filled = (conditions.slot >= 0).sum(dim=1)
         context = torch.where(conditions.context < 0, len(self.context_offset) - 1, conditions.context)
-        centre = self.kind_mean[self._kind(conditions)] + self.context_offset[context]
-        return centre * (n_filled > 0).unsqueeze(1)
+        centre = self.kind_mean.index_select(0, self._kind(conditions))
+        centre += self.context_offset.index_select(0, context)
+        centre *= (n_filled > 0).unsqueeze(1)
+        return centre
 
     def _kind(self, conditions: ConditionBatch) -> Tensor:
         """Return (N,) int64 rows of `kind_mean`."""

@@ -23,7 +23,7 @@ from pertcast.models.batch import ConditionBatch
 Blocks = tuple[tuple[int, ...], ...]
 """Of every block of columns: its start, then the ends of its views, ascending."""
 
-_TINY = 1e-9
+TINY = 1e-9
 _UNLIKE = -1e3
 
 
@@ -181,7 +181,7 @@ def _lengths(table: Tensor, begin: int, end: int) -> Tensor:
 
 
 def _cosine(product: Tensor, lengths: Tensor) -> Tensor:
-    return torch.where(lengths > _TINY, product / lengths.clamp(min=_TINY), _UNLIKE)
+    return torch.where(lengths > TINY, product / lengths.clamp(min=TINY), _UNLIKE)
 
 
 def covariance(first: Slots, second: Slots, shape: Shape, tables: SlotTables | None = None) -> Tensor:

@@ -55,7 +55,7 @@ class SharedFeatures(nn.Module):
 
     def forward(self, conditions: ConditionBatch) -> Tensor:
         """Return the (P, F') float32 table of a batch's features."""
-        return conditions.features[:, self.columns] * self.scale
+        return conditions.features.index_select(1, self.columns) * self.scale
 
 
 def _sources(space: ModelSpace, width: int) -> Iterator[Tensor]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pertcast.models.batch import ConditionBatch, ModelSpace
+from pertcast.models.multiplex_network.response.centre import ResponseCentre
 
 _PRIOR_GENES = 1.0
 """Genes without an effect that are added to those measured."""
@@ -45,16 +46,21 @@ class OwnGeneShift(nn.Module):
 
     def hide(self, deviations: Tensor, conditions: ConditionBatch) -> Tensor:
         """Return (N, G) deviations that are zero at the own genes."""
-        return self._placed(deviations, conditions, torch.zeros_like(conditions.log_dose))
+        return self._put(deviations.clone(), conditions, torch.zeros_like(conditions.log_dose))
 
-    def put(self, deviations: Tensor, conditions: ConditionBatch) -> Tensor:
-        """Return (N, G) deviations with the shifts of the own genes in their places."""
-        return self._placed(deviations, conditions, self.shift[conditions.pert_type])
+    def told(self, centre: ResponseCentre, centres: Tensor, conditions: ConditionBatch) -> Tensor:
+        """Return the (N, S) responses of the own genes from the (N, G) centres of conditions."""
+        index = conditions.own_gene.clamp(min=0)
+        return centres.gather(1, index) + self.shift[conditions.pert_type] * centre.sd[index]
 
-    def _placed(self, deviations: Tensor, conditions: ConditionBatch, values: Tensor) -> Tensor:
+    def put(self, responses: Tensor, conditions: ConditionBatch, told: Tensor) -> Tensor:
+        """Put what is told of the own genes (N, S) into their places in (N, G) responses; return these."""
+        return self._put(responses, conditions, told)
+
+    def _put(self, deviations: Tensor, conditions: ConditionBatch, values: Tensor) -> Tensor:
         stated = conditions.own_gene >= 0
         index = conditions.own_gene.clamp(min=0).to(deviations.device)
         stated, values = stated.to(deviations.device), values.to(deviations)
         # An empty slot points at gene 0 and must leave it as it is: only differences are added.
         change = torch.where(stated, values - deviations.gather(1, index), 0.0)
-        return deviations.scatter_add(1, index, change)
+        return deviations.scatter_add_(1, index, change)

@@ -65,9 +65,8 @@ class Refinement:
         change: Tensor = self.attention(predicted[:, :count] / scale, measured, others)
         return change
 
-    def scores(self, conditions: ConditionBatch) -> Tensor:
-        """Return the (N, K) refined scores."""
-        predicted = self.process.scores(conditions)
+    def refined(self, predicted: Tensor, conditions: ConditionBatch) -> Tensor:
+        """Return the (N, K) scores of conditions, refined."""
         change = self.change(predicted, self.index(conditions)) * self.scale()
         return torch.cat([predicted[:, : change.shape[1]] + change, predicted[:, change.shape[1] :]], dim=1)
 

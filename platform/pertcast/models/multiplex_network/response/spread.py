@@ -1,6 +1,7 @@
 r"""How far measured scores lie from predicted ones, by what is known near a condition.
 
-.. math:: v = s \, k_{**} - s^2 k_*^T (s K + (1 - s) N)^{-1} k_* + (1 - s) n
+.. math:: v = s \, k_{**} - s^2 k_*^T (s K + (1 - s) N)^{-1} k_* + (1 - s) n, \quad
+          (s K + (1 - s) N)^{-1} = E^T (s \Lambda + 1 - s)^{-1} E
 
 over a part of the training conditions: what the others know is not counted, so v is rather too large.
 """
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from pertcast.models.batch import ModelSpace
 from pertcast.models.multiplex_network.response.covariance import Shape, Slots, covariance, own_variance
 from pertcast.models.multiplex_network.response.fitting import ProcessData, Solution
-from pertcast.models.multiplex_network.response.tuning import component_classes, noisy
+from pertcast.models.multiplex_network.response.tuning import JITTER, component_classes
 
 _LEAST = 1e-6
 
@@ -34,8 +35,10 @@ class Spread(nn.Module):
     ----------
     rows
         (M,) int64, the training conditions.
-    factor
-        (O, M, M): inverse Cholesky factors, each times its class's signal.
+    projection
+        (M, M), E: the eigenvectors of K in units of the noise, one a row: all classes share them.
+    precision
+        (M, O): squared signal of a class over its variance along each eigenvector.
     signal
         (O,) share of a class's variance that is signal.
     noise
@@ -47,7 +50,8 @@ class Spread(nn.Module):
     """
 
     rows: Tensor
-    factor: Tensor
+    projection: Tensor
+    precision: Tensor
     signal: Tensor
     noise: Tensor
     typical: Tensor
@@ -56,7 +60,8 @@ class Spread(nn.Module):
     def __init__(self, count: int, n_classes: int, space: ModelSpace) -> None:
         super().__init__()
         self.register_buffer("rows", torch.zeros(count, dtype=torch.int64))
-        self.register_buffer("factor", torch.zeros(n_classes, count, count))
+        self.register_buffer("projection", torch.zeros(count, count))
+        self.register_buffer("precision", torch.zeros(count, n_classes))
         self.register_buffer("signal", torch.zeros(n_classes))
         self.register_buffer("noise", torch.ones(len(space.pert_types) + 1))
         self.register_buffer("typical", torch.ones(n_classes))
@@ -80,14 +85,15 @@ class Spread(nn.Module):
         common = covariance(slots, slots, tuned.shape)
         noise = tuned.diagonal(slots.last_kind(), data.few[even])
         self.rows.copy_(used[even])
-        self.factor.zero_()
+        self.precision.zero_()
         self.signal.zero_()
         self.typical.fill_(1.0)
-        identity = torch.eye(count, dtype=common.dtype, device=common.device)
+        root = noise.clamp(min=_LEAST).sqrt()
+        values, vectors = torch.linalg.eigh(common / root / root.unsqueeze(1))
+        self.projection.copy_((vectors / root.unsqueeze(1)).T)
         for number, signal in enumerate(tuned.signal):
-            lower = torch.linalg.cholesky(noisy(common, noise, signal))
-            inverse = torch.linalg.solve_triangular(lower, identity, upper=False)
-            self.factor[number] = (signal * inverse).to(self.factor)
+            along = signal * values.clamp(min=0) + (1 - signal) + JITTER
+            self.precision[:, number] = signal.square() / along
             self.signal[number] = signal
             self.typical[number] = solution.variance[number]
         self.noise[:-1] = tuned.noise.to(self.noise)
@@ -104,14 +110,28 @@ class Spread(nn.Module):
 
     def total_variance(self, asked: Slots, known: Slots, shape: Shape) -> Tensor:
         """Return (N, O) the variance of a measured profile of typical depth around the prediction."""
-        near = covariance(asked, known.take(self.rows), shape)
-        prior = own_variance(asked, shape)
-        explained = torch.stack([(near @ each.T).square().sum(dim=1) for each in self.factor], dim=1)
-        noise = self.noise[asked.last_kind()].unsqueeze(1)
+        near = covariance(known.take(self.rows), asked, shape)
+        return self.around(near, own_variance(asked, shape), asked.last_kind())
+
+    def around(self, near: Tensor, prior: Tensor, kind: Tensor) -> Tensor:
+        """Return (N, O) as `total_variance` does.
+
+        Parameters
+        ----------
+        near
+            (M, N) covariances with the training conditions `rows`.
+        prior
+            (N,) variances of the conditions.
+        kind
+            (N,) int64 their types.
+        """
+        explained = (self.precision.T @ (self.projection @ near).square_()).T
+        noise = self.noise[kind].unsqueeze(1)
         left = (self.signal * prior.unsqueeze(1) - explained).clamp(min=0)
         return (left + (1 - self.signal) * noise).clamp(min=_LEAST)
 
     def relative(self, total: Tensor) -> Tensor:
         """Return (N, G) root of the variance over that of left-out training conditions; `total` is (N, O)."""
         shares, outside = self.gene_share[:-1], self.gene_share[-1]
-        return ((total @ shares + outside) / (self.typical @ shares + outside).clamp(min=_LEAST)).sqrt()
+        typical = (self.typical @ shares + outside).clamp(min=_LEAST)
+        return (total @ (shares / typical)).add_(outside / typical).sqrt_()

@@ -15,7 +15,7 @@ from pertcast.models.multiplex_network.response.covariance import Shape, Slots, 
 
 LAST_CLASS = 6
 """Components from the 64th on are one class."""
-_JITTER = 1e-6
+JITTER = 1e-6
 _PRIOR_PRECISION = 0.5
 _START_SIGNAL = (0.0, -3.0)
 _START_MEMORY = -1.5
@@ -168,7 +168,7 @@ def _negative_log_likelihood(common: Tensor, noise: Tensor, signal: Tensor, scor
 
 def noisy(common: Tensor, noise: Tensor, signal: Tensor) -> Tensor:
     """Return the (N, N) covariance of measured scores of a class."""
-    return signal * common + torch.diag((1 - signal) * noise + _JITTER)
+    return signal * common + torch.diag((1 - signal) * noise + JITTER)
 
 
 def _detached(tuned: Tuned) -> Tuned:
