@@ -144,8 +144,16 @@ def test_the_verdict_names_the_best_method_and_what_chooses(two_files: list[str]
     assert report.links is not None
     best = report.links.ranking()[0][0]
     assert best.auc_matched == max(each.auc_matched for each in report.links.ranking()[0])
-    assert f"Best at held-out edges: {best.predictor}\n" in out
+    assert f"Best at held-out edges: {best.predictor} (standard error 0.0" in out
     assert "by the validation of the response model" in out
+
+
+def test_methods_that_do_the_same_are_not_told_apart(two_files: list[str], capsys: Capture) -> None:
+    words = ["--links", "--components", "16", "--methods"]
+    assert run(["data", "networks", *two_files, *words, "union,random_walk"]) == 0
+    assert "not told apart" not in capsys.readouterr().out, "several standard errors lie between them"
+    assert run(["data", "networks", two_files[0], *words, "spectral,union"]) == 0
+    assert "; not told apart from it: " in capsys.readouterr().out, "of one network both have the same axes"
 
 
 def test_a_network_too_small_to_judge_is_named_and_the_others_are_judged(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, cast, get_args
 
@@ -49,12 +50,28 @@ class Ranked:
         As in `LinkScore`.
     auc_matched, auc_random
         Mean AUC with degree-matched and with random negatives.
+    standard_error
+        Of `auc_matched`, at most: the variance of an AUC A over n edges and n pairs is A (1 - A) / n or less
+        (Birnbaum and Klose 1957, Ann. Math. Statist. 28:933).
     """
 
     predictor: str
     by: str
     auc_matched: float
     auc_random: float
+    standard_error: float
+
+    @classmethod
+    def of(cls, predictor: str, by: str, matched: Sequence[LinkScore], random: Sequence[LinkScore]) -> Ranked:
+        """Average over networks."""
+        variances = [each.auc * (1 - each.auc) / each.n_edges for each in matched]
+        return cls(
+            predictor,
+            by,
+            statistics.fmean(each.auc for each in matched),
+            statistics.fmean(each.auc for each in random),
+            math.sqrt(sum(variances)) / len(variances),
+        )
 
     def text(self) -> str:
         """Return the predictor and its AUC with degree-matched negatives."""
@@ -81,13 +98,13 @@ class LinkReport:
 
     def ranking(self) -> tuple[list[Ranked], list[Ranked]]:
         """Return methods, and scores of neighbours alone, each best first by AUC with matched negatives."""
-        listed: dict[tuple[str, str], dict[str, list[float]]] = {}
+        listed: dict[tuple[str, str], dict[str, list[LinkScore]]] = {}
         for score in self.scores:
             kinds = listed.setdefault((score.predictor, score.by), {})
-            kinds.setdefault(score.negatives, []).append(score.auc)
+            kinds.setdefault(score.negatives, []).append(score)
         means = [
-            Ranked(predictor, by, statistics.fmean(aucs["degree-matched"]), statistics.fmean(aucs["random"]))
-            for (predictor, by), aucs in listed.items()
+            Ranked.of(predictor, by, kinds["degree-matched"], kinds["random"])
+            for (predictor, by), kinds in listed.items()
         ]
         means.sort(key=lambda each: -each.auc_matched)
         better: dict[str, Ranked] = {}
@@ -142,7 +159,10 @@ class LinkReport:
         methods, neighbours = self.ranking()
         n_networks = len({score.layer for score in self.scores})
         over = "1 network" if n_networks == 1 else f"mean of {n_networks} networks"
-        yield f"Best at held-out edges: {methods[0].predictor}"
+        error = methods[0].standard_error
+        near = [each for each in methods[1:] if methods[0].auc_matched - each.auc_matched <= error]
+        tied = f"; not told apart from it: {', '.join(each.predictor for each in near)}" if near else ""
+        yield f"Best at held-out edges: {methods[0].predictor} (standard error {error:.3f} at most){tied}"
         yield f"AUC, degree-matched negatives, {over}: {', '.join(each.text() for each in methods)}"
         best = neighbours[0]
         above = "above every method" if best.auc_matched > methods[0].auc_matched else "not above the best"
