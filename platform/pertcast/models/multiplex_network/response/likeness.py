@@ -18,7 +18,7 @@ from torch import Tensor
 from pertcast.models.multiplex_network.response.covariance import TINY, Blocks, Shape
 
 _UNLIKE: Final = -1e3
-_ROWS: Final = 160
+_ROWS: Final = 256
 """Genes of training at a time: what is computed of them and a batch then stays in the cache."""
 _LOG2_E: Final = math.log2(math.e)
 

@@ -57,9 +57,8 @@ class Refinement:
         count = self.attention.refinement.out_features
         return self.process.measured_scores[:, :count].square().mean(dim=0).sqrt().clamp(min=1e-6)
 
-    def change(self, predicted: Tensor, others: OtherTypes) -> Tensor:
-        """Return the (N, K') change of the leading predicted scores (N, K), standardised."""
-        scale = self.scale()
+    def change(self, predicted: Tensor, others: OtherTypes, scale: Tensor) -> Tensor:
+        """Return the (N, K') change of the leading predicted scores (N, K), in units of the `scale`."""
         count = len(scale)
         measured = self.process.measured_scores[others.condition.clamp(min=0), :count] / scale
         change: Tensor = self.attention(predicted[:, :count] / scale, measured, others)
@@ -67,7 +66,8 @@ class Refinement:
 
     def refined(self, predicted: Tensor, conditions: ConditionBatch) -> Tensor:
         """Return the (N, K) scores of conditions, refined."""
-        change = self.change(predicted, self.index(conditions)) * self.scale()
+        scale = self.scale()
+        change = self.change(predicted, self.index(conditions), scale) * scale
         return torch.cat([predicted[:, : change.shape[1]] + change, predicted[:, change.shape[1] :]], dim=1)
 
 
@@ -97,7 +97,7 @@ class CrossTypeLoss(nn.Module):
             predicted = self._left_out(process, batch)
             scale = refinement.scale()
             target = deviations(batch) @ process.components[: len(scale)].T / scale
-        change = refinement.change(predicted, others)
+        change = refinement.change(predicted, others, scale)
         weight = scale.square() / scale.square().sum()
         left = target - predicted[:, : len(scale)] / scale
         error = ((left - change).square() @ weight).mean()
