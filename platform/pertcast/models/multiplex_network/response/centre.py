@@ -9,8 +9,8 @@ from pertcast.models.baselines.statistics import ConditionStatistics
 from pertcast.models.batch import ConditionBatch, ModelSpace
 from pertcast.models.layers.scaling import SD_FLOOR, shrunken_offsets
 
-_PRIOR_CONDITIONS = 1.0
-"""Conditions that the mean over all types weighs in the mean of one."""
+_FEW = 10
+"""Types of fewer conditions lean on the mean of all types, which then weighs as one condition more."""
 
 
 class ResponseCentre(nn.Module):
@@ -56,8 +56,9 @@ class ResponseCentre(nn.Module):
     def solve(self, statistics: ConditionStatistics, conditions: ConditionBatch) -> Tensor:
         """Fill the buffers; return the (C, G) float64 deviations in units of the sd, zero where unmeasured.
 
-        A type's mean is that of its conditions and of one more that is the mean of all; where few conditions
-        are known, types are thus taken to be alike.
+        The mean of a type of few conditions is that of them and of one more, the mean of all. A type of many
+        has its own mean exactly: any other centre would move all of its genes alike, which says nothing of
+        one gene.
         """
         means, measured = statistics.condition_means(), statistics.measured()
         device = means.device
@@ -65,7 +66,8 @@ class ResponseCentre(nn.Module):
         overall = statistics.train_mean()
         sums = means.new_zeros(self.kind_mean.shape).index_add_(0, kind[measured], means[measured])
         count = torch.bincount(kind[measured], minlength=len(sums)).to(means).unsqueeze(1)
-        by_kind = (sums + _PRIOR_CONDITIONS * overall) / (count + _PRIOR_CONDITIONS)
+        prior = (count < _FEW).to(count)
+        by_kind = (sums + prior * overall) / (count + prior)
         left = (means - by_kind[kind]) * measured.unsqueeze(1)
         offsets = self._offsets(left, measured, conditions.context.to(device))
         row = torch.where(conditions.context < 0, len(offsets) - 1, conditions.context).to(device)
