@@ -304,3 +304,9 @@ def test_slots_point_at_their_own_features_whatever_the_table(toy: SimpleNamespa
     own = replace(few, slot=torch.arange(2).unsqueeze(1), features=few.features[few.slot[:, 0]])
     assert isinstance(process.slots(own), Slots)
     torch.testing.assert_close(process.scores(own), process.scores(few), rtol=1e-4, atol=1e-5)
+
+
+def test_responses_without_any_noise_are_solved_all_the_same(toy: SimpleNamespace) -> None:
+    case = planted(toy, noise=0.0)
+    assert bool(predicted(case, case.asked).isfinite().all()) and explained(case) > 0.9
+    assert float(case.model.process.spread.signal.max()) < 1

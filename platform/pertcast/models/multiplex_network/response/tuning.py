@@ -16,6 +16,8 @@ from pertcast.models.multiplex_network.response.covariance import Shape, Slots, 
 LAST_CLASS = 6
 """Components from the 64th on are one class."""
 JITTER = 1e-6
+LEAST_NOISE = 1e-3
+"""Share of a class of components that is noise at least, and signal at least."""
 _PRIOR_PRECISION = 0.5
 _START_SIGNAL = (0.0, -3.0)
 _START_MEMORY = -1.5
@@ -86,25 +88,31 @@ class _Unknowns(nn.Module):
         """Return what the numbers mean."""
         is_free = self.is_free.to(self.factor.device)
         factor = torch.tril(self.factor) * is_free
-        spread, agreement = torch.exp(self.memory), torch.tanh(self.agreement)
+        spread, agreement = _bounded(self.memory, 4.0), torch.tanh(self.agreement)
         leading = spread * agreement
         memory = torch.outer(leading, leading) + torch.diag(spread.square() * (1 - agreement.square()))
         shape = Shape(
             shares=torch.softmax(self.shares, dim=0),
-            lengths=torch.exp(self.lengths),
+            lengths=_bounded(self.lengths, 2.0),
             coupling=_with_unseen(factor @ factor.T),
             memory=_with_unseen(memory * is_free),
             context_correlation=torch.sigmoid(self.context),
         )
-        noise = torch.exp(self.noise)
-        return Tuned(shape, torch.sigmoid(self.signal), noise, torch.sigmoid(self.fixed_noise))
+        signal = LEAST_NOISE + (1 - 2 * LEAST_NOISE) * torch.sigmoid(self.signal)
+        return Tuned(shape, signal, _bounded(self.noise, 3.0), torch.sigmoid(self.fixed_noise))
 
     def prior(self) -> Tensor:
         """Return the negative logarithm of a weak prior around the start."""
         common = (self.noise, self.fixed_noise, self.context - 1, self.lengths - _START_LENGTH, self.shares)
         return _PRIOR_PRECISION * sum((each.square().sum() for each in common), torch.zeros(())) + (
             0.05 * (self.signal.square().sum() + (self.memory - _START_MEMORY).square().sum())
+            + 0.05 * self.factor.square().sum()
         )
+
+
+def _bounded(logarithm: Tensor, most: float) -> Tensor:
+    """Return exp of a number that is bent to -most..most, so that no step of the search leaves all bounds."""
+    return torch.exp(most * torch.tanh(logarithm / most))
 
 
 def _with_unseen(known: Tensor) -> Tensor:
@@ -168,7 +176,8 @@ def _negative_log_likelihood(common: Tensor, noise: Tensor, signal: Tensor, scor
 
 def noisy(common: Tensor, noise: Tensor, signal: Tensor) -> Tensor:
     """Return the (N, N) covariance of measured scores of a class."""
-    return signal * common + torch.diag((1 - signal) * noise + JITTER)
+    jitter = JITTER * (1 + signal * common.diagonal().mean())
+    return signal * common + torch.diag((1 - signal) * noise + jitter)
 
 
 def _detached(tuned: Tuned) -> Tuned:
