@@ -114,5 +114,5 @@ def test_folds_share_integrated_networks_and_a_damaged_one_is_named(
     (kept,) = (root / "folds" / "networks").iterdir()
     kept.write_bytes(b"not a tensor")
     spec = config_of(root, f"encoder.gene_network_cache={kept.parent}").encoder
-    with pytest.raises(FormatError, match="is damaged.*Remove it"):
+    with pytest.raises(FormatError, match=r"is damaged.*Remove it"):
         network_features.network_features(spec)
