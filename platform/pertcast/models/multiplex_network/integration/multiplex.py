@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -27,7 +28,8 @@ class NetworkLayer:
 
     def genes(self) -> Tensor:
         """Return (N_l,) int64 the genes with an edge, ascending."""
-        return self.edges.unique()
+        found: Tensor = torch.unique(self.edges)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
