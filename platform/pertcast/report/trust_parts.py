@@ -23,6 +23,7 @@ _FUNCTION_ROWS: Final = MappingProxyType(
         "predicted": "similarity of predicted profiles",
         "measured": "similarity of measured profiles",
         "features": "similarity of the model's features",
+        "network features": "similarity of the networks' features alone",
         "network": "network alone",
         "degree": "degree alone",
     }
