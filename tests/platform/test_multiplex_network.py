@@ -202,6 +202,15 @@ def test_only_the_mean_of_a_type_with_few_conditions_leans_on_all_types(toy: Sim
         torch.testing.assert_close(case.model.centre.kind_mean[number], expected, rtol=1e-3, atol=1e-3)
 
 
+def test_types_that_do_not_differ_have_one_mean(toy: SimpleNamespace) -> None:
+    case = planted(toy)
+    generator = torch.Generator().manual_seed(5)
+    noise = torch.randn(case.batch.target.shape, generator=generator) + 1.0
+    toy.solve(case.model.stages()[0], [replace(case.batch, target=noise)])
+    expected = noise.mean(dim=0).expand_as(case.model.centre.kind_mean)
+    torch.testing.assert_close(case.model.centre.kind_mean, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_facts_name_the_types(toy: SimpleNamespace) -> None:
     case = planted(toy)
     stage = case.model.stages()[0]

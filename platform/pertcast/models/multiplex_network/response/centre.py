@@ -58,16 +58,14 @@ class ResponseCentre(nn.Module):
 
         The mean of a type of few conditions is that of them and of one more, the mean of all. A type of many
         has its own mean exactly: any other centre would move all of its genes alike, which says nothing of
-        one gene.
+        one gene. Where left-out conditions are told better by the mean of all types than by that of their
+        own, types do not differ and have one mean.
         """
         means, measured = statistics.condition_means(), statistics.measured()
         device = means.device
         kind = self._kind(conditions).to(device)
         overall = statistics.train_mean()
-        sums = means.new_zeros(self.kind_mean.shape).index_add_(0, kind[measured], means[measured])
-        count = torch.bincount(kind[measured], minlength=len(sums)).to(means).unsqueeze(1)
-        prior = (count < _FEW).to(count)
-        by_kind = (sums + prior * overall) / (count + prior)
+        by_kind = self._means(means[measured], kind[measured], overall)
         left = (means - by_kind[kind]) * measured.unsqueeze(1)
         offsets = self._offsets(left, measured, conditions.context.to(device))
         row = torch.where(conditions.context < 0, len(offsets) - 1, conditions.context).to(device)
@@ -79,6 +77,19 @@ class ResponseCentre(nn.Module):
         self.context_offset.copy_(offsets)
         self.sd.copy_(sd)
         return left / sd
+
+    def _means(self, means: Tensor, kind: Tensor, overall: Tensor) -> Tensor:
+        """Return the (K, G) means of kinds from the (M, G) means of measured conditions."""
+        sums = means.new_zeros(self.kind_mean.shape).index_add_(0, kind, means)
+        count = torch.bincount(kind, minlength=len(sums)).to(means).unsqueeze(1)
+        prior = (count < _FEW).to(count)
+        by_kind = (sums + prior * overall) / (count + prior)
+        scale = (means - overall).square().mean(dim=0).clamp(min=1e-12)
+        number = count[kind]
+        own = (means - sums[kind] / number) * number / (number - 1).clamp(min=1)
+        alike = (means - overall) * len(means) / max(len(means) - 1, 1)
+        gain = ((alike.square() - own.square()) / scale)[number[:, 0] > 1].sum()
+        return by_kind if float(gain) > 0 else overall.expand_as(by_kind)
 
     def _offsets(self, left: Tensor, measured: Tensor, context: Tensor) -> Tensor:
         """Return the (X + 1, G) offsets of contexts."""
