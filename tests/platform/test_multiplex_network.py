@@ -65,7 +65,7 @@ def planted(toy: SimpleNamespace, noise: float = 0.5, steps: int = 0, **config: 
     target = responses(conditions)
     target = target + noise * torch.randn(target.shape, generator=generator)
     batch = toy.batch(conditions, torch.arange(len(conditions)), target)
-    settings = {"attention": {"epochs": 0}, **config}
+    settings = {"attention": {"epochs": 0}, "process": {"tuning_steps": 15}, **config}
     model = toy.train("multiplex_network", world, conditions, batch, steps=steps, **settings)
     return Case(model, conditions, batch, asked, responses(asked))
 
