@@ -15,6 +15,7 @@ import pytest
 import torch
 from pertcast.analysis.gene_modules.analyse import NO_SETS
 from pertcast.analysis.gene_sets import GeneSets, read_gmt
+from pertcast.encoding import EncoderSpec
 from pertcast.models.baselines.ridge import FingerprintRidge
 from pertcast_data.ingest import ingest
 from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
@@ -174,8 +175,7 @@ def test_a_run_knows_the_sets_and_the_network_that_it_was_trained_with(tmp_path:
     network.write_text("A\tB\t0.9\nB\tC\t0.8\nA\tOUTSIDE\t0.9\n")
 
     def config(**encoder: Any) -> Any:
-        files = {"gene_sets": None, "gene_network": (), "gene_network_score": None, **encoder}
-        return SimpleNamespace(encoder=SimpleNamespace(**files))
+        return SimpleNamespace(encoder=EncoderSpec(**encoder))
 
     genes, given = ("A", "B", "C"), GeneSets({"given": ("A",)})
     assert knowledge_of_run(config(gene_sets=sets), genes, given).sets is given
@@ -185,5 +185,7 @@ def test_a_run_knows_the_sets_and_the_network_that_it_was_trained_with(tmp_path:
     assert known.network == "network.tsv"
     gone = knowledge_of_run(config(gene_sets=tmp_path / "gone.gmt"), genes)
     assert gone.sets is None and "gone.gmt, of the training, is not there" in gone.sets_note
+    unnamed = config(gene_network=(network,), gene_names=tmp_path / "gone.tsv")
+    assert knowledge_of_run(unnamed, genes).edges is None
     nothing = knowledge_of_run(config(), genes)
     assert nothing.sets_note == NO_SETS and nothing.edges is None

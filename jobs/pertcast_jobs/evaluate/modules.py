@@ -93,10 +93,12 @@ def knowledge_of_run(
 
 def _network_of(config: RunConfig, genes: Sequence[str]) -> ModuleKnowledge:
     """Return the edges of the training's network among the genes; none where a file is not there."""
-    paths = config.encoder.gene_network
-    if not paths or not all(path.is_file() for path in paths):
+    encoder = config.encoder
+    paths = encoder.gene_network
+    needed = paths if encoder.gene_names is None else (*paths, encoder.gene_names)
+    if not paths or not all(path.is_file() for path in needed):
         return ModuleKnowledge()
-    network = read_gene_networks(paths, config.encoder.gene_network_score, config.encoder.gene_names)
+    network = read_gene_networks(paths, encoder.gene_network_score, encoder.gene_names)
     return ModuleKnowledge(edges=network.among(genes)[0], network=", ".join(network.files))
 
 
