@@ -8,38 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pertcast_data.errors import ConfigError
-from pydantic import BaseModel, ConfigDict
 
+from pertcast_jobs.presets.preset import Preset
 from pertcast_jobs.run_config.load import parse_override
-
-if TYPE_CHECKING:
-    from pertcast_jobs.presets.preset import Preset
 
 NETWORK_KEY: Final = "encoder.gene_network"
 NAMES_KEY: Final = "encoder.gene_names"
-
-
-class PresetNetwork(BaseModel):
-    """A gene network that a user may bring.
-
-    Attributes
-    ----------
-    name
-        Name of the file, or a pattern with ``*`` for what differs between releases.
-    what
-        What it holds and where it comes from, in a few words.
-    names
-        Name or pattern of the table that turns its ids into symbols; empty where it holds symbols.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    what: str
-    names: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from pertcast_data.ingest import IngestMapping, TableRule
 from pertcast_data.splits import SPLIT_KINDS, TestAmong
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pertcast_jobs.presets.networks import PresetNetwork
 from pertcast_jobs.run_config.problems import config_error
 
 
@@ -118,6 +117,26 @@ class Published(_Frozen):
         if stratum and stratum not in known:
             raise ValueError(f"unknown stratum; known: {'; '.join(known)}")
         return stratum
+
+
+class PresetNetwork(BaseModel):
+    """A gene network that a user may bring.
+
+    Attributes
+    ----------
+    name
+        Name of the file, or a pattern with ``*`` for what differs between releases.
+    what
+        What it holds and where it comes from, in a few words.
+    names
+        Name or pattern of the table that turns its ids into symbols; empty where it holds symbols.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    what: str
+    names: str = ""
 
 
 class Preset(_Frozen):

@@ -93,15 +93,15 @@ class MultiplexNetwork(ResponseModel):
         facts = self.process.solve(statistics, hidden)
         left_out = self._responses(conditions.to(self.sd.device), self.process.left_out_scores)
         self.sd.copy_(statistics.residual_sd(left_out).clamp(min=1e-6))
-        return self._named(facts)
+        return {**facts, **self._shifts()}
 
-    def _named(self, facts: dict[str, float]) -> dict[str, float]:
-        """Return facts with the names of types in the place of their numbers."""
-        for number, name in enumerate(self.space.pert_types):
-            facts = {key.replace(f"type{number}", name): value for key, value in facts.items()}
-            if float(self.own_gene.n_measured[number]) > 0:
-                facts[f"own_gene_shift_{name}"] = float(self.own_gene.shift[number])
-        return facts
+    def _shifts(self) -> dict[str, float]:
+        """Return the own-gene shifts of the types that have one, by name."""
+        named = enumerate(self.space.pert_types)
+        measured = self.own_gene.n_measured.tolist()
+        return {
+            f"own_gene_shift_{name}": float(self.own_gene.shift[i]) for i, name in named if measured[i] > 0
+        }
 
     def _responses(self, conditions: ConditionBatch, scores: Tensor) -> Tensor:
         """Return the (N, G) responses of predicted scores (N, K); zero for a control."""

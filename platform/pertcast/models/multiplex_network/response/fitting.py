@@ -92,7 +92,7 @@ def fit_process(data: ProcessData, n_types: int, cross_type: bool, config: Proce
     if not any(together):
         return best
     apart = _fitted(data, (False,) * n_types, config)
-    kind, n_coupled = data.slots.last_kind(), 0
+    kind = data.slots.last_kind()
     errors = [left_out_error(each, data, kind, n_types) for each in (best, apart)]
     helped = errors[0] <= errors[1]
     n_coupled = int(helped.sum())

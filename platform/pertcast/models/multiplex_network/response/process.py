@@ -60,6 +60,7 @@ class ResponseProcess(nn.Module):
         super().__init__()
         self.config = config
         self.cross_type = cross_type
+        self.types = space.pert_types
         self.n_types = len(space.pert_types)
         self._conditions = conditions
         count = min(config.n_components, space.n_conditions, space.n_genes)
@@ -175,9 +176,10 @@ class ResponseProcess(nn.Module):
             here = kind == first
             if bool(here.any()):
                 found = 1 - float(error[here].sum() / size[here].sum().clamp(min=1e-12))
-                facts[f"left_out_r2_type{first}"] = found
+                facts[f"left_out_r2_{self.types[first]}"] = found
             for second in range(first):
-                facts[f"coupling_type{second}_type{first}"] = float(correlation[second, first])
+                pair = f"{self.types[second]}_{self.types[first]}"
+                facts[f"coupling_{pair}"] = float(correlation[second, first])
         return facts
 
 
