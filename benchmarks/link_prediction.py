@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import get_args
 
 import torch
+from pertcast.evaluation.links.held_out_edges import Scope
+from pertcast.evaluation.links.link_prediction import LinkScore, link_prediction
 from pertcast.models.multiplex_network.integration.config import IntegrationConfig, IntegrationMethod
-from pertcast.models.multiplex_network.integration.held_out_edges import Scope
-from pertcast.models.multiplex_network.integration.link_prediction import LinkScore, link_prediction
 from pertcast.models.multiplex_network.integration.multiplex import Multiplex, NetworkLayer
 from pertcast_data.networks.multiplex import read_multiplex
 

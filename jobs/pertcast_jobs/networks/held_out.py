@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, cast, get_args
 
+from pertcast.evaluation.links.link_prediction import LinkScore, link_prediction
 from pertcast.models.multiplex_network.integration.config import IntegrationConfig, IntegrationMethod
-from pertcast.models.multiplex_network.integration.link_prediction import LinkScore, link_prediction
 from pertcast.models.multiplex_network.integration.multiplex import Multiplex
 from pertcast_data.errors import ConfigError, nearest_known
 from pertcast_data.progress import ProgressCallback

@@ -10,23 +10,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+import numpy as np
 import torch
 from pertcast_data.errors import ConfigError
 from torch import Tensor
 
-from pertcast.models.multiplex_network.integration.config import IntegrationConfig, IntegrationMethod
-from pertcast.models.multiplex_network.integration.held_out_edges import (
+from pertcast.evaluation.links.held_out_edges import (
     HeldOut,
     Negatives,
     Scope,
     draw_negatives,
     hold_out,
 )
+from pertcast.evaluation.links.neighbourhood_scores import neighbourhood_scores
+from pertcast.evaluation.metrics.gene_lists import average_precision, roc_area
+from pertcast.models.multiplex_network.integration.config import IntegrationConfig, IntegrationMethod
 from pertcast.models.multiplex_network.integration.integrate import integrate
 from pertcast.models.multiplex_network.integration.integrated import Progress, no_progress
 from pertcast.models.multiplex_network.integration.multiplex import Multiplex
-from pertcast.models.multiplex_network.integration.neighbourhood_scores import neighbourhood_scores
-from pertcast.models.multiplex_network.integration.ranking import area_under_curve, average_precision
 from pertcast.models.multiplex_network.integration.union import joined_layer
 
 By = Literal["cosine", "dot", "layer", "union"]
@@ -160,15 +161,16 @@ class _Trial:
     pairs: Tensor
 
     def judged(self, predictor: str, by: By, scores: Tensor, seconds: float = 0.0) -> LinkScore:
-        positive, negative = scores[: len(self.edges)], scores[len(self.edges) :]
+        values = scores.double().cpu().numpy()
+        is_edge = np.arange(len(values)) < len(self.edges)
         return LinkScore(
             layer=self.layer,
             predictor=predictor,
             by=by,
             scope=self.scope,
             negatives=self.negatives,
-            auc=area_under_curve(positive, negative),
-            average_precision=average_precision(positive, negative),
+            auc=roc_area(is_edge, values),
+            average_precision=average_precision(is_edge, values),
             n_edges=len(self.edges),
             seconds=seconds,
         )
