@@ -152,11 +152,18 @@ def test_rows_beyond_the_memory_budget_wait_on_disk_and_come_out_the_same(tmp_pa
     ]
 
 
-def test_buckets_need_not_be_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    matrix = profiles(400)
-    whole = create(tmp_path / "whole", matrix)
-    monkeypatch.setattr("pertcast_data.store.collect._LARGEST_BUCKET_BYTES", 50 * 4 * GENES)
-    assert create(tmp_path / "pieces", matrix).data_hash == whole.data_hash
+@pytest.mark.parametrize("make", [profiles, counts], ids=["dense", "csr"])
+def test_runs_of_every_length_give_the_same_bytes(tmp_path: Path, make: Any) -> None:
+    matrix = make(400)
+    whole = create(tmp_path / "whole", matrix, batches=[matrix])
+    for size, budget in ((1, 3_000), (7, 1 << 20), (150, 20_000)):
+        pieces = create(
+            tmp_path / f"{size}-{budget}",
+            matrix,
+            batches=in_batches(matrix, size),
+            memory_budget_bytes=budget,
+        )
+        assert pieces.data_hash == whole.data_hash
 
 
 @pytest.mark.parametrize(

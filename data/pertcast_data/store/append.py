@@ -6,7 +6,7 @@ are taken over by a link, only the last, partly filled one is written again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from pertcast_data.errors import SchemaError
 from pertcast_data.progress import ProgressCallback, no_progress
-from pertcast_data.store.collect import BucketSpec, CollectedRows, collect_rows, inverse_permutation
+from pertcast_data.store.building.collect import RunCollector, collect_rows, inverse_permutation
+from pertcast_data.store.building.growth import Growth, StoreRun
+from pertcast_data.store.building.matrix import MatrixPlan
 from pertcast_data.store.conditions import observation_table, storage_order
-from pertcast_data.store.create import finish_store, store_facts, written_rows
+from pertcast_data.store.create import RUN_FOLDER, finish_store, store_facts, write_matrix, written_share
 from pertcast_data.store.expression_store import ExpressionStore
 from pertcast_data.store.genes import gene_names
-from pertcast_data.store.info import SHARD_ROWS
-from pertcast_data.store.manifest import ShardRecord, read_manifest
-from pertcast_data.store.matrix_writer import MatrixPlan, MatrixStart, write_matrix
+from pertcast_data.store.info import SHARD_ROWS, StoreInfo
 from pertcast_data.store.row_blocks import VALUE_TYPES, widest
 from pertcast_data.store.staging import staging_directory
 from pertcast_data.store.zarr_layout import open_array
@@ -67,34 +67,74 @@ def append_rows(
     """
     target = Path(path)
     store = ExpressionStore.open(target)
-    columns = _gene_columns(store, var)
+    columns = gene_columns(store, var)
     observations = observation_table(obs)
     order = storage_order(observations, store.info.seed)
     with staging_directory(target, replace=True) as staged:
         rows = collect_rows(
             batches if columns is None else (batch[:, columns] for batch in batches),
-            destination=inverse_permutation(order),
+            destination=inverse_permutation(order) + store.n_rows,
             n_genes=store.n_genes,
             layout=store.info.layout,
             normalisation=store.normalisation,
-            buckets=BucketSpec(shard_rows, staged, memory_budget_bytes),
+            collector=RunCollector(staged / RUN_FOLDER, memory_budget_bytes // 2),
             progress=progress,
         )
-        plan, start = _continuation(store, rows, shard_rows)
-        records = write_matrix(staged, plan, rows.in_order(), written_rows(progress, rows.n_rows), start)
-        facts = store_facts(
-            plan,
-            measure=store.measure,
-            normalisation=store.normalisation,
-            seed=store.info.seed,
-            sources=(*store.info.sources, *sources),
-            preprocessing=store.info.preprocessing,
-        )
-        finish_store(staged, facts, records, _joined(store.obs, observations[order]), store.var)
+        plan, grown = continuation(store, rows.n_rows, rows.n_values, rows.value_type, shard_rows)
+        runs = (StoreRun(target, store.info), *rows.runs)
+        records = write_matrix(staged, plan, runs, written_share(progress, rows.n_rows), grown)
+        facts = grown_facts(store, plan, sources)
+        finish_store(staged, facts, records, joined_rows(store.obs, observations[order]), store.var)
     return ExpressionStore.open(target)
 
 
-def _gene_columns(store: ExpressionStore, var: pl.DataFrame) -> NDArray[np.int64] | None:
+def continuation(
+    store: ExpressionStore, n_rows: int, n_values: int, value_type: np.dtype[Any], shard_rows: int
+) -> tuple[MatrixPlan, Growth]:
+    """Plan the matrix grown by new rows: keep complete shards where types allow it, else write all anew.
+
+    Parameters
+    ----------
+    store
+        The store that grows.
+    n_rows, n_values, value_type
+        Of the new rows.
+    shard_rows
+        Rows of a shard, where no shard is complete yet.
+    """
+    info = store.info
+    rows, values = info.n_rows + n_rows, info.n_values + n_values
+    stored_type = StoreRun(store.path, info).value_type
+    needed = widest(stored_type, value_type) if info.layout == "csr" else VALUE_TYPES[-1]
+    grown = Growth.of(store.path, info)
+    if not grown.first_shard or needed != stored_type:
+        shape = (rows, info.n_genes)
+        return (
+            MatrixPlan.fit(info.layout, info.codec, shape, values, needed, (info.chunk_rows, shard_rows)),
+            Growth(),
+        )
+    array = open_array(store.path, "X/indices" if info.layout == "csr" else "X", "r")
+    lengths = (array.chunks[0], (array.shards or array.chunks)[0])
+    plan = MatrixPlan(
+        *(info.layout, info.codec, rows, info.n_genes, values, needed, info.chunk_rows, info.shard_rows),
+        *lengths,
+    )
+    return plan, grown
+
+
+def grown_facts(store: ExpressionStore, plan: MatrixPlan, sources: Sequence[str]) -> StoreInfo:
+    """Return the facts of a store that has grown by rows of `sources`."""
+    return store_facts(
+        plan,
+        measure=store.measure,
+        normalisation=store.normalisation,
+        seed=store.info.seed,
+        sources=(*store.info.sources, *sources),
+        preprocessing=store.info.preprocessing,
+    )
+
+
+def gene_columns(store: ExpressionStore, var: pl.DataFrame) -> NDArray[np.int64] | None:
     """Return the columns of a batch in the store's order of genes, or None where they already are."""
     names = gene_names(var)
     if names == store.genes:
@@ -112,74 +152,8 @@ def _gene_columns(store: ExpressionStore, var: pl.DataFrame) -> NDArray[np.int64
     return np.array([column_of[name] for name in store.genes], dtype=np.int64)
 
 
-def _continuation(
-    store: ExpressionStore, rows: CollectedRows, shard_rows: int
-) -> tuple[MatrixPlan, MatrixStart]:
-    """Plan the grown matrix: keep complete shards where types allow it, else write everything anew."""
-    info = store.info
-    n_rows = info.n_rows + rows.n_rows
-    n_values = info.n_values + rows.n_values
-    stored_type = open_array(store.path, "X/data" if info.layout == "csr" else "X", "r").dtype
-    value_type = widest(stored_type, rows.value_type) if info.layout == "csr" else VALUE_TYPES[-1]
-    shard_length, complete = _complete_shards(store)
-    if not complete or value_type != stored_type:
-        shape = (n_rows, info.n_genes)
-        plan = MatrixPlan.fit(
-            info.layout, info.codec, shape, n_values, value_type, (info.chunk_rows, shard_rows)
-        )
-        return plan, _start(store, 0, shard_length, ())
-    array = open_array(store.path, "X/indices" if info.layout == "csr" else "X", "r")
-    plan = MatrixPlan(
-        info.layout,
-        info.codec,
-        n_rows,
-        info.n_genes,
-        n_values,
-        value_type,
-        info.chunk_rows,
-        info.shard_rows,
-        array.chunks[0],
-        shard_length,
-    )
-    return plan, _start(store, complete, shard_length, _linked(store, complete))
-
-
-def _complete_shards(store: ExpressionStore) -> tuple[int, int]:
-    """Return the length of a shard and how many are full."""
-    array = open_array(store.path, "X/indices" if store.info.layout == "csr" else "X", "r")
-    length = (array.shards or array.chunks)[0]
-    return length, array.shape[0] // length
-
-
-def _linked(store: ExpressionStore, complete: int) -> list[ShardRecord]:
-    names = ("X/indices", "X/data") if store.info.layout == "csr" else ("X",)
-    kept = []
-    for record in read_manifest(store.path).records:
-        array, _, coordinates = record.path.partition("/c/")
-        if array in names and int(coordinates.split("/")[0]) < complete:
-            kept.append(record)
-    return kept
-
-
-def _start(
-    store: ExpressionStore, complete: int, shard_length: int, linked: Sequence[ShardRecord]
-) -> MatrixStart:
-    lengths = np.empty(0, np.int64)
-    if store.info.layout == "csr":
-        indptr: NDArray[np.int64] = np.asarray(open_array(store.path, "X/indptr", "r")[:], dtype=np.int64)
-        lengths = indptr[1:] - indptr[:-1]
-    return MatrixStart(store.path, linked, complete, _pieces(store, complete, shard_length), lengths)
-
-
-def _pieces(store: ExpressionStore, complete: int, shard_length: int) -> Iterator[tuple[NDArray[Any], ...]]:
-    """Yield the stored values after the complete shards, a shard at a time."""
-    names = ("X/indices", "X/data") if store.info.layout == "csr" else ("X",)
-    arrays = [open_array(store.path, name, "r") for name in names]
-    for begin in range(complete * shard_length, arrays[0].shape[0], shard_length):
-        yield tuple(np.asarray(array[begin : begin + shard_length]) for array in arrays)
-
-
-def _joined(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+def joined_rows(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """Return the observations of a store that has grown; raises SchemaError where types differ."""
     try:
         return pl.concat([old, new], how="diagonal_relaxed")
     except (pl.exceptions.SchemaError, pl.exceptions.InvalidOperationError) as error:

@@ -1,11 +1,12 @@
 """Makes a store from batches in source order, in bounded memory and all or nothing.
 
-One pass deals the rows into buckets of a shard each, a second writes the shards in storage order; the
-finished folder is renamed into place.
+One pass sorts the rows into runs, a second writes the shards in storage order; the finished folder is
+renamed into place.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -15,18 +16,27 @@ import polars as pl
 
 from pertcast_data.preprocessing import PreprocessingStep
 from pertcast_data.progress import ProgressCallback, no_progress
-from pertcast_data.store.collect import BucketSpec, collect_rows, inverse_permutation
+from pertcast_data.store.building.collect import RunCollector, collect_rows, inverse_permutation
+from pertcast_data.store.building.growth import Growth
+from pertcast_data.store.building.matrix import (
+    MatrixPlan,
+    create_matrix,
+    row_pointers,
+    write_row_pointers,
+    write_shard,
+)
+from pertcast_data.store.building.runs import Run
 from pertcast_data.store.conditions import observation_table, storage_order
 from pertcast_data.store.data_hash import content_hash
 from pertcast_data.store.expression_store import ExpressionStore
 from pertcast_data.store.genes import gene_names, gene_table
 from pertcast_data.store.info import CHUNK_ROWS, SHARD_ROWS, Codec, Layout, StoreInfo
 from pertcast_data.store.manifest import ShardRecord, commit_manifest
-from pertcast_data.store.matrix_writer import MatrixPlan, write_matrix
 from pertcast_data.store.staging import require_free, staging_directory
 from pertcast_data.store.zarr_layout import write_obs
 from pertcast_data.vocabulary import Measure, Normalisation
 
+RUN_FOLDER: Final = ".rows"
 _DEFAULT_CODEC: Final = MappingProxyType[Layout, Codec]({"csr": "train", "dense": "none"})
 
 
@@ -62,7 +72,8 @@ def create_store(
     var
         One row a gene, with gene_symbol or gene_id.
     batches
-        (M, G) arrays or scipy sparse matrices in source order, together as many rows as `obs`.
+        (M, G) arrays or scipy sparse matrices in source order, together as many rows as `obs`. They are kept
+        for a while: memory that a batch came in must not be used again for the next.
     measure, normalisation
         What the values are. "counts" are stored raw.
     layout
@@ -98,18 +109,18 @@ def create_store(
             n_genes=len(gene_names(genes)),
             layout=layout,
             normalisation=normalisation,
-            buckets=BucketSpec(shard_rows, staged, memory_budget_bytes),
+            collector=RunCollector(staged / RUN_FOLDER, memory_budget_bytes // 2),
             progress=progress,
         )
         plan = MatrixPlan.fit(
             rows.layout,
-            codec or _DEFAULT_CODEC[rows.layout],
+            codec or default_codec(rows.layout),
             (rows.n_rows, genes.height),
             rows.n_values,
             rows.value_type,
             (chunk_rows, shard_rows),
         )
-        records = write_matrix(staged, plan, rows.in_order(), written_rows(progress, rows.n_rows))
+        records = write_matrix(staged, plan, rows.runs, written_share(progress, rows.n_rows))
         facts = store_facts(
             plan,
             measure=measure,
@@ -120,6 +131,43 @@ def create_store(
         )
         finish_store(staged, facts, records, observations[order], genes)
     return ExpressionStore.open(target)
+
+
+def write_matrix(
+    staged: Path,
+    plan: MatrixPlan,
+    runs: Sequence[Run],
+    wrote: Callable[[int, int], None],
+    grown: Growth | None = None,
+) -> list[ShardRecord]:
+    """Write X whole, shard after shard, and forget the runs' files.
+
+    Parameters
+    ----------
+    staged
+        The folder of a store to be.
+    plan, runs
+        What is written.
+    wrote
+        Told of shards done and shards in all.
+    grown
+        The complete shards of an older version that are taken over.
+    """
+    grown = grown or Growth()
+    create_matrix(staged, plan)
+    records = grown.link_into(staged)
+    pointers = row_pointers(plan, runs)
+    for shard in range(grown.first_shard, plan.n_shards):
+        records += write_shard(staged, plan, runs, pointers, shard)
+        wrote(shard + 1, plan.n_shards)
+    records += write_row_pointers(staged, plan, pointers)
+    shutil.rmtree(staged / RUN_FOLDER, ignore_errors=True)
+    return records
+
+
+def default_codec(layout: Layout) -> Codec:
+    """Return how values are packed where nobody says: counts for training, dense rows not at all."""
+    return _DEFAULT_CODEC[layout]
 
 
 def store_facts(
@@ -158,13 +206,10 @@ def finish_store(
     commit_manifest(staged, records, {"store": info.model_copy(update={"data_hash": data_hash}).model_dump()})
 
 
-def written_rows(progress: ProgressCallback, n_rows: int) -> Callable[[int], None]:
-    """Return what turns the rows of each bucket into progress: the second half of the way."""
-    done = n_rows
+def written_share(progress: ProgressCallback, n_rows: int) -> Callable[[int, int], None]:
+    """Return what turns shards into progress in rows: the second half of the way."""
 
-    def report(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(done, 2 * n_rows, "writing")
+    def report(done: int, total: int) -> None:
+        progress(n_rows + n_rows * done // total, 2 * n_rows, "writing")
 
     return report

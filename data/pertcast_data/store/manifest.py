@@ -129,7 +129,7 @@ def commit_manifest(
     root = Path(path)
     ordered = tuple(sorted(records, key=lambda record: _shard_order(record.path)))
     manifest = Manifest(ordered, _table_records(root), dict(facts))
-    _write_atomically(root / MANIFEST_NAME, _encode(manifest))
+    write_atomically(root / MANIFEST_NAME, _encode(manifest))
     if consolidate:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -236,7 +236,8 @@ def _body_checksum(body: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
 
 
-def _write_atomically(target: Path, content: bytes) -> None:
+def write_atomically(target: Path, content: bytes) -> None:
+    """Write a small file so that it is there whole or not at all, whatever happens."""
     temporary = target.with_name(target.name + ".new")
     with temporary.open("wb") as file:
         file.write(content)

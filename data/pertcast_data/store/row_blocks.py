@@ -29,7 +29,7 @@ class RowBlock:
     Attributes
     ----------
     positions
-        (M,) int64, row of each in the bucket it belongs to.
+        (M,) int64, rising: place of each in the store, or in the part of it that is asked for.
     lengths
         (M,) int64, values of each row; empty for dense rows.
     arrays
@@ -40,12 +40,6 @@ class RowBlock:
     lengths: NDArray[np.int64]
     arrays: tuple[NDArray[Any], ...]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return self.positions.nbytes + self.lengths.nbytes + sum(array.nbytes for array in self.arrays)
-
-
 @dataclass(frozen=True, slots=True)
 class NarrowBatch:
     """A checked batch: dense values, or the three parts of a CSR matrix in narrow types."""
@@ -55,15 +49,11 @@ class NarrowBatch:
     indices: NDArray[Any] | None = None
     indptr: NDArray[np.int64] | None = None
 
-    def take(self, rows: NDArray[np.int64], positions: NDArray[np.int64]) -> RowBlock:
-        """Copy `rows` into a block that goes to `positions`."""
-        if self.indices is None or self.indptr is None:
-            return RowBlock(positions, np.empty(0, np.int64), (self.values[rows],))
-        starts, stops = self.indptr[rows], self.indptr[rows + 1]
-        pieces = list(zip(starts.tolist(), stops.tolist(), strict=True))
-        indices = np.concatenate([self.indices[a:b] for a, b in pieces])
-        values = np.concatenate([self.values[a:b] for a, b in pieces])
-        return RowBlock(positions, stops - starts, (indices, values))
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        arrays = (self.values, self.indices, self.indptr)
+        return sum(array.nbytes for array in arrays if array is not None)
 
 
 def index_type(n_genes: int) -> np.dtype[Any]:
