@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pertcast_data.errors import FormatError, SchemaError
 from pertcast_data.ingest.words import fold
 from pertcast_data.networks.name_numbers import NameNumbers
-from pertcast_data.networks.text_table import (
+from pertcast_data.text_tables import (
     PARQUET,
     TextLayout,
     content_start,

@@ -17,7 +17,7 @@ from pertcast_data.errors import FormatError, SchemaError
 from pertcast_data.ingest.words import fold
 from pertcast_data.networks.edge_list import HUMAN
 from pertcast_data.networks.identifiers import identifier_key, identifier_kind
-from pertcast_data.networks.text_table import (
+from pertcast_data.text_tables import (
     PARQUET,
     TextLayout,
     content_start,

@@ -1,10 +1,13 @@
-"""Text tables of any size, packed with gzip or not: a block of whole lines at a time, each a frame of text.
+"""Text of any size, packed with gzip or not, UTF-8 or UTF-16: a block of whole lines at a time.
 
-A table of a gigabyte is read in the memory of one block; what a line holds is decided by the readers.
+The one way in which text tables are opened: a gigabyte is read in the memory of one block, each block a frame
+of text. What a line holds is decided by the readers; tables with a header are `pertcast_data.tables`.
 """
 
 from __future__ import annotations
 
+import codecs
+import csv
 import gzip
 import hashlib
 import io
@@ -14,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
@@ -26,6 +29,11 @@ _LAST_HEAD_LINE: Final = 1000
 _PACKED: Final = (b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf")
 _GZIP: Final = b"\x1f\x8b"
 PARQUET: Final = b"PAR1"
+ARROW: Final = b"ARROW1"
+_UTF_8_MARK: Final = b"\xef\xbb\xbf"
+_UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+_LONGEST_QUOTED: Final = 1 << 20
+"""Bytes of a value in quotes that may hold line ends; a quote that stands alone ends no block later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,34 +51,77 @@ class TextLayout:
     n_skipped
         Lines before the first row.
     comment
-        What a line begins with that is no row.
+        What a line begins with that is no row; None: every line is a row.
+    is_quoted
+        Whether values may stand in quotes; None: where commas or semicolons separate them.
     """
 
     names: list[str] | None
     separator: str | None
     width: int
     n_skipped: int
-    comment: str = "#"
+    comment: str | None = "#"
+    is_quoted: bool | None = None
+
+    @property
+    def has_quotes(self) -> bool:
+        """Whether values may stand in quotes."""
+        return self.separator in (",", ";") if self.is_quoted is None else self.is_quoted
 
 
 @contextmanager
 def open_content(path: Path) -> Iterator[io.BufferedIOBase]:
-    """Open the bytes of a file, unpacked where it is gzip; raises FormatError where that breaks off."""
+    """Open the bytes of a file, unpacked where it is gzip and as UTF-8 where it is UTF-16.
+
+    Raises FormatError where the file is absent, breaks off, or is no whole UTF-16.
+    """
     if not path.is_file():
         raise FormatError(f"{path}: no such file. Check the path.")
     with path.open("rb") as file:
         is_packed = file.read(2) == _GZIP
         file.seek(0)
-        if not is_packed:
-            yield file
-            return
         try:
-            with gzip.open(file) as unpacked:
-                yield unpacked
+            if is_packed:
+                with gzip.open(file) as unpacked:
+                    yield _as_utf_8(io.BufferedReader(unpacked))  # type: ignore[type-var]
+            else:
+                yield _as_utf_8(file)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise FormatError(
                 f"{path}: is packed with gzip and broken ({error}). Test it with gunzip -t, or fetch it anew."
             ) from error
+        except UnicodeDecodeError as error:
+            raise FormatError(
+                f"{path}: begins as UTF-16 and breaks off ({error.reason}). Save it as UTF-8, or fetch it anew."
+            ) from error
+
+
+def _as_utf_8(file: io.BufferedReader) -> io.BufferedIOBase:
+    is_utf_16 = file.peek(2)[:2] in _UTF_16_MARKS
+    return io.BufferedReader(_Recoded(file)) if is_utf_16 else file
+
+
+class _Recoded(io.RawIOBase):
+    """The bytes of a UTF-16 file as UTF-8, some at a time."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder("utf-16")()
+        self._waiting = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._waiting:
+            read = self._file.read(_START_BYTES)
+            self._waiting = self._decoder.decode(read, final=not read).encode()
+            if not read and not self._waiting:
+                return 0
+        taken = self._waiting[: len(buffer)]
+        buffer[: len(taken)] = taken
+        self._waiting = self._waiting[len(taken) :]
+        return len(taken)
 
 
 def content_start(path: Path) -> bytes:
@@ -79,8 +130,8 @@ def content_start(path: Path) -> bytes:
         start = file.read(_START_BYTES)
     if start.startswith(_PACKED):
         raise FormatError(f"{path}: is packed. Unpack it first (unzip FILE); only gzip is read as it is.")
-    if not start.startswith(PARQUET) and b"\0" in start:
-        raise FormatError(f"{path}: is neither text nor Parquet. Bring an edge list: gene, gene, score.")
+    if not start.startswith((PARQUET, ARROW)) and b"\0" in start:
+        raise FormatError(f"{path}: is neither text nor Parquet. Bring a table: csv, tsv or Parquet.")
     return start
 
 
@@ -131,33 +182,86 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
 def table_blocks(path: Path, layout: TextLayout) -> Iterator[pl.DataFrame]:
     r"""Yield the rows of a table in order, as text, null where a value is missing; blank lines are left out.
 
-    Bytes that are no UTF-8 become "\ufffd": they matter only where a reader uses the column.
+    Bytes that are no UTF-8 become "\ufffd": they matter only where a reader uses the column. Empty values
+    after the last column (an export with separators to spare) are left out.
 
     Raises
     ------
     FormatError
         A line has more values than the first row (file, line and counts are named).
     """
-    names = layout.names or [f"column_{place + 1}" for place in range(layout.width)]
-    for block in _line_blocks(path, layout.n_skipped):
-        try:
-            frame = _parsed(block, layout, names)
-        except (pl.exceptions.PolarsError, FormatError) as error:
-            raise _unreadable(path, layout, error) from error
+    for block in line_blocks(path, layout):
+        frame = parsed_block(path, layout, block)
         has_gaps = all(column.null_count() for column in frame)
         yield frame.filter(~pl.all_horizontal(pl.all().is_null())) if has_gaps else frame
 
 
-def _line_blocks(path: Path, n_skipped: int) -> Iterator[bytes]:
-    """Yield whole lines, about `BLOCK_BYTES` at a time, after the first `n_skipped`."""
+def line_blocks(path: Path, layout: TextLayout) -> Iterator[bytes]:
+    """Yield whole lines, about `BLOCK_BYTES` at a time, after those that the layout skips."""
     with open_content(path) as file:
-        for _ in range(n_skipped):
+        for _ in range(layout.n_skipped):
             file.readline()
-        is_first = n_skipped == 0
+        is_first = layout.n_skipped == 0
         while block := file.read(BLOCK_BYTES):
             block += file.readline()
-            yield block.removeprefix(b"\xef\xbb\xbf") if is_first else block
+            if layout.has_quotes:
+                block += _rest_of_value(file, block)
+            yield block.removeprefix(_UTF_8_MARK) if is_first else block
             is_first = False
+
+
+def _rest_of_value(file: io.BufferedIOBase, block: bytes) -> bytes:
+    """Return the lines that a value in quotes goes on for, where the block ends within one."""
+    rest = b""
+    is_open = block.count(b'"') % 2 == 1
+    while is_open and len(rest) < _LONGEST_QUOTED and (line := file.readline()):
+        rest += line
+        is_open ^= line.count(b'"') % 2 == 1
+    return rest
+
+
+def parsed_block(path: Path, layout: TextLayout, block: bytes) -> pl.DataFrame:
+    """Return the lines of a block as a frame of text; raises FormatError where one has too many values."""
+    names = layout.names or [f"column_{place + 1}" for place in range(layout.width)]
+    try:
+        return _parsed(block, layout, names)
+    except (pl.exceptions.PolarsError, FormatError) as error:
+        trimmed = _without_spare_separators(block, layout)
+        if trimmed is None:
+            raise _unreadable(path, layout, error) from error
+        try:
+            return _parsed(trimmed, layout, names)
+        except (pl.exceptions.PolarsError, FormatError):
+            raise _unreadable(path, layout, error) from error
+
+
+def _without_spare_separators(block: bytes, layout: TextLayout) -> bytes | None:
+    """Return the block without empty values after the last column; None where others stand there."""
+    if layout.separator is None:
+        return None
+    written = io.StringIO()
+    marks = {"delimiter": layout.separator, "lineterminator": "\n"}
+    writer = csv.writer(written, **marks) if layout.has_quotes else None  # type: ignore[arg-type]
+    for values in split_lines(block.decode("utf-8", errors="replace"), layout):
+        if any(value.strip() for value in values[layout.width :]):
+            return None
+        kept = values[: layout.width]
+        if writer is not None:
+            writer.writerow(kept)
+        else:
+            written.write(layout.separator.join(kept) + "\n")
+    return written.getvalue().encode()
+
+
+def split_lines(text: str, layout: TextLayout) -> Iterator[list[str]]:
+    """Yield the values of each line, those in quotes without them; only for layouts with a separator."""
+    separator = str(layout.separator)
+    if layout.has_quotes:
+        yield from csv.reader(io.StringIO(text), delimiter=separator)
+        return
+    for line in text.split("\n"):
+        if line.rstrip("\r"):
+            yield line.rstrip("\r").split(separator)
 
 
 def _parsed(block: bytes, layout: TextLayout, names: list[str]) -> pl.DataFrame:
@@ -180,7 +284,7 @@ def _separated(block: bytes, layout: TextLayout, separator: str, names: list[str
         has_header=False,
         schema=dict.fromkeys(names, pl.String),
         comment_prefix=layout.comment,
-        quote_char='"' if separator in ",;" else None,
+        quote_char='"' if layout.has_quotes else None,
         encoding="utf8-lossy",
     )
 
@@ -201,7 +305,8 @@ def _unreadable(path: Path, layout: TextLayout, error: Exception) -> FormatError
     with open_content(path) as file:
         for number, line in enumerate(file, 1):
             text = line.decode("utf-8", errors="replace")
-            if number <= layout.n_skipped or not text.strip() or text.startswith(layout.comment):
+            is_comment = layout.comment is not None and text.startswith(layout.comment)
+            if number <= layout.n_skipped or not text.strip() or is_comment:
                 continue
             n_rows += 1
             count = len(fields_of(text, layout.separator))
