@@ -46,10 +46,35 @@ def canonicalise(smiles: str) -> Compound | None:
     """
     with rdBase.BlockLogs():
         molecule = _parent(smiles)
-        if molecule is None:
-            return None
-        key = str(Chem.MolToInchiKey(molecule))  # type: ignore[no-untyped-call]
-        return Compound(Chem.MolToSmiles(molecule), key) if key else None
+        return None if molecule is None else _compound(molecule)
+
+
+def canonical_molecule(molecule: Chem.Mol) -> Compound | None:
+    """Return the canonical form of an RDKit molecule, as `canonicalise` does; None where it has none."""
+    with rdBase.BlockLogs():
+        parent = _parent_of(molecule)
+        return None if parent is None else _compound(parent)
+
+
+def why_no_structure(smiles: str) -> str:
+    """Return in a few words why a SMILES is no valid structure: "Explicit valence for atom # 1 C, 5, ..."."""
+    with rdBase.BlockLogs():
+        return why_no_molecule(Chem.MolFromSmiles(smiles.strip(), sanitize=False), "SMILES")
+
+
+def why_no_molecule(molecule: Chem.Mol | None, notation: str) -> str:
+    """Return why a molecule that was read without any check is no valid structure; None: not even that."""
+    if molecule is None:
+        return f"is no {notation}"
+    if molecule.GetNumAtoms() == 0:
+        return "has no atoms"
+    problems = [problem.Message() for problem in Chem.DetectChemistryProblems(molecule)]
+    return str(problems[0]) if problems else "has no InChIKey (atoms that are no elements, or too many)"
+
+
+def _compound(parent: Chem.Mol) -> Compound | None:
+    key = str(Chem.MolToInchiKey(parent))  # type: ignore[no-untyped-call]
+    return Compound(Chem.MolToSmiles(parent), key) if key else None
 
 
 def inchi_key_14(inchi_key: str) -> str:
@@ -106,10 +131,14 @@ def _generator(n_bits: int, radius: int, kind: FingerprintKind) -> Any:
 
 def _parent(smiles: str) -> Chem.Mol | None:
     molecule = Chem.MolFromSmiles(smiles.strip())
-    if molecule is None or molecule.GetNumAtoms() == 0:
+    return None if molecule is None else _parent_of(molecule, "." in smiles)
+
+
+def _parent_of(molecule: Chem.Mol, may_be_salt: bool = True) -> Chem.Mol | None:
+    if molecule.GetNumAtoms() == 0:
         return None
     fragments, charges = _standardisers()
-    return charges.uncharge(fragments.choose(molecule) if "." in smiles else molecule)
+    return charges.uncharge(fragments.choose(molecule) if may_be_salt else molecule)
 
 
 @cache

@@ -5,8 +5,6 @@ csv, tsv, Parquet and npz are told apart by content. What cannot be used is an e
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,8 +19,9 @@ from numpy.typing import NDArray
 from pertcast_data.errors import FormatError, SchemaError
 from pertcast_data.ingest.findings import listed
 from pertcast_data.ingest.missing import MISSING_WORDS
-from pertcast_data.ingest.side_table import scan_side_table
 from pertcast_data.ingest.words import COLUMN_WORDS, fold
+from pertcast_data.tables import open_table
+from pertcast_data.text_tables import sha256_of
 
 KEY_WORDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -73,8 +72,6 @@ GENES: Final = TableKind(
     ),
 )
 """Keyed by symbol; a saved index without a name holds the symbols where it does not number the rows."""
-
-_SEPARATORS: Final = (",", "\t", ";")
 
 
 @dataclass(frozen=True)
@@ -129,7 +126,7 @@ def read_embedding_table(path: Path, kind: TableKind = COMPOUNDS) -> EmbeddingTa
     """
     if not path.is_file():
         raise FormatError(f"{path}: no such embedding table. Check {kind.option}.")
-    frame = _read_npz(path, kind) if zipfile.is_zipfile(path) else _read_rows(path)
+    frame = _read_npz(path, kind) if zipfile.is_zipfile(path) else open_table(path).read()
     if frame.is_empty():
         raise SchemaError(f"{path}: holds no row. Bring one row a {kind.noun}.")
     keys = _keys(frame, path, kind)
@@ -139,32 +136,7 @@ def read_embedding_table(path: Path, kind: TableKind = COMPOUNDS) -> EmbeddingTa
     )
     _require_keys(named, path, kind)
     columns, values = _numbers(frame.select(chosen), named, path)
-    return EmbeddingTable(path.name, _sha256(path), named, columns, values)
-
-
-def _read_rows(path: Path) -> pl.DataFrame:
-    try:
-        frame = scan_side_table(path).collect()
-    except pl.exceptions.PolarsError as error:
-        raise _ragged(path) or FormatError(
-            f"{path}: cannot be read as a table ({error}). Bring csv, tsv, Parquet or npz."
-        ) from error
-    return frame.rename({name: name.strip() for name in frame.columns})
-
-
-def _ragged(path: Path) -> SchemaError | None:
-    """Return the error that names the first line with another number of values than the header."""
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        head = file.readline()
-        separator = max(_SEPARATORS, key=head.count)
-        width = len(next(csv.reader([head], delimiter=separator)))
-        for number, line in enumerate(csv.reader(file, delimiter=separator), 2):
-            if line and len(line) != width:
-                return SchemaError(
-                    f"{path}, line {number}: {len(line)} values, the header names {width} "
-                    f"({line[0].strip()}). Write the same number of values in every line."
-                )
-    return None
+    return EmbeddingTable(path.name, sha256_of(path), named, columns, values)
 
 
 def _read_npz(path: Path, kind: TableKind) -> pl.DataFrame:
@@ -305,8 +277,3 @@ def _as_numbers(values: pl.Series, keys: pl.DataFrame, path: Path) -> pl.Series:
 def _row_name(keys: pl.DataFrame, row: int) -> str:
     first = next((name for name in keys.columns if keys[name][row] is not None), None)
     return f"row {row + 1}" + ("" if first is None else f" ({keys[first][row]})")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -92,7 +92,7 @@ def open_content(path: Path) -> Iterator[io.BufferedIOBase]:
             ) from error
         except UnicodeDecodeError as error:
             raise FormatError(
-                f"{path}: begins as UTF-16 and breaks off ({error.reason}). Save it as UTF-8, or fetch it anew."
+                f"{path}: begins as UTF-16 and breaks off ({error.reason}). Save it as UTF-8."
             ) from error
 
 

@@ -12,7 +12,8 @@ from pertcast_data.errors import FormatError, SchemaError
 
 CASES = {
     "ragged": ("pert_id,a,b\nx,1,2\ny,1,2,3\n", r"line 3: 4 values, the header names 3 \(y\)"),
-    "short": ("pert_id,a,b\nx,1,2\ny,1\n", r"row 2 \(y\): b is empty"),
+    "short": ("pert_id,a,b\nx,1,2\ny,1\n", r"line 3: 2 values, the header names 3 \(y\)"),
+    "empty": ("pert_id,a,b\nx,1,2\ny,1,\n", r"row 2 \(y\): b is empty"),
     "not a number": ("pert_id,a\nx,1\ny,nan\n", r"row 2 \(y\): a is nan, which is no finite number"),
     "infinite": ("pert_id,a\nx,1\ny,-inf\n", r"row 2 \(y\): a is -inf"),
     "beyond float32": ("pert_id,a\nx,1e300\n", r"row 1 \(x\): a is 1e\+300"),

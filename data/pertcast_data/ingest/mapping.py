@@ -85,25 +85,27 @@ class TableRule(_Frozen):
     Attributes
     ----------
     file
-        csv, tsv or Parquet; several are put under each other (each release of LINCS has its own). A path
-        without a folder lies beside the mapping file.
+        csv, tsv or Parquet (`pertcast_data.tables`), or a library of compounds in SDF or SMI
+        (`pertcast_data.compound_library`); several are put under each other (each release of LINCS has its
+        own). A path without a folder lies beside the mapping file.
     key
-        Column of the table that says what a line is about.
+        Column of the table that says what a line is about; of a library "id", or the property with the ids.
     matches
         Column of the rows that holds the key, after the tables before this one are joined; the matrix's row
         ids where absent.
     columns
-        Columns to bring; all where absent.
+        Columns to bring; all where absent, of a library canonical_smiles and inchi_key.
     repeats
         "error": lines with one key must be equal. "first": of several lines with one key the first value of
-        each column counts.
+        each column counts. "join": so too, but columns of targets, mechanisms and aliases keep every value,
+        as "A|B" (LINCS lists a compound once a target).
     """
 
     file: tuple[Path, ...]
     key: str
     matches: str | None = None
     columns: tuple[str, ...] | None = None
-    repeats: Literal["error", "first"] = "error"
+    repeats: Literal["error", "first", "join"] = "error"
 
     @field_validator("file", mode="before")
     @classmethod

@@ -1,6 +1,7 @@
 """A side table: the rows' annotations in a file of their own, as LINCS has them beside GCTX.
 
-Only the rows that the matrix has are read, so a table of all of LINCS costs little memory.
+Only the lines about rows that the matrix has are kept, so a table of all of LINCS costs little memory; of a
+library of compounds, only those compounds are looked at.
 """
 
 from __future__ import annotations
@@ -11,38 +12,30 @@ from typing import Final
 
 import polars as pl
 
-from pertcast_data.errors import FormatError, SchemaError, nearest_known
+from pertcast_data.compound_library import (
+    ID,
+    STRUCTURE_COLUMNS,
+    InvalidRecord,
+    is_structure_file,
+    library_blocks,
+)
+from pertcast_data.errors import SchemaError, nearest_known
 from pertcast_data.ingest.columns import as_text
 from pertcast_data.ingest.findings import listed
 from pertcast_data.ingest.mapping import TableRule
 from pertcast_data.ingest.missing import null_words
+from pertcast_data.ingest.words import fold
 from pertcast_data.readers.source import SOURCE_ID
+from pertcast_data.tables import Table, open_table
+
+LISTED_WORDS: Final = (
+    *("target", "targets", "target_genes", "moa", "mechanism_of_action", "mechanism"),
+    *("compound_aliases", "aliases", "alias", "synonyms"),
+)
+"""Folded names of columns that `repeats: join` joins; of all others the first value counts."""
 
 _KEY: Final = "__key"
-
-
-def scan_side_table(path: Path) -> pl.LazyFrame:
-    """Open a csv, tsv or Parquet table by its content; text tables are read as text.
-
-    Raises
-    ------
-    FormatError
-        The file is absent or no table.
-    """
-    if not path.is_file():
-        raise FormatError(f"{path}: no such table. Check --obs-table, or `tables` in the mapping file.")
-    with path.open("rb") as file:
-        start = file.read(65536)
-    if start.startswith(b"PAR1"):
-        return pl.scan_parquet(path)
-    if start.startswith((b"\x1f\x8b", b"PK\x03\x04")):
-        raise FormatError(f"{path}: is packed. Unpack it first: gunzip -k FILE.")
-    header = start.split(b"\n", 1)[0]
-    if b"\0" in start or not header.strip():
-        raise FormatError(f"{path}: is neither csv, tsv nor Parquet. Convert it to one of these.")
-    separator = max(("\t", ",", ";"), key=lambda mark: header.count(mark.encode()))
-    quote = None if separator == "\t" else '"'
-    return pl.scan_csv(path, separator=separator, infer_schema=False, quote_char=quote, encoding="utf8-lossy")
+_REMEDY: Final = "Check --obs-table, or `tables` in the mapping file."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +49,7 @@ class Joined:
     n_found
         Rows that the side table knows.
     told
-        A sentence that says so.
+        A sentence that says so, and what else was found in the table.
     """
 
     frame: pl.DataFrame
@@ -87,7 +80,8 @@ def join_side_table(rows: pl.DataFrame, rule: TableRule, said_by: str) -> Joined
         nearest = nearest_known(own, rows.columns) or rows.columns[:10]
         raise SchemaError(f"{rule.name}: no column {own!r} to join on. The rows have {', '.join(nearest)}.")
     keys = as_text(rows[own]).str.strip_chars().alias(_KEY)
-    lines = _lines(rule, keys.drop_nulls().unique(), said_by)
+    notes: list[str] = []
+    lines = _lines(rule, keys.drop_nulls().unique(), said_by, notes)
     if lines.is_empty() and rule.matches is None:
         raise SchemaError(
             f"{rule.file[0]}: column {rule.key!r} knows none of the matrix's rows ({listed(rows[own], 2)}). "
@@ -98,41 +92,90 @@ def join_side_table(rows: pl.DataFrame, rule: TableRule, said_by: str) -> Joined
     joined = kept.join(lines.select(_KEY, *others), on=_KEY, how="left", maintain_order="left").drop(_KEY)
     n_found = int(keys.is_in(lines[_KEY].implode()).sum())
     told = f"{rule.name} tells {n_found:,} of {rows.height:,} rows (by {rule.key})"
-    return Joined(joined, n_found, told)
+    return Joined(joined, n_found, "; ".join((told, *notes)))
 
 
-def _lines(rule: TableRule, wanted: pl.Series, said_by: str) -> pl.DataFrame:
+def _lines(rule: TableRule, wanted: pl.Series, said_by: str, notes: list[str]) -> pl.DataFrame:
     """Return the lines about the wanted keys, one a key, the key as `_KEY`."""
-    parts = [_read_lines(path, rule, wanted, said_by) for path in rule.file]
+    parts = [_read_lines(path, rule, wanted, said_by, notes) for path in rule.file]
     lines = pl.concat(parts, how="diagonal_relaxed")
-    repeated = lines[_KEY].is_duplicated()
-    if not repeated.any():
+    if not lines[_KEY].is_duplicated().any():
         return lines
-    if rule.repeats == "first":
-        cleared = null_words(lines)
-        return cleared.group_by(_KEY, maintain_order=True).agg(pl.all().drop_nulls().first())
+    if rule.repeats != "error":
+        return _one_a_key(null_words(lines), joins=rule.repeats == "join")
     lines = lines.unique(maintain_order=True)
     repeated = lines[_KEY].is_duplicated()
     if repeated.any():
         names = lines[_KEY].filter(repeated).unique().sort()
         raise SchemaError(
             f"{rule.file[0]}: {len(names):,} ids stand in several different rows ({listed(names)}). Keep one "
-            "row an id, or say `repeats: first` in the mapping file."
+            "row an id, or say `repeats: first` in the mapping file (`join` keeps every target)."
         )
     return lines
 
 
-def _read_lines(path: Path, rule: TableRule, wanted: pl.Series, said_by: str) -> pl.DataFrame:
-    try:
-        scan = scan_side_table(path)
-        columns = scan.collect_schema().names()
-        for name in (rule.key, *(rule.columns or ())):
-            if name not in columns:
-                nearest = nearest_known(name, columns) or columns[:10]
-                raise SchemaError(f"{path}: has no column {name!r} ({said_by}). It has {', '.join(nearest)}.")
-        chosen = [name for name in rule.columns or columns if name != rule.key]
-        key = pl.col(rule.key).cast(pl.String).str.strip_chars().alias(_KEY)
-        lines = scan.select(key, *(pl.col(name) for name in chosen))
-        return lines.filter(pl.col(_KEY).is_in(wanted.implode())).collect()
-    except pl.exceptions.PolarsError as error:
-        raise FormatError(f"{path}: cannot be read as a table ({error}). Correct or convert it.") from error
+def _one_a_key(lines: pl.DataFrame, joins: bool) -> pl.DataFrame:
+    """Return one line a key: the first value of each column, of lists all distinct ones as "A|B"."""
+    is_listed = [name for name in lines.columns if joins and fold(name) in LISTED_WORDS and name != _KEY]
+    others = [name for name in lines.columns if name not in (_KEY, *is_listed)]
+    all_values = (
+        pl.when(pl.col(name).is_not_null().any())
+        .then(pl.col(name).cast(pl.String).drop_nulls().unique(maintain_order=True).str.join("|"))
+        .alias(name)
+        for name in is_listed
+    )
+    found = lines.group_by(_KEY, maintain_order=True).agg(pl.col(others).drop_nulls().first(), *all_values)
+    return found.select(lines.columns)
+
+
+def _read_lines(
+    path: Path, rule: TableRule, wanted: pl.Series, said_by: str, notes: list[str]
+) -> pl.DataFrame:
+    """Return the lines of one file about the wanted keys."""
+    if is_structure_file(path):
+        return _library_lines(path, rule, wanted, notes)
+    table = open_table(path, _REMEDY)
+    _require_columns(table, rule, said_by)
+    chosen = [name for name in rule.columns or table.columns if name != rule.key]
+    parts = []
+    for block in table.blocks([rule.key, *chosen]):
+        keys = as_text(block[rule.key]).str.strip_chars().alias(_KEY)
+        lines = pl.DataFrame([keys, *block.select(chosen)])
+        parts.append(lines.filter(keys.is_in(wanted.implode())))
+    notes += table.notes
+    return pl.concat(parts) if parts else pl.DataFrame(schema=dict.fromkeys([_KEY, *chosen], pl.String))
+
+
+def _require_columns(table: Table, rule: TableRule, said_by: str) -> None:
+    for name in (rule.key, *(rule.columns or ())):
+        if name in table.columns:
+            continue
+        if table.looks_headless:
+            raise SchemaError(
+                f"{table.path}: has no column {name!r} ({said_by}), and its first line looks like a row "
+                f"({listed(table.columns, 3)}). Write a line of names above it."
+            )
+        nearest = nearest_known(name, table.columns) or table.columns[:10]
+        raise SchemaError(f"{table.path}: has no column {name!r} ({said_by}). It has {', '.join(nearest)}.")
+
+
+def _library_lines(path: Path, rule: TableRule, wanted: pl.Series, notes: list[str]) -> pl.DataFrame:
+    """Return the wanted compounds of an SDF or SMI file; `key` is "id", or the property with the ids."""
+    chosen = [name for name in rule.columns or STRUCTURE_COLUMNS if name != rule.key]
+    id_property = None if rule.key == ID else rule.key
+    parts: list[pl.DataFrame] = []
+    invalid: list[InvalidRecord] = []
+    for block in library_blocks(path, id_property=id_property, wanted=frozenset(wanted.to_list())):
+        invalid += block.invalid
+        parts.append(_named(path, block.compounds, chosen))
+    if invalid:
+        shown = listed(invalid, 3)
+        notes.append(f"{path.name}: {len(invalid):,} of the compounds have no valid structure: {shown}")
+    empty = pl.DataFrame(schema=dict.fromkeys([_KEY, *chosen], pl.String))
+    return pl.concat([empty, *parts], how="diagonal_relaxed")
+
+
+def _named(path: Path, compounds: pl.DataFrame, chosen: list[str]) -> pl.DataFrame:
+    # A record may lack a property that others have.
+    absent = [pl.lit(None, pl.String).alias(name) for name in chosen if name not in compounds.columns]
+    return compounds.with_columns(absent).select(pl.col(ID).alias(_KEY), *chosen)
