@@ -1,8 +1,12 @@
-"""Tables of the terminal: aligned columns, nothing else. Pure standard library."""
+"""Text: aligned columns for the terminal, and words as they are compared. Pure standard library."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Final
+
+_NOT_WORD: Final = re.compile(r"[^0-9a-z]+")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -11,3 +15,8 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
+
+
+def fold(name: str) -> str:
+    """Return a column's name as it is compared: "Cell Line" -> "cell_line"."""
+    return _NOT_WORD.sub("_", name.strip().lower()).strip("_")

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pertcast_data import text_tables
 from pertcast_data.errors import FormatError, PertcastError, SchemaError
+from pertcast_data.gene_tables.gene_names import GeneNames, read_gene_names
 from pertcast_data.networks.co_membership import co_membership
 from pertcast_data.networks.edge_list import read_edge_list
 from pertcast_data.networks.gene_groups import group_kind
-from pertcast_data.networks.gene_names import GeneNames, read_gene_names
 from pertcast_data.networks.gene_network import GeneNetwork, read_gene_network
 
 NAMES = (

@@ -20,7 +20,8 @@ from pertcast_data.ingest.findings import Findings, listed
 from pertcast_data.ingest.mapping import GeneRule
 from pertcast_data.ingest.missing import clear_missing
 from pertcast_data.ingest.side_table import join_side_table
-from pertcast_data.ingest.words import SYMBOL_WORDS, fold
+from pertcast_data.ingest.words import SYMBOL_WORDS
+from pertcast_data.text import fold
 from pertcast_data.readers.source import SOURCE_ID
 
 GeneKey = Literal["gene_id", "gene_symbol"]

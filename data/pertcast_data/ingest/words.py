@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from pertcast_data.text import fold as fold
+
 COLUMN_WORDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "cell_iname": (
@@ -99,13 +101,6 @@ SYMBOL_WORDS: Final = (
     *("gene_symbols", "hgnc_symbol", "gene"),
 )
 """Columns of the gene table that are taken for `gene_symbol`."""
-
-_NOT_WORD: Final = re.compile(r"[^0-9a-z]+")
-
-
-def fold(name: str) -> str:
-    """Return a column's name as it is compared: "Cell Line" -> "cell_line"."""
-    return _NOT_WORD.sub("_", name.strip().lower()).strip("_")
 
 
 def control_code(name: str) -> str | None:

@@ -15,8 +15,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pertcast_data.errors import FormatError, SchemaError
-from pertcast_data.ingest.words import fold
+from pertcast_data.gene_tables.identifiers import HUMAN
 from pertcast_data.networks.name_numbers import NameNumbers
+from pertcast_data.text import fold
 from pertcast_data.text_tables import (
     PARQUET,
     TextLayout,
@@ -61,7 +62,6 @@ ORGANISM_WORDS: Final = (
 )
 """Folded names of the two columns of organisms, as NCBI numbers them: rows not human are left out."""
 
-HUMAN: Final = "9606"
 _SEPARATORS: Final = ("\t", ",", ";")
 _NOTHING: Final = "holds no edge. Bring an edge list: two columns of genes, then scores."
 

@@ -15,8 +15,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pertcast_data.errors import FormatError, SchemaError
-from pertcast_data.ingest.words import fold
-from pertcast_data.networks.edge_list import HUMAN, known_ends
+from pertcast_data.gene_tables.identifiers import HUMAN
+from pertcast_data.networks.edge_list import known_ends
+from pertcast_data.text import fold
 from pertcast_data.text_tables import (
     PARQUET,
     TextLayout,

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pertcast_data.errors import SchemaError
+from pertcast_data.gene_tables.gene_names import GeneNames, read_gene_names
+from pertcast_data.gene_tables.identifiers import fold_gene
 from pertcast_data.networks.co_membership import LARGEST_GROUP, SMALLEST_GROUP, co_membership
 from pertcast_data.networks.edge_list import EdgeList, read_edge_list
 from pertcast_data.networks.gene_groups import GeneGroups, group_kind, read_gene_groups
-from pertcast_data.networks.gene_names import GeneNames, read_gene_names
 from pertcast_data.networks.naming import NamedGenes, name_genes
-from pertcast_data.splits.gene_names import fold_gene
 
 
 @dataclass(frozen=True)

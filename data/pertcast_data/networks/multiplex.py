@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pertcast_data.errors import ConfigError
-from pertcast_data.networks.gene_names import read_gene_names
+from pertcast_data.gene_tables.gene_names import read_gene_names
 from pertcast_data.networks.gene_network import (
     GeneNetwork,
     join_networks,

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pertcast_data.errors import SchemaError
-from pertcast_data.networks.gene_names import GeneNames
-from pertcast_data.networks.identifiers import FOREIGN_KINDS, identifier_kind, main_kind
-from pertcast_data.splits.gene_names import fold_gene
+from pertcast_data.gene_tables.gene_names import GeneNames
+from pertcast_data.gene_tables.identifiers import FOREIGN_KINDS, fold_gene, identifier_kind, main_kind
 
 _N_EXAMPLES: Final = 3
 

@@ -1,24 +1,18 @@
 """A user's table of names that mean the same: genes, compounds or cell lines.
 
-Two columns (alias, name), or the HGNC's own download (symbol, alias_symbol, prev_symbol).
+Two columns (alias, name), or a table of genes as HGNC has it (symbol, alias_symbol, prev_symbol).
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Final
 
-import polars as pl
-
-from pertcast_data.errors import ConfigError
+from pertcast_data.errors import ConfigError, SchemaError
+from pertcast_data.gene_tables.gene_names import read_alias_pairs
 from pertcast_data.splits.tables import read_table
 
 Aliases = tuple[tuple[str, str], ...]
 """(alias, name) pairs."""
-
-_HGNC: Final = ("alias_symbol", "prev_symbol")
-_LISTED: Final = re.compile(r"\s*[|,;]\s*")
 
 
 def read_aliases(path: Path | str) -> Aliases:
@@ -27,8 +21,9 @@ def read_aliases(path: Path | str) -> Aliases:
     Parameters
     ----------
     path
-        csv or tsv with a header: `alias` and `name`, or `symbol` and `alias_symbol`/`prev_symbol` (several
-        names in a cell are separated by "|").
+        csv or tsv with a header: `alias` and `name`; or a table of genes with other and older symbols (see
+        `pertcast_data.gene_tables.gene_names`), of which each that is nobody's own symbol and means one gene
+        only counts.
 
     Raises
     ------
@@ -38,24 +33,23 @@ def read_aliases(path: Path | str) -> Aliases:
     table = read_table(Path(path))
     if {"alias", "name"} <= set(table.columns):
         pairs = [(alias, name) for alias, name in table.select("alias", "name").iter_rows() if alias and name]
-    elif "symbol" in table.columns and set(_HGNC) & set(table.columns):
-        pairs = _hgnc_pairs(table)
     else:
-        raise ConfigError(
-            f"{path}: a table of aliases needs the columns alias and name (or symbol and "
-            f"{' / '.join(_HGNC)}); it has {', '.join(table.columns)}. Name its columns so."
-        )
+        pairs = _of_genes(Path(path), table.columns)
     return tuple(sorted(set(pairs)))
 
 
-def _hgnc_pairs(table: pl.DataFrame) -> list[tuple[str, str]]:
+def _of_genes(path: Path, columns: list[str]) -> list[tuple[str, str]]:
     """Return every older or other symbol that is nobody's own symbol and means one gene only."""
-    own = set(table["symbol"])
+    try:
+        pairs = read_alias_pairs(path)
+    except SchemaError:
+        pairs = []
+    if not pairs:
+        raise ConfigError(
+            f"{path}: a table of aliases needs the columns alias and name (or symbol and alias_symbol / "
+            f"prev_symbol); it has {', '.join(columns)}. Name its columns so."
+        )
     meant: dict[str, set[str]] = {}
-    for column in _HGNC:
-        if column in table.columns:
-            for symbol, cell in table.select("symbol", column).iter_rows():
-                for alias in _LISTED.split((cell or "").strip('"')):
-                    if alias and alias not in own:
-                        meant.setdefault(alias, set()).add(symbol)
+    for alias, symbol in pairs:
+        meant.setdefault(alias, set()).add(symbol)
     return [(alias, next(iter(genes))) for alias, genes in meant.items() if len(genes) == 1]

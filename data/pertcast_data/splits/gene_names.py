@@ -14,12 +14,10 @@ from typing import Any, Final
 
 import polars as pl
 
+from pertcast_data.gene_tables.identifiers import fold_gene
 from pertcast_data.ingest.words import control_code
 
 _SEPARATORS: Final = re.compile(r"\s*(?:\|\||\||;|(?<=[^(\[+])\+(?=[^)\]+]))\s*")
-_LOOSE_HYPHEN: Final = re.compile(r"(?<!\d)[-\s]|[-\s](?!\d)")
-_HYPHENS: Final = re.compile(r"[.\u2010-\u2015\u2212]")
-_VERSION: Final = re.compile(r"^(ENS[A-Z]*G\d{11})\.\d+$")
 _GUIDE_PREFIX: Final = re.compile(r"^(?:sgRNA|gRNA|shRNA|siRNA|sg|sh|si)[-_ ]?(?P<gene>[A-Z].*)$")
 _GUIDE_CERTAIN: Final = (
     re.compile(r"^(?P<gene>.+?)[-_. #](?:sgRNA|gRNA|guide|sg|sh|g)[-_ ]?\d{1,3}$"),
@@ -44,13 +42,6 @@ def perturbation_parts(text: str) -> tuple[str, ...]:
     parts = [part for part in _SEPARATORS.split(text.strip()) if part]
     targeting = [part for part in parts if control_code(part) is None]
     return tuple(sorted(targeting or parts))
-
-
-def fold_gene(text: str) -> str:
-    """Return a symbol in capitals, without spaces, loose hyphens or dots and an Ensembl id's version."""
-    upper = text.strip().upper()
-    versioned = _VERSION.match(upper)
-    return versioned[1] if versioned else _LOOSE_HYPHEN.sub("", _HYPHENS.sub("-", upper))
 
 
 @dataclass(frozen=True)

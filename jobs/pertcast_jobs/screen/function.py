@@ -16,7 +16,7 @@ from pertcast.evaluation.structure.screened_function import screened_function
 from pertcast.evaluation.structure.streamed_similarity import ReadRows
 from pertcast.report.screen_results import FunctionOfScreen
 from pertcast_data.errors import SchemaError
-from pertcast_data.splits.gene_names import fold_gene
+from pertcast_data.gene_tables.identifiers import fold_gene
 from pertcast_data.vocabulary import PAIR_SEPARATOR
 
 from pertcast_jobs.screen.prepare import PreparedScreen

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from pertcast.encoding.perturbations import Perturbations
 from pertcast.predictor import Predictor
-from pertcast_data.splits.gene_names import fold_gene
+from pertcast_data.gene_tables.identifiers import fold_gene
 
 from pertcast_jobs.screen.library import TYPES_OF_KIND, Library, ScreenKind, library_of
 

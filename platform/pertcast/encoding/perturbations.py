@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 from pertcast_data.compounds import inchi_key_14, morgan_fingerprints
-from pertcast_data.splits.gene_names import fold_gene
+from pertcast_data.gene_tables.identifiers import fold_gene
 
 from pertcast.encoding.compound_embedding import CompoundEmbedding
 from pertcast.encoding.compound_resolution import resolve_compounds

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pertcast_data.errors import FormatError, PertcastError, SchemaError
-from pertcast_data.networks.gene_names import read_gene_names
-from pertcast_data.networks.identifiers import identifier_key, identifier_kind, main_kind
+from pertcast_data.gene_tables.gene_names import read_gene_names
+from pertcast_data.gene_tables.identifiers import identifier_key, identifier_kind, main_kind
+from pertcast_data.splits import read_aliases
 
 HGNC = (
     "hgnc_id\tsymbol\tname\tlocus_group\talias_symbol\tprev_symbol\tentrez_id\tensembl_gene_id\tuniprot_ids\n"
@@ -168,3 +169,29 @@ def test_prefix_version_case_and_blanks_never_change_what_a_name_means(
     if identifier_kind(name) == "UniProt accessions":
         forms.append(f"{name}-2")
     assert identifier_key(data.draw(st.sampled_from(forms))) == identifier_key(name)
+
+
+def test_withdrawn_symbols_name_no_gene_and_are_known_as_such(tmp_path: Path) -> None:
+    (tmp_path / "names.tsv").write_text(
+        "symbol\tstatus\talias_symbol\tentrez_id\nTP53\tApproved\tP53\t7157\n"
+        "A12M1~withdrawn\tEntry Withdrawn\tP53\t11\nGONE\tSymbol Withdrawn\t\t12\n"
+    )
+    names = read_gene_names(tmp_path / "names.tsv")
+    assert names.meaning("P53") == ("alias", ("TP53",))
+    assert [names.meaning(name)[0] for name in ("A12M1", "GONE", "11", "NEW")] == [
+        *("withdrawn", "withdrawn", "unknown", "unknown")
+    ]
+
+
+def test_a_symbol_spelled_as_asked_wins_over_one_that_differs_in_hyphens(tmp_path: Path) -> None:
+    (tmp_path / "names.csv").write_text("symbol,entrez_id\nAB-C,1\nABC,2\n")
+    names = read_gene_names(tmp_path / "names.csv")
+    assert names.meaning("ABC") == ("approved", ("ABC",)) and names.meaning("AB-C") == ("approved", ("AB-C",))
+    assert names.meaning("abc") == ("approved", ("AB-C", "ABC"))
+
+
+def test_aliases_for_splits_are_no_ones_own_symbol(tmp_path: Path) -> None:
+    (tmp_path / "names.tsv").write_text(
+        "symbol\talias_symbol\tprev_symbol\nA1\tOWN|TWICE|OLD\t\nA2\tTWICE\t\nOWN\t\t\n"
+    )
+    assert read_aliases(tmp_path / "names.tsv") == (("OLD", "A1"),)

@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final, Literal
 
-from pertcast_data.splits.gene_names import fold_gene
-
 IdentifierKind = Literal[
     "Entrez ids", "Ensembl gene ids", "Ensembl protein ids", "UniProt accessions", "symbols"
 ]
@@ -23,9 +21,26 @@ FOREIGN_KINDS: Final[tuple[IdentifierKind, ...]] = (
 )
 """Kinds by which no expression store calls its genes (some call them by Ensembl gene ids)."""
 
+HUMAN: Final = "9606"
+"""NCBI's number of the human taxon."""
+
 _ENTREZ: Final = re.compile(r"(?P<id>[1-9]\d*)(?:\.0)?")
 _ENSEMBL: Final = re.compile(r"(?:\d+\.)?(?P<id>ENS[A-Z]*(?P<kind>[GP])\d{11})(?:\.\d+)?")
 _UNIPROT: Final = re.compile(r"(?P<id>[OPQ]\d[A-Z0-9]{3}\d|[A-NR-Z]\d(?:[A-Z][A-Z0-9]{2}\d){1,2})(?:-\d+)?")
+
+_LOOSE_HYPHEN: Final = re.compile(r"(?<!\d)[-\s]|[-\s](?!\d)")
+_HYPHENS: Final = re.compile(r"[.\u2010-\u2015\u2212]")
+_VERSION: Final = re.compile(r"^(ENS[A-Z]*G\d{11})\.\d+$")
+
+
+def fold_gene(text: str) -> str:
+    """Return a symbol in capitals, without spaces, loose hyphens or dots and an Ensembl id's version.
+
+    A dot is a hyphen (R writes NKX2-1 as NKX2.1); one between two digits (KRTAP1-11) is never dropped.
+    """
+    upper = text.strip().upper()
+    versioned = _VERSION.match(upper)
+    return versioned[1] if versioned else _LOOSE_HYPHEN.sub("", _HYPHENS.sub("-", upper))
 
 
 def identifier_kind(name: str) -> IdentifierKind:

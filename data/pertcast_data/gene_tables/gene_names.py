@@ -9,14 +9,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import polars as pl
 
 from pertcast_data.errors import FormatError, SchemaError
-from pertcast_data.ingest.words import fold
-from pertcast_data.networks.edge_list import HUMAN
-from pertcast_data.networks.identifiers import identifier_key, identifier_kind
+from pertcast_data.gene_tables.identifiers import HUMAN, identifier_key, identifier_kind
+from pertcast_data.text import fold
 from pertcast_data.text_tables import (
     PARQUET,
     TextLayout,
@@ -38,7 +37,14 @@ SYMBOL_WORDS: Final = (
 IDENTIFIER_WORDS: Final = (
     *("entrez_id", "entrez", "entrez_gene_id", "entrezgene", "geneid", "gene_id", "ncbi_gene_id"),
     *("ncbi_gene_formerly_entrezgene_id", "ensembl", "ensembl_id", "ensembl_gene_id", "ensembl_gene"),
-    *("gene_stable_id", "ensembl_protein_id", "protein_stable_id", "string_protein_id", "protein_id"),
+    *(
+        "gene_stable_id",
+        "gene_stable_id_version",
+        "ensembl_protein_id",
+        "protein_stable_id",
+        "string_protein_id",
+        "protein_id",
+    ),
     *("uniprot", "uniprot_id", "uniprot_ids", "uniprot_accession", "uniprotkb_swiss_prot_id", "entry"),
     *("dbxrefs",),
 )
@@ -60,28 +66,56 @@ _STRING_SYMBOLS: Final = (
 _STRING_ENTREZ: Final = re.compile(r"entrez|geneid", re.IGNORECASE)
 _STRING_ALIASES: Final = re.compile(r"hgnc|hugo|gn_name|gn_synonym|gene_name|kegg_name", re.IGNORECASE)
 
+_WITHDRAWN: Final = re.compile(r"~withdrawn$", re.IGNORECASE)
+
 Pairs = Iterable[tuple[str, str]]
+Meanings = Mapping[str, tuple[str, ...]]
+"""Key of a name (`identifier_key`) -> symbols that it stands for, as the table spells them."""
+
+Level = Literal["approved", "id", "alias", "withdrawn", "unknown"]
 
 
 @dataclass(frozen=True)
 class GeneNames:
-    """What symbols names of genes stand for.
+    """What names of genes stand for.
 
     Attributes
     ----------
     file, sha256
         Name (without folder) and content of the table.
-    symbol_of
-        Key of a name (`identifier_key`) -> symbol as the table spells it.
+    approved, identifiers, aliases
+        The symbols themselves; ids; other and older symbols.
+    withdrawn
+        Keys of symbols that the table calls withdrawn.
     """
 
     file: str
     sha256: str
-    symbol_of: Mapping[str, str]
+    approved: Meanings
+    identifiers: Meanings
+    aliases: Meanings
+    withdrawn: frozenset[str] = frozenset()
+
+    def meaning(self, name: str) -> tuple[Level, tuple[str, ...]]:
+        """Return what a name is in the table, and the symbols of the genes that it stands for.
+
+        The first level that has the name counts: an approved symbol is no alias of another gene. Of approved
+        symbols that differ only in case or hyphens the one that is spelled as asked counts.
+        """
+        key = identifier_key(name)
+        if key in self.approved:
+            symbols = self.approved[key]
+            return "approved", (name,) if name in symbols else symbols
+        if key in self.identifiers:
+            return "id", self.identifiers[key]
+        if key in self.aliases:
+            return "alias", self.aliases[key]
+        return ("withdrawn" if key in self.withdrawn else "unknown"), ()
 
     def symbol(self, name: str) -> str | None:
         """Return the symbol of the gene that has this name, None where no or more than one gene has it."""
-        return self.symbol_of.get(identifier_key(name))
+        level, symbols = self.meaning(name)
+        return symbols[0] if len(symbols) == 1 or level == "approved" else None
 
 
 def read_gene_names(path: Path | str) -> GeneNames:
@@ -89,7 +123,7 @@ def read_gene_names(path: Path | str) -> GeneNames:
 
     HGNC's complete set, NCBI's gene_info, BioMart, STRING's protein.info and protein.aliases, or a table of
     the user's own. Several names in a cell are separated by "|", ";" or ",". Where a table tells the
-    organism (tax_id), only human rows count.
+    organism (tax_id), only human rows count; where it tells that a symbol was withdrawn, the row names none.
 
     Parameters
     ----------
@@ -105,14 +139,30 @@ def read_gene_names(path: Path | str) -> GeneNames:
     """
     path = Path(path)
     frame = _read_table(path)
+    withdrawn: frozenset[str] = frozenset()
     if {"string_protein_id", "alias", "source"} <= set(frame.columns):
         levels = _string_aliases(frame)
     else:
-        levels = _levels(path, frame)
-    symbol_of = _merged(levels)
-    if not symbol_of:
+        column = _symbol_column(path, frame)
+        frame, withdrawn = _without_withdrawn(frame, column)
+        levels = _levels(frame, column)
+    approved, identifiers, aliases = map(_meanings, levels)
+    if not approved:
         raise SchemaError(f"{path}: no row has a symbol. Bring a table with symbols and ids of genes.")
-    return GeneNames(path.name, sha256_of(path), symbol_of)
+    return GeneNames(path.name, sha256_of(path), approved, identifiers, aliases, withdrawn)
+
+
+def read_alias_pairs(path: Path | str) -> list[tuple[str, str]]:
+    """Return (other name, symbol) pairs of a table of genes as it spells them; own symbols are left out.
+
+    Raises as `read_gene_names`.
+    """
+    path = Path(path)
+    frame = _read_table(path)
+    column = _symbol_column(path, frame)
+    approved, _, aliases = _levels(_without_withdrawn(frame, column)[0], column)
+    own = {symbol for symbol, _ in approved}
+    return [(name, symbol) for name, symbol in aliases if name not in own]
 
 
 def _read_table(path: Path) -> pl.DataFrame:
@@ -138,18 +188,33 @@ def _read_table(path: Path) -> pl.DataFrame:
     return frame
 
 
-def _levels(path: Path, frame: pl.DataFrame) -> list[Pairs]:
-    """Return (name, symbol) pairs of the symbols themselves, of the ids, and of the aliases."""
+def _symbol_column(path: Path, frame: pl.DataFrame) -> str:
     column: str | None = next((word for word in SYMBOL_WORDS if word in frame.columns), None)
-    identifiers = [word for word in IDENTIFIER_WORDS if word in frame.columns and word != column]
-    aliases = [word for word in ALIAS_WORDS if word in frame.columns]
-    if column is None or not (identifiers or aliases):
+    beside = {*IDENTIFIER_WORDS, *ALIAS_WORDS} & {*frame.columns} - {column}
+    if column is None or not beside:
         raise SchemaError(
             f"{path}: a table of gene names needs a column of symbols (symbol, gene_symbol, ...) and ids or "
             f"aliases beside it (entrez_id, ensembl_id, uniprot_ids, alias, ...); it has "
             f"{', '.join(frame.columns)}. Name its columns so."
         )
+    return column
+
+
+def _without_withdrawn(frame: pl.DataFrame, column: str) -> tuple[pl.DataFrame, frozenset[str]]:
+    """Leave out symbols that HGNC withdrew ("A12M1~withdrawn"); return the rest and the keys of these."""
+    gone = pl.col(column).str.contains("(?i)~withdrawn$")
+    if "status" in frame.columns:
+        gone = gone | pl.col("status").str.contains("(?i)withdrawn")
+    marked = frame.select(gone.fill_null(False)).to_series()
+    symbols = frame[column].filter(marked).drop_nulls()
+    return frame.filter(~marked), frozenset(identifier_key(_WITHDRAWN.sub("", each)) for each in symbols)
+
+
+def _levels(frame: pl.DataFrame, column: str) -> list[Pairs]:
+    """Return (name, symbol) pairs of the symbols themselves, of the ids, and of the aliases."""
     symbols = frame[column].to_list()
+    identifiers = [word for word in IDENTIFIER_WORDS if word in frame.columns and word != column]
+    aliases = [word for word in ALIAS_WORDS if word in frame.columns and word != column]
     own = [(symbol, symbol) for symbol in map(_bare, symbols) if symbol]
     return [
         own,
@@ -198,15 +263,12 @@ def _string_aliases(frame: pl.DataFrame) -> list[Pairs]:
     return [[(symbol, symbol) for symbol in symbol_of.values()], identifiers, aliases]
 
 
-def _merged(levels: list[Pairs]) -> dict[str, str]:
-    """Return key -> symbol; an earlier level wins, and a key of two symbols within a level has none."""
-    merged: dict[str, str] = {}
-    for pairs in levels:
-        found: dict[str, str | None] = {}
-        for name, symbol in dict.fromkeys(pairs):
-            key = identifier_key(name)
-            known = found.setdefault(key, symbol)
-            if known not in (None, symbol) and identifier_key(str(known)) != identifier_key(symbol):
-                found[key] = None
-        merged.update({key: symbol for key, symbol in found.items() if symbol and key not in merged})
-    return merged
+def _meanings(pairs: Pairs) -> dict[str, tuple[str, ...]]:
+    """Return key of a name -> the distinct symbols that it stands for, in the order of the table."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, symbol in dict.fromkeys(pairs):
+        key = identifier_key(name)
+        known = found.get(key, ())
+        if symbol not in known:
+            found[key] = (*known, symbol)
+    return found
