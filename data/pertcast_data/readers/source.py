@@ -41,6 +41,9 @@ class SourceSchema:
         The file's own number type.
     notes
         What the reader could not read or had to change, in words.
+    is_splittable
+        Whether a range of rows costs about what its rows cost; False where the file must be turned or read
+        from its front (CSC, GCT text), so that many workers would each do all of the work.
     """
 
     path: Path
@@ -50,13 +53,17 @@ class SourceSchema:
     layout: Literal["csr", "dense"]
     dtype: str
     notes: tuple[str, ...] = ()
+    is_splittable: bool = True
 
 
 class ProfileSource(Protocol):
-    """A file of profiles that is opened and known to be whole enough to be read."""
+    """A file of profiles that is opened and known to be whole enough to be read.
 
-    def __init__(self, path: Path) -> None:
-        """Open `path`; raises FormatError where it is not a whole file of this format."""
+    Opening reads shapes and names only, so that another process can open the same path and matrix again.
+    """
+
+    def __init__(self, path: Path, matrix: str | None = None) -> None:
+        """Open a matrix of `path` (None: the main one); raises FormatError where it is not whole."""
         ...
 
     @staticmethod
@@ -76,9 +83,32 @@ class ProfileSource(Protocol):
         """Return the gene table as the file has it: `source_id`, then the file's columns, in file order."""
         ...
 
-    def batches(self, rows: int | None = None) -> Iterator[ProfileBatch]:
-        """Yield all profiles in file order, `rows` at a time (None: about 32 MiB); raises FormatError."""
+    def batches(
+        self, rows: int | None = None, start: int = 0, stop: int | None = None
+    ) -> Iterator[ProfileBatch]:
+        """Yield the profiles start..stop (exclusive) in file order.
+
+        Parameters
+        ----------
+        rows
+            Profiles of a batch; None: about 32 MiB of them.
+        start, stop
+            Rows of the file, counted from 0; `stop` None or beyond the end is the end.
+
+        Raises
+        ------
+        FormatError
+            The file is damaged, or what it holds does not fit.
+        """
         ...
+
+
+def row_range(n_rows: int, start: int, stop: int | None) -> tuple[int, int]:
+    """Return the rows start..stop of a file of `n_rows`, cut to what there is; an empty range is (n, n)."""
+    if start < 0 or (stop is not None and stop < 0):
+        raise ValueError(f"rows are counted from 0, got {start} to {stop}")
+    last = n_rows if stop is None else min(stop, n_rows)
+    return min(start, last), last
 
 
 def rows_per_batch(n_genes: int, itemsize: int = 4) -> int:
