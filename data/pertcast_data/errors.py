@@ -38,6 +38,14 @@ class CorruptStore(PertcastError):
     """A store's bytes, manifest or metadata do not agree; nothing in it can be trusted silently."""
 
 
+class StorageError(PertcastError):
+    """A place that cannot be read or written: a full disk, a bucket that is not there, no permission."""
+
+
+class ObjectMissing(StorageError):
+    """There is no object at a location of an object store."""
+
+
 class CorruptBundle(PertcastError):
     """A bundle or checkpoint is incomplete or its hash does not match."""
 

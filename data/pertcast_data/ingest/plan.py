@@ -10,7 +10,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy import sparse
 
 from pertcast_data.errors import SchemaError
 from pertcast_data.ingest.columns import SOURCE_ROW
@@ -19,9 +18,10 @@ from pertcast_data.ingest.genes import gene_table, join_genes, kept_genes, with_
 from pertcast_data.ingest.harmonise import harmonise
 from pertcast_data.ingest.mapping import IngestMapping, TableRule
 from pertcast_data.ingest.side_table import join_side_table
-from pertcast_data.ingest.values import ValueWatch, decide_values, summarise
+from pertcast_data.ingest.values import decide_values, summarise
+from pertcast_data.ingest.writing.selection import selected
 from pertcast_data.readers.registry import open_source
-from pertcast_data.readers.source import ProfileBatch, ProfileSource, as_dense
+from pertcast_data.readers.source import ProfileBatch, ProfileSource
 from pertcast_data.vocabulary import Measure, Normalisation
 
 
@@ -29,10 +29,12 @@ from pertcast_data.vocabulary import Measure, Normalisation
 class SourcePlan:
     """One file: its rows and genes that are kept and their canonical tables, and what its values are.
 
-    `genes` are the columns of the matrix that `var` is about; None where it is all of them.
+    `genes` are the columns of the matrix that `var` is about; None where it is all of them. `options` is how
+    the source was opened.
     """
 
     path: Path
+    options: dict[str, str]
     source: ProfileSource
     obs: pl.DataFrame
     var: pl.DataFrame
@@ -73,30 +75,12 @@ class IngestPlan:
     layout: Literal["csr", "dense"]
     findings: Findings
 
-    def profiles(self, watches: Sequence[ValueWatch]) -> Iterator[ProfileBatch]:
-        """Yield the profiles of all files in the order of `obs`, missing and infinite values watched."""
-        for part, columns, watch in zip(self.parts, self.gene_columns, watches, strict=True):
-            kept = np.zeros(part.source.schema().n_rows, bool)
-            kept[part.obs[SOURCE_ROW].to_numpy()] = True
-            first = 0
-            for batch in watch.watch(part.source.batches()):
-                rows = kept[first : first + batch.shape[0]]
-                first += batch.shape[0]
-                if rows.any():
-                    yield self._selected(batch, rows, columns)
-
-    def _selected(
-        self, batch: ProfileBatch, rows: npt.NDArray[np.bool_], columns: npt.NDArray[np.int64] | None
-    ) -> ProfileBatch:
-        if self.layout == "dense":
-            batch = as_dense(batch)
-        if not rows.all():
-            batch = batch[rows]
-        if columns is not None:
-            batch = batch[:, columns]
-            if sparse.issparse(batch):
-                batch.sort_indices()  # type: ignore[union-attr]
-        return batch.astype(np.float32, copy=False) if batch.dtype.kind == "f" else batch
+    def profiles(self) -> Iterator[ProfileBatch]:
+        """Yield the profiles of all files in the order of `obs`."""
+        for part, columns in zip(self.parts, self.gene_columns, strict=True):
+            is_kept = np.zeros(part.source.schema().n_rows, bool)
+            is_kept[part.obs[SOURCE_ROW].to_numpy()] = True
+            yield from selected(part.source.batches(), is_kept, columns, self.layout)
 
 
 def plan_ingest(
@@ -136,7 +120,8 @@ def _plan_source(
     path: Path, mapping: IngestMapping, tables: Sequence[tuple[TableRule, str]], found: list[int]
 ) -> SourcePlan:
     """Settle one file; `found` counts the rows that each table knows, over all files."""
-    source = open_source(path)
+    options = source_options(mapping)
+    source = open_source(path, **options)
     raw, told = source.obs(), []
     for number, (rule, said_by) in enumerate(tables):
         joined = join_side_table(raw, rule, said_by)
@@ -151,8 +136,14 @@ def _plan_source(
     measure, normalisation = decide_values(summary, path, mapping.measure, mapping.normalisation, findings)
     kept = var if genes is None else var[genes.tolist()]
     return SourcePlan(
-        path, source, obs, kept, genes, measure, normalisation, summary.share_of_zeros, findings
+        path, options, source, obs, kept, genes, measure, normalisation, summary.share_of_zeros, findings
     )
+
+
+def source_options(mapping: IngestMapping) -> dict[str, str]:
+    """Return how files are opened, as far as the mapping file says it."""
+    named = {"matrix": getattr(mapping, "matrix", None), "orientation": getattr(mapping, "orientation", None)}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def _columns(

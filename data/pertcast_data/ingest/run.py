@@ -16,12 +16,13 @@ from pertcast_data.ingest.report import (
     count_conditions,
     source_report,
 )
-from pertcast_data.ingest.values import ValueWatch
+from pertcast_data.ingest.writing.target import Writing
+from pertcast_data.ingest.writing.worker import RUN_BYTES, Runner, in_process
+from pertcast_data.ingest.writing.workspace import Workspace
+from pertcast_data.ingest.writing.write_store import Written, write_store
 from pertcast_data.progress import ProgressCallback, no_progress
-from pertcast_data.store import create_store
 from pertcast_data.vocabulary import CONTROL_TYPES
 
-MEMORY_BUDGET_BYTES = 1 << 30
 _BASE_MEMORY_BYTES = 400 << 20
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,9 @@ def ingest(
     key: str | None = None,
     *,
     seed: int = 0,
+    append: bool = False,
     dry_run: bool = False,
+    runner: Runner = in_process,
     progress: ProgressCallback = no_progress,
 ) -> IngestReport:
     """Turn files of profiles into one store.
@@ -52,8 +55,12 @@ def ingest(
         A csv, tsv or Parquet table of the rows, and its column that holds the matrix's row ids.
     seed
         Of the shuffle of rows within a condition.
+    append
+        Put the rows behind those of the store `out`, which must be there.
     dry_run
         Read and check everything that can be checked quickly, write nothing.
+    runner
+        Has the pieces done: here, or by workers (`pertcast_jobs.ingest`).
     progress
         Told rows written.
 
@@ -73,42 +80,27 @@ def ingest(
         raise ConfigError("No file to ingest. Name at least one.")
     if (obs_table is None) != (key is None):
         raise ConfigError("--obs-table and --key belong together: name the table and its column of row ids.")
-    if out.exists() and not dry_run:
-        raise ConfigError(f"{out}: exists already. Choose another --out, or remove it first.")
+    if out.exists() and not dry_run and not append and not Workspace.of(out).folder.exists():
+        raise ConfigError(f"{out}: exists already. Choose another --out, --append to it, or remove it first.")
     if not isinstance(mapping, IngestMapping):
         mapping = IngestMapping() if mapping is None else load_mapping(Path(mapping))
     plan = plan_ingest(paths, mapping, None if obs_table is None else Path(obs_table), key)
     if not dry_run:
-        _write(plan, mapping, out, seed, progress)
+        how = Writing(out, seed, preprocessing=mapping.preprocessing, appends=append)
+        _told_of_values(plan, write_store(plan, how, runner, progress))
     report = _report(plan, None if dry_run else out, time.monotonic() - started)
     log.info("ingested", extra={"rows": report.n_rows, "genes": report.n_genes, "store": str(out)})
     return report
 
 
-def _write(
-    plan: IngestPlan, mapping: IngestMapping, out: Path, seed: int, progress: ProgressCallback
-) -> None:
-    watches = [ValueWatch(part.path) for part in plan.parts]
-    create_store(
-        out,
-        obs=plan.obs,
-        var=plan.var,
-        batches=plan.profiles(watches),
-        measure=plan.parts[0].measure,
-        normalisation=plan.parts[0].normalisation,
-        layout=plan.layout,
-        seed=seed,
-        sources=tuple(part.path.name for part in plan.parts),
-        preprocessing=mapping.preprocessing,
-        progress=progress,
-        memory_budget_bytes=MEMORY_BUDGET_BYTES,
-    )
-    for part, watch in zip(plan.parts, watches, strict=True):
-        if watch.n_missing:
+def _told_of_values(plan: IngestPlan, written: Written) -> None:
+    for part, n_missing, n_rows in zip(plan.parts, written.n_missing, written.rows_with_missing, strict=True):
+        if n_missing:
             part.findings.warnings.append(
-                f"{watch.n_missing:,} values are missing (NaN) in {watch.rows_with_missing:,} profiles: "
-                "models cannot train on them"
+                f"{n_missing:,} values are missing (NaN) in {n_rows:,} profiles: models cannot train on them"
             )
+    if written.went_on:
+        plan.findings.converted.append("an ingest of the same that had stopped was gone on with")
 
 
 def _report(plan: IngestPlan, out: Path | None, seconds: float) -> IngestReport:
@@ -133,6 +125,6 @@ def _report(plan: IngestPlan, out: Path | None, seconds: float) -> IngestReport:
         dropped=tuple(plan.findings.dropped),
         warnings=(*plan.findings.warnings, *control_warnings(plan.obs, measure)),
         estimated_bytes=size,
-        estimated_memory_bytes=_BASE_MEMORY_BYTES + min(size, MEMORY_BUDGET_BYTES),
+        estimated_memory_bytes=_BASE_MEMORY_BYTES + min(size, 3 * RUN_BYTES),
         seconds=round(seconds, 3),
     )

@@ -132,15 +132,26 @@ def _check(summary: ValueSummary, path: Path, normalisation: Normalisation) -> N
 
 @dataclass(slots=True)
 class ValueWatch:
-    """Counts missing values while profiles stream by, and refuses infinite ones."""
+    """Counts missing values while profiles stream by, and refuses infinite ones.
+
+    Attributes
+    ----------
+    path
+        The file, for messages.
+    first_row
+        Row of the file that the first batch begins with.
+    n_missing, rows_with_missing
+        What has been seen.
+    """
 
     path: Path
+    first_row: int = 0
     n_missing: int = 0
     rows_with_missing: int = 0
 
     def watch(self, batches: Iterable[ProfileBatch]) -> Iterator[ProfileBatch]:
         """Pass batches on; raises SchemaError at the first infinite value."""
-        first = 0
+        first = self.first_row
         for batch in batches:
             values = stored_values(batch)
             if values.dtype.kind == "f" and not np.isfinite(values.sum(dtype=np.float64)):

@@ -1,6 +1,7 @@
 """The expression store: profiles on disk, readable by AnnData, trusted by their manifest."""
 
 from pertcast_data.store.append import append_rows
+from pertcast_data.store.compact import compact_store
 from pertcast_data.store.create import create_store
 from pertcast_data.store.expression_store import ExpressionStore
 from pertcast_data.store.info import StoreInfo
@@ -17,6 +18,7 @@ __all__ = [
     "ShardRecord",
     "StoreInfo",
     "append_rows",
+    "compact_store",
     "commit_manifest",
     "create_dense_group",
     "create_store",

@@ -199,11 +199,12 @@ def store_facts(
 
 def finish_store(
     staged: Path, info: StoreInfo, records: Sequence[ShardRecord], obs: pl.DataFrame, var: pl.DataFrame
-) -> None:
-    """Write the tables of a store whose matrix is complete, and commit it."""
+) -> str:
+    """Write the tables of a store whose matrix is complete, commit it, and return its hash."""
     write_obs(staged, obs, var)
     data_hash = content_hash(records, obs, gene_names(var))
     commit_manifest(staged, records, {"store": info.model_copy(update={"data_hash": data_hash}).model_dump()})
+    return data_hash
 
 
 def written_share(progress: ProgressCallback, n_rows: int) -> Callable[[int, int], None]:

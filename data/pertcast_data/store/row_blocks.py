@@ -40,6 +40,7 @@ class RowBlock:
     lengths: NDArray[np.int64]
     arrays: tuple[NDArray[Any], ...]
 
+
 @dataclass(frozen=True, slots=True)
 class NarrowBatch:
     """A checked batch: dense values, or the three parts of a CSR matrix in narrow types."""

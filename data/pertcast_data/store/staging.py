@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from pertcast_data.errors import ConfigError
+from pertcast_data.store.disk_space import disk_errors
 from pertcast_data.store.manifest import sync_directory
 
 _MARK: Final = ".partial-"
@@ -47,10 +48,11 @@ def staging_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
     staged = target.parent / f".{target.name}{_MARK}{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
     staged.mkdir()
     try:
-        yield staged
+        with disk_errors(target.parent, "Free space there, or choose another disk; nothing was left behind."):
+            yield staged
         sync_directory(staged)
         if replace:
-            _exchange(staged, target)
+            exchange_directories(staged, target)
         else:
             require_free(target)
             os.rename(staged, target)
@@ -65,7 +67,7 @@ def require_free(target: Path) -> None:
         raise ConfigError(f"{target} already exists. Choose another path, or remove it first.")
 
 
-def _exchange(staged: Path, target: Path) -> None:
+def exchange_directories(staged: Path, target: Path) -> None:
     """Swap the two folders, atomically where the system can; `staged` then is the old one."""
     library = ctypes.CDLL(None, use_errno=True)
     rename = getattr(library, "renameat2", None)
@@ -86,7 +88,7 @@ def _remove_abandoned(target: Path) -> None:
     prefix = f".{target.name}{_MARK}{_host()}-"
     for sibling in target.parent.glob(f"{_glob_safe(prefix)}*"):
         process = sibling.name.removeprefix(prefix).split("-")[0]
-        # The fallback of `_exchange` may have been killed half-way: then `.old` is the only complete copy.
+        # An exchange in two steps may have been killed half-way: then `.old` is the only complete copy.
         if (
             process.isdigit()
             and not _is_alive(int(process))

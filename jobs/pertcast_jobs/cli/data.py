@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
+from pertcast_data.errors import ConfigError
 from pertcast_data.ingest import ingest as ingest_files
 from pertcast_data.ingest.inspection import inspect_path
-from pertcast_data.store import validate_store
+from pertcast_data.store import compact_store, validate_store
+from pertcast_data.store.info import Codec
 from pertcast_data.text import aligned
 
 from pertcast_jobs.cli.networks import networks
 from pertcast_jobs.cli.simulate import simulate
 from pertcast_jobs.cli.splits import audit, split
+from pertcast_jobs.ingest.runners import get_executor
 from pertcast_jobs.progress import progress_bar
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
@@ -35,6 +38,12 @@ def ingest(
     ] = None,
     key: Annotated[str | None, typer.Option(help="Column of --obs-table with the matrix's row ids.")] = None,
     seed: Annotated[int, typer.Option(help="Of the shuffle of rows within a condition.")] = 0,
+    append: Annotated[
+        bool, typer.Option("--append", help="Put the rows behind those of the store that is there.")
+    ] = False,
+    executor: Annotated[
+        str, typer.Option(help="in-process, or ray-data: pieces on all CPUs of a Ray.", metavar="NAME")
+    ] = "in-process",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be mapped, counts and memory; write nothing.")
     ] = False,
@@ -42,11 +51,22 @@ def ingest(
 ) -> None:
     """Turn files of profiles into a store; every guess, conversion and omission is printed.
 
+    Interrupted or killed, the same command goes on where it stopped and ends with the same bytes.
+
     Example: pertcast data ingest screen.h5ad --out stores/screen
     """
-    with progress_bar("ingest", "rows read and written") as progress:
+    with get_executor(executor)() as runner, progress_bar("ingest", "rows read and written") as progress:
         report = ingest_files(
-            sources, out, map_, obs_table, key, seed=seed, dry_run=dry_run, progress=progress
+            sources,
+            out,
+            map_,
+            obs_table,
+            key,
+            seed=seed,
+            append=append,
+            dry_run=dry_run,
+            runner=runner,
+            progress=progress,
         )
     print(report.to_json() if json_ else "\n".join(report.lines()))
 
@@ -82,6 +102,33 @@ def validate(store: StoreArgument, json_: JsonFlag = False) -> None:
         print("\n".join([*lines, f"store: {store}"]))
     if problems:
         raise typer.Exit(1)
+
+
+@app.command()
+def compact(
+    store: StoreArgument,
+    codec: Annotated[
+        str | None,
+        typer.Option(help="none, train (lz4) or archive (zstd); default: as is.", metavar="NAME"),
+    ] = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Bring a store that has grown by --append into one order again; splits made before are made anew.
+
+    Example: pertcast data compact stores/screen
+    """
+    with progress_bar("compact", "rows read and written") as progress:
+        compacted = compact_store(store, codec=_codec(codec), progress=progress)
+    facts = {"store": str(store), "rows": compacted.n_rows, "data_hash": compacted.data_hash}
+    lines = [f"{compacted.n_rows:,} profiles in one order", f"store: {store}"]
+    print(json.dumps(facts, indent=2) if json_ else "\n".join(lines))
+
+
+def _codec(name: str | None) -> Codec | None:
+    known = get_args(Codec)
+    if name is not None and name not in known:
+        raise ConfigError(f"--codec {name}: is none of {', '.join(known)}.")
+    return cast("Codec | None", name)
 
 
 app.command()(simulate)
