@@ -13,20 +13,21 @@ from pathlib import Path
 from typing import Final
 
 from pertcast_data.errors import FormatError, SchemaError
-from pertcast_data.ingest.findings import listed
-from pertcast_data.ingest.words import COLUMN_WORDS, fold
 from pertcast_data.readers.hdf5 import decode
 from pertcast_data.tables import open_table
+from pertcast_data.text import fold
 from pertcast_data.text_tables import content_start, open_content
 
 ID_WORDS: Final = (
-    *COLUMN_WORDS["pert_id"],
+    *("pert_id", "broad_id", "compound_id", "drug_id"),
     *("catalog_id", "catalogue_id", "catalog_number", "catalog", "cat_no", "molecule_id", "chembl_id"),
     *("zinc_id", "idnumber", "id", "name", "drug_name", "compound_name", "cmap_name", "pert_iname"),
 )
 """Folded names of the column of ids in a table of structures, the most telling first."""
 
-_SMILES_WORDS: Final = COLUMN_WORDS["canonical_smiles"]
+SMILES_WORDS: Final = ("canonical_smiles", "smiles", "isomeric_smiles", "x_smiles", "structure")
+"""Folded names of the column of structures, the most telling first."""
+
 _SMI_ENDINGS: Final = (".smi", ".smiles", ".ism", ".can")
 _READ_BYTES: Final = 1 << 22
 _LARGEST_RECORD: Final = 1 << 26
@@ -151,7 +152,7 @@ def _smi_records(path: Path) -> Iterator[StructureRecord]:
                 continue
             smiles, _, rest = line.partition("\t") if "\t" in line else line.partition(" ")
             smiles, rest = smiles.strip(), rest.strip()
-            if place == 0 and fold(smiles) in _SMILES_WORDS:
+            if place == 0 and fold(smiles) in SMILES_WORDS:
                 continue
             number += 1
             if rest.startswith("|") and "|" in rest[1:]:  # ChemAxon's extension stands before the id
@@ -162,14 +163,14 @@ def _smi_records(path: Path) -> Iterator[StructureRecord]:
 def _table_records(path: Path, id_property: str | None) -> Iterator[StructureRecord]:
     table = open_table(path)
     folded = {fold(name): name for name in reversed(table.columns)}
-    smiles = next((folded[word] for word in _SMILES_WORDS if word in folded), None)
+    smiles = next((folded[word] for word in SMILES_WORDS if word in folded), None)
     ids = next((folded[word] for word in ID_WORDS if word in folded), None)
     ids = ids if id_property is None else id_property
     if smiles is None or ids is None or ids not in table.columns:
         what = "SMILES" if smiles is None else "ids" if id_property is None else repr(id_property)
         headless = " Its first line looks like a row: write a line of names above it."
         raise SchemaError(
-            f"{path}: has no column of {what}; it has {listed(table.columns, 12)}. Name its columns id and "
+            f"{path}: has no column of {what}: {', '.join(table.columns[:12])}. Name its columns id and "
             f"smiles, or bring SDF or SMI.{headless if table.looks_headless else ''}"
         )
     number = 0

@@ -95,7 +95,7 @@ class Table:
             if frame.width and frame[frame.columns[-1]].null_count():
                 _require_whole(self.path, layout, block)
             frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
-            yield frame.select(pl.col(chosen).str.strip_chars())
+            yield frame.select(pl.col(chosen).str.strip_chars().replace("", None))
         if n_recoded:
             self.notes.append(
                 f"{self.path.name}: {n_recoded:,} lines are no UTF-8 and were read as Latin-1 ({example})"

@@ -223,6 +223,9 @@ def _rest_of_value(file: io.BufferedIOBase, block: bytes) -> bytes:
 def parsed_block(path: Path, layout: TextLayout, block: bytes) -> pl.DataFrame:
     """Return the lines of a block as a frame of text; raises FormatError where one has too many values."""
     names = layout.names or [f"column_{place + 1}" for place in range(layout.width)]
+    block = block.lstrip(b"\r\n")  # Polars takes a blank first line for a row of one value
+    if not block:
+        return pl.DataFrame(schema=dict.fromkeys(names, pl.String))
     try:
         return _parsed(block, layout, names)
     except (pl.exceptions.PolarsError, FormatError) as error:
@@ -284,6 +287,7 @@ def _separated(block: bytes, layout: TextLayout, separator: str, names: list[str
         has_header=False,
         schema=dict.fromkeys(names, pl.String),
         comment_prefix=layout.comment,
+        missing_columns="insert",
         quote_char='"' if layout.has_quotes else None,
         encoding="utf8-lossy",
     )

@@ -24,9 +24,9 @@ from pertcast_data.ingest.columns import as_text
 from pertcast_data.ingest.findings import listed
 from pertcast_data.ingest.mapping import TableRule
 from pertcast_data.ingest.missing import null_words
-from pertcast_data.ingest.words import fold
 from pertcast_data.readers.source import SOURCE_ID
 from pertcast_data.tables import Table, open_table
+from pertcast_data.text import fold
 
 LISTED_WORDS: Final = (
     *("target", "targets", "target_genes", "moa", "mechanism_of_action", "mechanism"),
