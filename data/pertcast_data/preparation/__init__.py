@@ -12,6 +12,7 @@ from pertcast_data.preparation.config import (
     read_gene_list,
 )
 from pertcast_data.preparation.fitting import fit_preparation
+from pertcast_data.preparation.planning import PreparationPlan, plan_preparation
 from pertcast_data.preparation.preparation import (
     Preparation,
     load_preparation,
@@ -25,11 +26,13 @@ __all__ = [
     "LogNormalise",
     "Preparation",
     "PreparationConfig",
+    "PreparationPlan",
     "PreparedStore",
     "RobustZ",
     "VariableGenes",
     "fit_preparation",
     "load_preparation",
+    "plan_preparation",
     "preparation_config",
     "preparation_path",
     "prepare_store",

@@ -124,6 +124,14 @@ def require_fitting_steps(store: ExpressionStore, config: PreparationConfig) -> 
             _require(normalisation in ("log1p_cpm", "log2_intensity"), store, told)
 
 
+def require_enough_genes(n_top: int, n_genes: int) -> None:
+    """Raise ConfigError where more variable genes are asked than there are genes."""
+    if n_top > n_genes:
+        raise ConfigError(
+            f"{n_top} variable genes are asked of {n_genes}. Ask for fewer (--hvg), or leave it out."
+        )
+
+
 def _require(fits: bool, store: ExpressionStore, told: str) -> None:
     if not fits:
         raise ConfigError(f"{store.path} holds {store.normalisation} ({store.measure}): {told}.")
@@ -193,10 +201,7 @@ class Fitting:
     def variable_genes(self, step: VariableGenes) -> FittedGenes:
         """Fit the genes that vary most."""
         n_genes, n_rows = len(self.genes), len(self.rows)
-        if step.n_top > n_genes:
-            raise ConfigError(
-                f"{step.n_top} variable genes are asked of {n_genes}. Ask for fewer (--hvg), or leave it out."
-            )
+        require_enough_genes(step.n_top, n_genes)
         if step.flavour == "seurat_v3":
             counts = gene_steps(self.fitted)
             scores = standardised_variance(
