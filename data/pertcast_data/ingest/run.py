@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pertcast_data.errors import ConfigError
@@ -18,11 +19,11 @@ from pertcast_data.ingest.report import (
 )
 from pertcast_data.ingest.writing.target import Writing
 from pertcast_data.ingest.writing.worker import RUN_BYTES, Runner, in_process
-from pertcast_data.ingest.writing.workspace import Workspace
 from pertcast_data.ingest.writing.write_store import Written, write_store
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.vocabulary import CONTROL_TYPES
 
+WORKER_MEMORY_BYTES = 3 * RUN_BYTES
 _BASE_MEMORY_BYTES = 400 << 20
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ def ingest(
     append: bool = False,
     dry_run: bool = False,
     runner: Runner = in_process,
+    worker_memory_bytes: int = WORKER_MEMORY_BYTES,
     progress: ProgressCallback = no_progress,
 ) -> IngestReport:
     """Turn files of profiles into one store.
@@ -61,6 +63,8 @@ def ingest(
         Read and check everything that can be checked quickly, write nothing.
     runner
         Has the pieces done: here, or by workers (`pertcast_jobs.ingest`).
+    worker_memory_bytes
+        What rows may take in a worker while it sorts them; more makes fewer and longer runs.
     progress
         Told rows written.
 
@@ -75,18 +79,19 @@ def ingest(
         See each message; nothing is left behind.
     """
     started = time.monotonic()
-    paths, out = [Path(source) for source in sources], Path(out)
+    paths = [Path(source) for source in sources]
     if not paths:
         raise ConfigError("No file to ingest. Name at least one.")
     if (obs_table is None) != (key is None):
         raise ConfigError("--obs-table and --key belong together: name the table and its column of row ids.")
-    if out.exists() and not dry_run and not append and not Workspace.of(out).folder.exists():
-        raise ConfigError(f"{out}: exists already. Choose another --out, --append to it, or remove it first.")
+    how = Writing.at(out, seed=seed, appends=append, run_bytes=worker_memory_bytes // 3)
+    if not dry_run:
+        how.require_possible()
     if not isinstance(mapping, IngestMapping):
         mapping = IngestMapping() if mapping is None else load_mapping(Path(mapping))
     plan = plan_ingest(paths, mapping, None if obs_table is None else Path(obs_table), key)
     if not dry_run:
-        how = Writing(out, seed, preprocessing=mapping.preprocessing, appends=append)
+        how = replace(how, preprocessing=mapping.preprocessing)
         _told_of_values(plan, write_store(plan, how, runner, progress))
     report = _report(plan, None if dry_run else out, time.monotonic() - started)
     log.info("ingested", extra={"rows": report.n_rows, "genes": report.n_genes, "store": str(out)})
@@ -103,7 +108,7 @@ def _told_of_values(plan: IngestPlan, written: Written) -> None:
         plan.findings.converted.append("an ingest of the same that had stopped was gone on with")
 
 
-def _report(plan: IngestPlan, out: Path | None, seconds: float) -> IngestReport:
+def _report(plan: IngestPlan, out: Path | str | None, seconds: float) -> IngestReport:
     reports = []
     for part in plan.parts:
         schema = part.source.schema()
@@ -125,6 +130,6 @@ def _report(plan: IngestPlan, out: Path | None, seconds: float) -> IngestReport:
         dropped=tuple(plan.findings.dropped),
         warnings=(*plan.findings.warnings, *control_warnings(plan.obs, measure)),
         estimated_bytes=size,
-        estimated_memory_bytes=_BASE_MEMORY_BYTES + min(size, 3 * RUN_BYTES),
+        estimated_memory_bytes=_BASE_MEMORY_BYTES + min(size, WORKER_MEMORY_BYTES),
         seconds=round(seconds, 3),
     )

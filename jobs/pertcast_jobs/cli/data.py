@@ -10,6 +10,7 @@ import typer
 from pertcast_data.errors import ConfigError
 from pertcast_data.ingest import ingest as ingest_files
 from pertcast_data.ingest.inspection import inspect_path
+from pertcast_data.ingest.run import WORKER_MEMORY_BYTES
 from pertcast_data.store import compact_store, validate_store
 from pertcast_data.store.info import Codec
 from pertcast_data.text import aligned
@@ -44,6 +45,9 @@ def ingest(
     executor: Annotated[
         str, typer.Option(help="in-process, or ray-data: pieces on all CPUs of a Ray.", metavar="NAME")
     ] = "in-process",
+    worker_memory: Annotated[
+        int, typer.Option(help="MB that rows may take in a worker.", metavar="MB", min=1)
+    ] = WORKER_MEMORY_BYTES >> 20,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be mapped, counts and memory; write nothing.")
     ] = False,
@@ -66,6 +70,7 @@ def ingest(
             append=append,
             dry_run=dry_run,
             runner=runner,
+            worker_memory_bytes=worker_memory << 20,
             progress=progress,
         )
     print(report.to_json() if json_ else "\n".join(report.lines()))

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from pertcast_data.errors import SchemaError
+from pertcast_data.errors import ConfigError, SchemaError
 from pertcast_data.ingest.columns import SOURCE_ROW
 from pertcast_data.ingest.findings import listed
 from pertcast_data.ingest.plan import IngestPlan, SourcePlan
@@ -31,6 +31,11 @@ from pertcast_data.ingest.writing.workspace import (
     fingerprint,
 )
 from pertcast_data.preprocessing import PreprocessingStep
+from pertcast_data.progress import ProgressCallback
+from pertcast_data.storage.cache import Cache, digest
+from pertcast_data.storage.location import is_remote, parse_location
+from pertcast_data.storage.objects import ObjectFolder
+from pertcast_data.storage.publish import publish_store
 from pertcast_data.store.append import continuation, gene_columns, grown_facts, joined_rows
 from pertcast_data.store.building.collect import CollectedRows, inverse_permutation
 from pertcast_data.store.building.growth import Growth, StoreRun
@@ -40,7 +45,7 @@ from pertcast_data.store.create import default_codec, finish_store, store_facts
 from pertcast_data.store.expression_store import ExpressionStore
 from pertcast_data.store.genes import gene_table
 from pertcast_data.store.info import CHUNK_ROWS, SHARD_ROWS, Codec, Layout
-from pertcast_data.store.manifest import ShardRecord, sync_directory
+from pertcast_data.store.manifest import MANIFEST_NAME, ShardRecord, sync_directory
 from pertcast_data.store.staging import exchange_directories, require_free
 
 
@@ -60,6 +65,8 @@ class Writing:
         What was done to the values before.
     appends
         Whether `out` is a store that grows.
+    location
+        Where the store is published, if it goes to an object store: `out` then is a place in the cache.
     shard_rows, run_bytes
         Rows of a shard and bytes of a sorted run.
     """
@@ -69,8 +76,35 @@ class Writing:
     codec: Codec | None = None
     preprocessing: Sequence[PreprocessingStep] = ()
     appends: bool = False
+    location: str | None = None
     shard_rows: int = SHARD_ROWS
     run_bytes: int = RUN_BYTES
+
+    @classmethod
+    def at(cls, out: Path | str, **options: Any) -> Writing:
+        """Return how a store is written to `out`, which may be an s3:// or gs:// location."""
+        if not is_remote(out):
+            return cls(Path(out), **options)
+        place = parse_location(out)
+        folder = Cache.from_environment().root / "ingest" / digest(place.url)
+        return cls(folder / (place.name or place.bucket), location=place.url, **options)
+
+    def require_possible(self) -> None:
+        """Raise ConfigError where the store cannot be written there."""
+        if self.location is not None and self.appends:
+            raise ConfigError(
+                f"{self.location}: rows are appended to local stores only. Append to a local copy and ingest "
+                "it to another location, or ingest all files anew."
+            )
+        if self.appends or Workspace.of(self.out).folder.exists():
+            return
+        if self.location is None:
+            require_free(self.out)
+        elif ObjectFolder(self.location).exists(MANIFEST_NAME):
+            raise ConfigError(
+                f"{self.location}: a store has been committed there. Choose another --out, or delete that "
+                "one first."
+            )
 
 
 @dataclass(frozen=True)
@@ -161,6 +195,7 @@ class Target:
             tasks=tasks,
             run_bytes=self.how.run_bytes,
             base=None if self.base is None else self.how.out.resolve(),
+            location=self.how.location,
             request=fingerprint(facts, [self.order, *columns]),
             fingerprint=fingerprint(
                 [*facts, None if self.base is None else self.base.data_hash], [*self.destinations, *columns]
@@ -217,9 +252,13 @@ class Target:
             rows, var = joined_rows(self.base.obs, rows), self.base.var
         work.mark_result(finish_store(work.store, facts, records, rows, var))
 
-    def commit(self, work: Workspace) -> None:
-        """Move the finished store into place and remove the workspace."""
+    def commit(self, work: Workspace, progress: ProgressCallback) -> None:
+        """Move the finished store into place, or publish it, and remove the workspace."""
         sync_directory(work.store)
+        if self.how.location is not None:
+            publish_store(work.store, self.how.location, progress)
+            work.clear()
+            return
         if self.base is None:
             require_free(self.how.out)
             os.rename(work.store, self.how.out)

@@ -18,6 +18,7 @@ from pertcast_data.ingest.values import ValueWatch
 from pertcast_data.ingest.writing.selection import selected
 from pertcast_data.ingest.writing.workspace import Workspace
 from pertcast_data.readers.registry import open_source
+from pertcast_data.storage.publish import publish_file
 from pertcast_data.store.building.collect import RunCollector
 from pertcast_data.store.building.growth import StoreRun
 from pertcast_data.store.building.matrix import write_shard
@@ -86,6 +87,10 @@ class IngestWorker:
 
     def _write(self, shard: int) -> None:
         records = write_shard(self._work.store, self._work.matrix, self._runs, self._work.pointers, shard)
+        if self._work.plan.location is not None:
+            for record in (each for each in records if each.bytes):
+                file = self._work.store / record.path
+                publish_file(file, self._work.plan.location, record.path, record)
         self._work.mark_written(shard, records)
 
     @cached_property

@@ -73,6 +73,8 @@ class WorkPlan(BaseModel):
         Bytes of narrow rows in a sorted run.
     base
         The store that grows, if one does.
+    location
+        Where complete shards are published, if they are.
     request
         Fingerprint of what was asked for, whatever the state of a store that grows.
     fingerprint
@@ -88,6 +90,7 @@ class WorkPlan(BaseModel):
     tasks: tuple[DealTask, ...]
     run_bytes: int
     base: Path | None = None
+    location: str | None = None
     request: str
     fingerprint: str
 

@@ -49,6 +49,7 @@ def write_store(plan: IngestPlan, how: Writing, runner: Runner, progress: Progre
     StorageError
         The disk is full; the same call goes on once there is space.
     """
+    how.require_possible()
     work = Workspace.of(how.out)
     with work.locked(), disk_errors(work.folder, FULL_DISK_REMEDY):
         try:
@@ -78,7 +79,7 @@ def _write(
     records = _write_shards(work, target, runner, plan.obs.height, progress)
     target.finish(work, records)
     written = _seen(work, went_on)
-    target.commit(work)
+    target.commit(work, progress)
     return written
 
 
