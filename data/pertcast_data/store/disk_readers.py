@@ -8,7 +8,7 @@ where the rows were announced.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -33,12 +33,26 @@ _IN_HAND: Final = _UNDER_WAY - 1
 _ANNOUNCED: Final = _UNDER_WAY - 2
 
 
-def open_on_disk(path: Path, info: StoreInfo, cached_rows: int = CACHED_ROWS) -> RowReader:
-    """Return a reader that leaves X on disk and keeps about `cached_rows` rows (fewer if memory is short)."""
+FetchSlices = Callable[[Sequence[SliceRequest]], None]
+"""Reads slices into their places; that of a mirror brings their shards first."""
+
+
+def read_local_slices(requests: Sequence[SliceRequest]) -> None:
+    """Read slices of arrays whose files are all there."""
+    fetch_slices(requests)
+
+
+def open_on_disk(
+    path: Path, info: StoreInfo, cached_rows: int = CACHED_ROWS, fetch: FetchSlices = read_local_slices
+) -> RowReader:
+    """Return a reader that leaves X on disk and keeps about `cached_rows` rows (fewer if memory is short).
+
+    `fetch` reads every slice of X but the row pointers of a sparse one, which must be there.
+    """
     row_bytes = info.n_genes * 4 if info.layout == "dense" else 8 * -(-info.n_values // max(info.n_rows, 1))
     affordable = available_memory() // 4 // max(row_bytes, 1)
     blocks = max(1, min(cached_rows, affordable, info.n_rows) // info.chunk_rows)
-    return (DiskDenseReader if info.layout == "dense" else DiskCsrReader)(path, info, blocks)
+    return (DiskDenseReader if info.layout == "dense" else DiskCsrReader)(path, info, blocks, fetch)
 
 
 _SparseBlock = tuple[NDArray[Any], NDArray[Any]]
@@ -54,12 +68,17 @@ class DiskDenseReader:
         Of the store.
     n_slots
         Blocks of `info.chunk_rows` rows to keep.
+    fetch
+        How slices are read.
     """
 
     is_in_memory = False
 
-    def __init__(self, path: Path, info: StoreInfo, n_slots: int) -> None:
+    def __init__(
+        self, path: Path, info: StoreInfo, n_slots: int, fetch: FetchSlices = read_local_slices
+    ) -> None:
         self._array = open_array(path, "X", "r")
+        self._fetch_slices = fetch
         self._info = info
         self._block_rows = info.chunk_rows
         n_blocks = -(-info.n_rows // self._block_rows)
@@ -154,7 +173,9 @@ class DiskDenseReader:
     def _fetch(self, blocks: NDArray[np.int64], slots: NDArray[np.int64]) -> NDArray[np.int64]:
         starts = blocks * self._block_rows
         lengths = np.minimum(self._block_rows, self._info.n_rows - starts)
-        fetch_slices([SliceRequest(self._array, starts, lengths, self._cached, slots * self._block_rows)])
+        self._fetch_slices(
+            [SliceRequest(self._array, starts, lengths, self._cached, slots * self._block_rows)]
+        )
         return slots
 
     def _finish_oldest(self) -> None:
@@ -184,12 +205,17 @@ class DiskCsrReader:
         Of the store.
     n_slots
         Blocks of `info.chunk_rows` rows to keep.
+    fetch
+        How slices are read.
     """
 
     is_in_memory = False
 
-    def __init__(self, path: Path, info: StoreInfo, n_slots: int) -> None:
+    def __init__(
+        self, path: Path, info: StoreInfo, n_slots: int, fetch: FetchSlices = read_local_slices
+    ) -> None:
         self._indices = open_array(path, "X/indices", "r")
+        self._fetch_slices = fetch
         self._values = open_array(path, "X/data", "r")
         self._indptr: NDArray[np.int64] = np.asarray(open_array(path, "X/indptr", "r")[:], dtype=np.int64)
         self._info = info
@@ -255,7 +281,7 @@ class DiskCsrReader:
         total = int(lengths.sum())
         indices = np.empty(total, dtype=self._indices.dtype)
         values = np.empty(total, dtype=self._values.dtype)
-        fetch_slices(
+        self._fetch_slices(
             [
                 SliceRequest(self._indices, starts, lengths, indices, places),
                 SliceRequest(self._values, starts, lengths, values, places),

@@ -13,6 +13,7 @@ from pertcast.encoding import EncoderSpec
 from pertcast.models.registry import get_model
 from pertcast.training.config import TrainConfig
 from pertcast_data.errors import ConfigError
+from pertcast_data.storage import is_remote, parse_location
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pertcast_jobs.run_config.problems import config_error
@@ -65,7 +66,10 @@ class DataConfig(_Section):
     fold: int = Field(0, ge=0)
 
     def require(self) -> tuple[Path, Path]:
-        """Return absolute paths of store and split; raises ConfigError where one is missing."""
+        """Return absolute paths of store and split; raises ConfigError where one is missing.
+
+        A store in a bucket (s3://, gs://) is returned as it is: whether it is there is found on opening.
+        """
         found = []
         for key, path, make in (
             ("data.store", self.store, "pertcast data ingest FILE --out STORE"),
@@ -73,6 +77,10 @@ class DataConfig(_Section):
         ):
             if path is None:
                 raise ConfigError(f"{key} is not given. Add {key}=PATH; it is made by `{make}`.")
+            if key == "data.store" and is_remote(path):
+                parse_location(path)
+                found.append(path)
+                continue
             if not path.exists():
                 raise ConfigError(f"{key}: {path} does not exist. It is made by `{make}`.")
             found.append(path.absolute())
