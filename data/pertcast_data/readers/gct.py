@@ -16,7 +16,14 @@ import polars as pl
 
 from pertcast_data.errors import FormatError
 from pertcast_data.readers.hdf5 import decode
-from pertcast_data.readers.source import ProfileBatch, SourceSchema, id_frame, rows_per_batch
+from pertcast_data.readers.source import (
+    ProfileBatch,
+    SourceSchema,
+    id_frame,
+    refuse_choice,
+    row_range,
+    rows_per_batch,
+)
 from pertcast_data.readers.spill import scratch_array
 
 _MISSING_VALUES = frozenset({"", "na", "n/a", "nan", "null", "none", "-666"})
@@ -49,6 +56,8 @@ class GctSource:
     ----------
     path
         The file.
+    matrix
+        None: a gct file holds one matrix.
 
     Raises
     ------
@@ -56,7 +65,8 @@ class GctSource:
         The header is wrong, or lines or columns are missing.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, matrix: str | None = None) -> None:
+        refuse_choice(path, matrix, "gct")
         self.path = path
         with path.open("rb") as file:
             self._header = _read_header(file, path)
@@ -76,7 +86,9 @@ class GctSource:
     def schema(self) -> SourceSchema:
         """Return the shape that the header declares."""
         header = self._header
-        return SourceSchema(self.path, "gct", header.n_samples, header.n_genes, "dense", "text")
+        return SourceSchema(
+            self.path, "gct", header.n_samples, header.n_genes, "dense", "text", is_splittable=False
+        )
 
     def obs(self) -> pl.DataFrame:
         """Return the samples' metadata; columns of whole or decimal numbers become numbers."""
@@ -94,13 +106,16 @@ class GctSource:
         }
         return id_frame([row[0] for row in rows], columns)
 
-    def batches(self, rows: int | None = None) -> Iterator[ProfileBatch]:
+    def batches(
+        self, rows: int | None = None, start: int = 0, stop: int | None = None
+    ) -> Iterator[ProfileBatch]:
         """Yield the matrix, samples as rows, as float32; missing values are NaN."""
         header = self._header
+        low, high = row_range(header.n_samples, start, stop)
         _, matrix = self._genes_and_matrix()
         step = rows or rows_per_batch(header.n_genes)
-        for start in range(0, header.n_samples, step):
-            yield np.ascontiguousarray(matrix[:, start : start + step].T)
+        for first in range(low, high, step):
+            yield np.ascontiguousarray(matrix[:, first : min(first + step, high)].T)
 
     def _genes_and_matrix(self) -> tuple[list[list[str]], npt.NDArray[np.float32]]:
         """Return the genes' fields and the matrix (genes, samples) on disk; the text is read once."""

@@ -15,9 +15,16 @@ import numpy.typing as npt
 import polars as pl
 
 from pertcast_data.errors import FormatError
+from pertcast_data.readers.anndata_tables import numeric_series
+from pertcast_data.readers.dense_rows import dense_batches
 from pertcast_data.readers.hdf5 import decode_array, holds, is_text, open_hdf5, read_ids
-from pertcast_data.readers.hdf5_tables import numeric_series
-from pertcast_data.readers.source import ProfileBatch, SourceSchema, id_frame, rows_per_batch
+from pertcast_data.readers.source import (
+    ProfileBatch,
+    SourceSchema,
+    id_frame,
+    refuse_choice,
+    row_range,
+)
 
 _MATRIX = "0/DATA/0/matrix"
 _GENES = "0/META/ROW"
@@ -32,6 +39,8 @@ class GctxSource:
     ----------
     path
         The file.
+    matrix
+        None: a gctx file holds one matrix.
 
     Raises
     ------
@@ -39,7 +48,8 @@ class GctxSource:
         The file cannot be opened, has no matrix or ids, or they do not fit each other.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, matrix: str | None = None) -> None:
+        refuse_choice(path, matrix, "gctx")
         self.path = path
         with open_hdf5(path) as file:
             for name in (_MATRIX, f"{_GENES}/id", f"{_SAMPLES}/id"):
@@ -47,9 +57,9 @@ class GctxSource:
                     raise FormatError(
                         f"{path}: has no {name}, so it is no whole gctx file. Download it again."
                     )
-            matrix = file[_MATRIX]
-            self._shape = tuple(int(size) for size in matrix.shape)
-            self._dtype = str(matrix.dtype)
+            values = file[_MATRIX]
+            self._shape = tuple(int(size) for size in values.shape)
+            self._dtype = str(values.dtype)
             n_samples, n_genes = file[f"{_SAMPLES}/id"].shape[0], file[f"{_GENES}/id"].shape[0]
         if self._shape != (n_samples, n_genes):
             raise FormatError(
@@ -83,13 +93,14 @@ class GctxSource:
             }
         return id_frame([text.strip() for text in ids], columns)
 
-    def batches(self, rows: int | None = None) -> Iterator[ProfileBatch]:
+    def batches(
+        self, rows: int | None = None, start: int = 0, stop: int | None = None
+    ) -> Iterator[ProfileBatch]:
         """Yield the matrix, samples as rows, in the file's number type; -666 is NaN."""
+        low, high = row_range(self._shape[0], start, stop)
         with open_hdf5(self.path) as file:
-            matrix = file[_MATRIX]
-            step = rows or rows_per_batch(self._shape[1], matrix.dtype.itemsize)
-            for start in range(0, self._shape[0], step):
-                yield _missing_as_nan(np.asarray(matrix[start : start + step]))
+            for batch in dense_batches(file[_MATRIX], self._shape[1], rows, low, high):
+                yield _missing_as_nan(batch)
 
 
 def _missing_as_nan(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

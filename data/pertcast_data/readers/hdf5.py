@@ -77,7 +77,7 @@ def decode(text: Any) -> str:
 
 def is_text(dataset: Any) -> bool:
     """Return whether a dataset holds strings of any kind."""
-    return dataset.dtype.kind in "SU" or h5py.check_string_dtype(dataset.dtype) is not None
+    return dataset.dtype.kind in "SUT" or h5py.check_string_dtype(dataset.dtype) is not None
 
 
 def decode_array(values: npt.NDArray[Any]) -> list[str]:

@@ -31,13 +31,15 @@ _FOREIGN_MAGIC: Final = (
 )
 
 
-def open_source(path: Path | str) -> ProfileSource:
+def open_source(path: Path | str, matrix: str | None = None) -> ProfileSource:
     """Open a file of profiles, whatever its name says it is.
 
     Parameters
     ----------
     path
         An h5ad, gctx or gct file.
+    matrix
+        Which matrix of a file that holds several: "X", "raw" or "layers/NAME" of AnnData; None: the main one.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def open_source(path: Path | str) -> ProfileSource:
     Raises
     ------
     FormatError
-        The file is absent, empty, truncated, broken or of an unknown format.
+        The file is absent, empty, truncated, broken or of an unknown format, or holds no such matrix.
     """
     path = Path(path)
     if not path.exists():
@@ -56,7 +58,7 @@ def open_source(path: Path | str) -> ProfileSource:
         raise FormatError(f"{path}: is a folder; profiles come as h5ad, gctx or gct files. Name the files.")
     for reader in READERS.values():
         if reader.detects(path):
-            return reader(path)
+            return reader(path, matrix)
     raise FormatError(f"{path}: {_diagnosis(path)}")
 
 

@@ -14,6 +14,8 @@ import numpy.typing as npt
 import polars as pl
 from scipy import sparse
 
+from pertcast_data.errors import FormatError
+
 ProfileBatch: TypeAlias = "npt.NDArray[Any] | sparse.csr_matrix"
 """Profiles of consecutive rows, (n, n_genes): a dense array or a CSR matrix with sorted indices."""
 
@@ -109,6 +111,15 @@ def row_range(n_rows: int, start: int, stop: int | None) -> tuple[int, int]:
         raise ValueError(f"rows are counted from 0, got {start} to {stop}")
     last = n_rows if stop is None else min(stop, n_rows)
     return min(start, last), last
+
+
+def refuse_choice(path: Path, matrix: str | None, format_name: str) -> None:
+    """Raise FormatError where a matrix is named but files of this format hold only one."""
+    if matrix is not None:
+        raise FormatError(
+            f"{path}: is {format_name} and holds one matrix, so `matrix: {matrix}` names nothing in it. "
+            "Leave `matrix` out of the mapping file."
+        )
 
 
 def rows_per_batch(n_genes: int, itemsize: int = 4) -> int:
