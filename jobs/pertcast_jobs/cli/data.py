@@ -15,7 +15,9 @@ from pertcast_data.store import compact_store, validate_store
 from pertcast_data.store.info import Codec
 from pertcast_data.text import aligned
 
+from pertcast_jobs.cli.export import export
 from pertcast_jobs.cli.networks import networks
+from pertcast_jobs.cli.prepare import prepare
 from pertcast_jobs.cli.simulate import simulate
 from pertcast_jobs.cli.splits import audit, split
 from pertcast_jobs.ingest.runners import get_executor
@@ -140,3 +142,5 @@ app.command()(simulate)
 app.command()(split)
 app.command()(audit)
 app.command()(networks)
+app.command()(prepare)
+app.command()(export)
