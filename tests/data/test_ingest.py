@@ -155,7 +155,7 @@ def test_a_side_table_tells_rows_that_hold_only_ids(tmp_path: Path, suffix: str)
         table.write_parquet(path)
     else:
         table.write_csv(path, separator="\t" if suffix == "tsv" else ",")
-    report = ingest([tmp_path / "level3.gctx"], tmp_path / "store", obs_table=path, key="inst_id")
+    report = ingest([tmp_path / "level3.gctx"], tmp_path / "store", obs_tables=path, key="inst_id")
     obs, values = opened(report)
     assert np.array_equal(values, matrix)
     assert obs["cmap_name"].to_list() == ["aspirin", "DMSO", "aspirin", "DMSO"]
@@ -169,7 +169,7 @@ def test_a_side_table_tells_rows_that_hold_only_ids(tmp_path: Path, suffix: str)
         ("inst,cell\nw1,A\n", "inst_id", SchemaError, "no column 'inst_id'.*inst"),
         ("id,cell\nzzz,A\n", "id", SchemaError, "knows none"),
         ("id,cell\ncell0,A\ncell0,B\n", "id", SchemaError, "several different rows .cell0"),
-        ("", "id", FormatError, "neither csv"),
+        ("", "id", FormatError, "is empty"),
     ],
 )
 def test_a_wrong_side_table_is_refused(
@@ -179,7 +179,7 @@ def test_a_wrong_side_table_is_refused(
     table.write_text(content, encoding="utf-8")
     path = write(tmp_path / "a.h5ad", crispr())
     with pytest.raises(error, match=f"table\\.csv.*{message}"):
-        ingest([path], tmp_path / "store", obs_table=table, key=key)
+        ingest([path], tmp_path / "store", obs_tables=table, key=key)
     assert not (tmp_path / "store").exists()
 
 
@@ -308,10 +308,13 @@ def test_wrong_calls_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5ad", crispr())
     with pytest.raises(ConfigError, match="No file"):
         ingest([], tmp_path / "store")
-    with pytest.raises(ConfigError, match="belong together"):
-        ingest([path], tmp_path / "store", obs_table=path)
+    (tmp_path / "rows.csv").write_text("well,line\nw1,K562\n")
+    with pytest.raises(SchemaError, match=r"is no table of LINCS.*--key COLUMN"):
+        ingest([path], tmp_path / "store", obs_tables=tmp_path / "rows.csv")
+    with pytest.raises(ConfigError, match="needs --obs-table"):
+        ingest([path], tmp_path / "store", key="well")
     ingest([path], tmp_path / "store")
-    with pytest.raises(ConfigError, match="exists already"):
+    with pytest.raises(ConfigError, match="already exists"):
         ingest([path], tmp_path / "store")
 
 

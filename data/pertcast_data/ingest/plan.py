@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from pertcast_data.errors import SchemaError
+from pertcast_data.errors import ConfigError, SchemaError
 from pertcast_data.ingest.columns import SOURCE_ROW
 from pertcast_data.ingest.findings import Findings, listed
 from pertcast_data.ingest.genes import gene_table, join_genes, kept_genes, with_gene_table
 from pertcast_data.ingest.harmonise import harmonise
+from pertcast_data.ingest.lincs_tables import lincs_tables
 from pertcast_data.ingest.mapping import IngestMapping, TableRule
 from pertcast_data.ingest.side_table import join_side_table
 from pertcast_data.ingest.values import decide_values, summarise
@@ -84,16 +85,33 @@ class IngestPlan:
 
 
 def plan_ingest(
-    sources: Sequence[Path], mapping: IngestMapping, obs_table: Path | None, key: str | None
+    sources: Sequence[Path],
+    mapping: IngestMapping,
+    obs_tables: Sequence[Path] | None = None,
+    key: str | None = None,
 ) -> IngestPlan:
     """Read all tables and a sample of the values, and settle what will be written.
+
+    Parameters
+    ----------
+    sources
+        Files of profiles.
+    mapping
+        What the user says.
+    obs_tables
+        Tables of rows (and of genes) in files of their own, beside those that the mapping names.
+    key
+        Column of a single table that holds the matrix's row ids; without it, tables of LINCS are known by
+        their columns.
 
     Raises
     ------
     FormatError, SchemaError, UnitError
         A file cannot be read, or something that is needed cannot be told.
     """
-    named = () if obs_table is None or key is None else (TableRule(file=(obs_table,), key=key),)
+    named, genes = _named_tables(obs_tables or (), key)
+    if genes is not None and mapping.genes.table is None:
+        mapping = mapping.model_copy(update={"genes": mapping.genes.model_copy(update={"table": genes})})
     tables = (
         *((rule, "--key") for rule in named),
         *((rule, "mapping file, tables") for rule in mapping.tables),
@@ -114,6 +132,18 @@ def plan_ingest(
         layout="csr" if sparse_everywhere else "dense",
         findings=findings,
     )
+
+
+def _named_tables(paths: Sequence[Path], key: str | None) -> tuple[tuple[TableRule, ...], TableRule | None]:
+    """Return how the tables of the command line are joined: by a named key, or as tables of LINCS."""
+    if key is None:
+        return lincs_tables(paths)
+    if len(paths) != 1:
+        raise ConfigError(
+            f"--key {key} belongs to one --obs-table, {len(paths)} are given. Name several tables in the "
+            "mapping file (`tables:`)."
+        )
+    return (TableRule(file=tuple(paths), key=key),), None
 
 
 def _plan_source(

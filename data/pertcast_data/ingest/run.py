@@ -33,7 +33,7 @@ def ingest(
     sources: Sequence[Path | str],
     out: Path | str,
     mapping: IngestMapping | Path | str | None = None,
-    obs_table: Path | str | None = None,
+    obs_tables: Path | str | Sequence[Path | str] = (),
     key: str | None = None,
     *,
     seed: int = 0,
@@ -53,8 +53,9 @@ def ingest(
         The store to create; must not exist.
     mapping
         What the files' columns mean (or a YAML file that says it); what is left open is guessed and reported.
-    obs_table, key
-        A csv, tsv or Parquet table of the rows, and its column that holds the matrix's row ids.
+    obs_tables, key
+        A table of the rows (csv, tsv, Parquet) and its column that holds the matrix's row ids; or, without a
+        key, tables of LINCS (instinfo, siginfo, compoundinfo, cellinfo, geneinfo), known by their columns.
     seed
         Of the shuffle of rows within a condition.
     append
@@ -82,14 +83,15 @@ def ingest(
     paths = [Path(source) for source in sources]
     if not paths:
         raise ConfigError("No file to ingest. Name at least one.")
-    if (obs_table is None) != (key is None):
-        raise ConfigError("--obs-table and --key belong together: name the table and its column of row ids.")
+    tables = [Path(path) for path in ((obs_tables,) if isinstance(obs_tables, str | Path) else obs_tables)]
+    if key is not None and not tables:
+        raise ConfigError(f"--key {key} needs --obs-table: name the table whose column it is.")
     how = Writing.at(out, seed=seed, appends=append, run_bytes=worker_memory_bytes // 3)
     if not dry_run:
         how.require_possible()
     if not isinstance(mapping, IngestMapping):
         mapping = IngestMapping() if mapping is None else load_mapping(Path(mapping))
-    plan = plan_ingest(paths, mapping, None if obs_table is None else Path(obs_table), key)
+    plan = plan_ingest(paths, mapping, tables, key)
     if not dry_run:
         how = replace(how, preprocessing=mapping.preprocessing)
         _told_of_values(plan, write_store(plan, how, runner, progress))

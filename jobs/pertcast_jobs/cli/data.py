@@ -16,6 +16,7 @@ from pertcast_data.store.info import Codec
 from pertcast_data.text import aligned
 
 from pertcast_jobs.cli.export import export
+from pertcast_jobs.cli.gene_sets import gene_sets
 from pertcast_jobs.cli.networks import networks
 from pertcast_jobs.cli.prepare import prepare
 from pertcast_jobs.cli.simulate import simulate
@@ -37,9 +38,12 @@ def ingest(
         Path | None, typer.Option("--map", help="YAML file that says what columns mean (docs/ingest.md).")
     ] = None,
     obs_table: Annotated[
-        Path | None, typer.Option(help="csv, tsv or Parquet table of the rows, e.g. LINCS instinfo.")
+        list[Path] | None,
+        typer.Option(help="Table of the rows; those of LINCS are known. May be repeated.", metavar="TABLE"),
     ] = None,
-    key: Annotated[str | None, typer.Option(help="Column of --obs-table with the matrix's row ids.")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Column of another --obs-table with the matrix's row ids.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the shuffle of rows within a condition.")] = 0,
     append: Annotated[
         bool, typer.Option("--append", help="Put the rows behind those of the store that is there.")
@@ -66,7 +70,7 @@ def ingest(
             sources,
             out,
             map_,
-            obs_table,
+            obs_table or (),
             key,
             seed=seed,
             append=append,
@@ -144,3 +148,4 @@ app.command()(audit)
 app.command()(networks)
 app.command()(prepare)
 app.command()(export)
+app.command("gene-sets")(gene_sets)
