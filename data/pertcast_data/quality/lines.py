@@ -126,7 +126,16 @@ def _effect_row(name: str, found: GroupStatistics, beyond: str) -> tuple[str, st
 
 def _target_lines(found: tuple[TargetSummary, ...]) -> list[str]:
     rows = [
-        ("    kind", "expected", "testable", "median change", "z", "z of others", "expected way", "|z| >= 2")
+        (
+            "    kind",
+            "expected",
+            "testable",
+            "median change",
+            "z",
+            "against others",
+            "expected way",
+            "|z| >= 2",
+        )
     ]
     for each in found:
         rows.append(

@@ -101,7 +101,7 @@ def measure_quality(
     references = References(design, n_genes, normalisation, seed)
     for first, piece in pieces(batches(), n_rows, n_genes):
         checks.add(first, piece)
-        references.add(first, normalised(piece, normalisation))
+        references.add(first, piece)
         progress(first + piece.shape[0], 2 * n_rows, "profiles checked")
     spreads = references.finish()
     reason = _why_no_effects(design, spreads)

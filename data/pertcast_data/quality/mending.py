@@ -15,6 +15,8 @@ _SMALL: Final = 0.25
 _ENOUGH: Final = 10
 _CHANCE: Final = 0.05
 _WIDE_Z: Final = (0.3, 10.0)
+_FAR_Z: Final = 3.0
+_MANY_VALUES: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -69,15 +71,23 @@ def _scale(report: QualityReport) -> list[Mending]:
             )
         )
     is_z = report.normalisation == "z_score" and report.measure == "response"
-    if is_z and values.deviation and not _WIDE_Z[0] <= values.deviation <= _WIDE_Z[1]:
+    if is_z and values.smallest is not None and values.largest is not None and not _looks_like_z(report):
         found.append(
             Mending(
-                f"the values are taken for z-scores, but their standard deviation is {values.deviation:.3g}: "
-                "they are scaled in another way, and thresholds such as |z| >= 2 mean nothing on them",
+                f"the values are taken for z-scores, but have a standard deviation of {values.deviation:.3g} "
+                f"and go from {values.smallest:.3g} to {values.largest:.3g}: they are scaled in another way, "
+                "and thresholds such as |z| >= 2 mean nothing on them",
                 "normalisation: log_fold_change   # if that is what they are; else bring z-scores",
             )
         )
     return found
+
+
+def _looks_like_z(report: QualityReport) -> bool:
+    values = report.values
+    furthest = max(abs(values.smallest or 0), abs(values.largest or 0))
+    is_many = report.n_rows * report.n_genes >= _MANY_VALUES
+    return _WIDE_Z[0] <= values.deviation <= _WIDE_Z[1] and (furthest > _FAR_Z or not is_many)
 
 
 def _controls(report: QualityReport) -> list[Mending]:
@@ -148,7 +158,7 @@ def _misses(each: TargetSummary) -> bool:
 def _target(each: TargetSummary) -> Mending:
     found, n = each.share_expected or 0, each.n_testable
     told = f"{each.kind}: the target's own gene goes {each.expected} in {found:.0%} of {n:,} conditions"
-    if found < 0.5 and n >= _ENOUGH:
+    if found < 0.5 and n >= _ENOUGH and (each.share_seen or 0) <= 2 * (each.others_seen or 0):
         return Mending(
             f"{told}; the kind of perturbation may be declared wrongly",
             "pert_type: {column: ..., values: {...: trt_act}}   # trt_sh, trt_xpr down; trt_act, trt_oe up",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pertcast_data.loading.control_pairing import ControlPairing
 from pertcast_data.quality.design import Design
-from pertcast_data.quality.line_sums import add_rows
+from pertcast_data.quality.line_sums import add_rows, normalised
 from pertcast_data.readers.source import ProfileBatch, as_dense, stored_values
 from pertcast_data.readers.spill import scratch_array
 from pertcast_data.vocabulary import Normalisation
@@ -38,7 +38,7 @@ class References:
 
     def __init__(self, design: Design, n_genes: int, normalisation: Normalisation, seed: int) -> None:
         self._design, self._n_genes = design, n_genes
-        self._pairing = design.pairing
+        self._pairing, self._normalisation = design.pairing, normalisation
         self._is_robust = normalisation in ("log2_intensity", "log_fold_change")
         self._is_given = design.pairing is None and normalisation == "z_score"
         n_groups = 0 if design.pairing is None else design.pairing.n_groups
@@ -63,12 +63,12 @@ class References:
         return np.sort(chosen)
 
     def add(self, first: int, piece: ProfileBatch) -> None:
-        """Add normalised profiles of the rows from `first` on."""
+        """Add stored profiles of the rows from `first` on; only those needed are normalised."""
         last = first + piece.shape[0]
         begin, end = np.searchsorted(self._sample, [first, last])
         if end > begin:
             rows = self._sample[begin:end] - first
-            self._profiles[begin:end] = np.asarray(as_dense(piece[rows]), np.float32)
+            self._profiles[begin:end] = as_dense(normalised(piece[rows], self._normalisation))
         if self._pairing is None:
             return
         begin, end = np.searchsorted(self._pair_of_row[0], [first, last])
@@ -79,7 +79,7 @@ class References:
         own_group = self._pairing.group_of_row[own].astype(np.int64)
         lines = np.concatenate([3 * groups + self._design.half_of_row[rows], 3 * own_group + 2])
         at = np.concatenate([np.searchsorted(own, rows), np.arange(len(own))])
-        controls = self._whole(lines, at, piece[own - first])
+        controls = self._whole(lines, at, normalised(piece[own - first], self._normalisation))
         add_rows(self._sums, lines, at, controls)
         squares = controls.multiply(controls) if sparse.issparse(controls) else np.square(controls)
         add_rows(self._squares, self._design.context_of_row[own], np.arange(len(own)), squares)

@@ -24,9 +24,10 @@ class _Frozen(BaseModel):
 
 
 class Distribution(_Frozen):
-    """Quantiles of `n` numbers at `QUANTILES`; empty where there are none."""
+    """Mean of `n` numbers and their quantiles at `QUANTILES`; None and empty where there are none."""
 
     n: int
+    mean: float | None = None
     values: tuple[float, ...] = ()
 
     @classmethod
@@ -35,7 +36,8 @@ class Distribution(_Frozen):
         told = np.asarray(numbers, np.float64)
         told = told[np.isfinite(told)]
         values = np.quantile(told, QUANTILES).tolist() if len(told) else ()
-        return cls(n=len(told), values=tuple(float(value) for value in values))
+        mean = float(told.mean()) if len(told) else None
+        return cls(n=len(told), mean=mean, values=tuple(float(value) for value in values))
 
     def at(self, level: float) -> float | None:
         """Return the quantile at one of `QUANTILES`, None where there are no numbers."""
