@@ -210,7 +210,7 @@ BROKEN: dict[str, tuple[str, type[PertcastError], str]] = {
         SchemaError,
         "none of its 6 rows is human",
     ),
-    "gmt line": ("ONE\t\tA\tB\nTWO\t\tC\tD\nTHREE\n", FormatError, "line 3: has 1 tab-separated fields"),
+    "gmt line": ("ONE\t\tA\tB\nTWO\t\tC\tD\nTHREE\n", FormatError, "line 3 has 1 tab-separated fields"),
     "gmt without pairs": ("ONE\t\tA\nTWO\t\tB\n", SchemaError, "no two genes .2 groups of fewer than 2"),
     "corum of mice": (
         CORUM.replace("Human", "Mouse"),

@@ -5,8 +5,8 @@ Content decides: the separator, whether the first line names the columns, and wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -62,6 +62,17 @@ ORGANISM_WORDS: Final = (
 )
 """Folded names of the two columns of organisms, as NCBI numbers them: rows not human are left out."""
 
+EVIDENCE_WORDS: Final = frozenset(
+    {
+        *("neighborhood", "neighborhood_transferred", "neighborhood_on_chromosome", "fusion", "gene_fusion"),
+        *("cooccurence", "cooccurrence", "phylogenetic_cooccurrence", "homology"),
+        *("coexpression", "coexpression_transferred", "experiments", "experiments_transferred"),
+        *("experimental", "experimentally_determined_interaction", "database", "database_transferred"),
+        *("database_annotated", "textmining", "textmining_transferred", "automated_textmining"),
+    }
+)
+"""Folded names of STRING's channels of evidence, in its files with details and in the export of its page."""
+
 _SEPARATORS: Final = ("\t", ",", ";")
 _NOTHING: Final = "holds no edge. Bring an edge list: two columns of genes, then scores."
 
@@ -88,6 +99,10 @@ class EdgeList:
         The first score that is no finite number: its row and what stands there; None where all are.
     n_foreign
         Rows of other organisms than human, and rows without a name of both genes there; left out.
+    evidence
+        Channel -> (R,) float32, NaN where one is no number; empty unless it was asked for.
+    merged_rows
+        (R,) int32, rows of a file that were merged into each row; None: one.
     """
 
     path: Path
@@ -98,6 +113,8 @@ class EdgeList:
     score_column: str | None
     bad_score: tuple[int, str | None] | None = None
     n_foreign: int = 0
+    evidence: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    merged_rows: NDArray[np.int32] | None = None
 
     @property
     def pairs(self) -> pl.DataFrame:
@@ -120,9 +137,10 @@ class _Columns:
     ends: tuple[str, str]
     score: str | None
     organisms: tuple[str, str] | None
+    evidence: tuple[str, ...] = ()
 
 
-def read_edge_list(path: Path | str) -> EdgeList:
+def read_edge_list(path: Path | str, with_evidence: bool = False) -> EdgeList:
     """Read the rows of an edge list; see `END_WORDS`, `SCORE_WORDS` and `ORGANISM_WORDS` for the columns.
 
     Parameters
@@ -131,6 +149,8 @@ def read_edge_list(path: Path | str) -> EdgeList:
         Two columns of genes, and scores where there are any; separated by tabs, commas, semicolons or
         blanks, packed with gzip or not, or Parquet. Lines that begin with "#" are comments, but for a header
         ("#node1").
+    with_evidence
+        Also read STRING's channels (`EVIDENCE_WORDS`) where the file has them.
 
     Raises
     ------
@@ -144,11 +164,18 @@ def read_edge_list(path: Path | str) -> EdgeList:
         raise FormatError(f"{path}: no such edge list. Check the path.")
     if content_start(path).startswith(PARQUET):
         frame = read_parquet(path)
-        return _collected(path, iter([frame]), _columns(path, frame.columns, True))
+        return _collected(path, iter([frame]), _columns(path, frame.columns, True, with_evidence))
     layout = _layout(path, head_lines(path))
     names = layout.names or [f"column_{place + 1}" for place in range(layout.width)]
-    columns = _columns(path, names, layout.names is not None)
+    columns = _columns(path, names, layout.names is not None, with_evidence)
     return _collected(path, table_blocks(path, layout), columns)
+
+
+def edges_of_frame(
+    path: Path, frame: pl.DataFrame, ends: tuple[str, str], score: str, evidence: tuple[str, ...] = ()
+) -> EdgeList:
+    """Return the rows of a frame whose columns are known; raises as `read_edge_list`."""
+    return _collected(path, iter([frame]), _Columns(ends, score, None, evidence))
 
 
 def _layout(path: Path, head: list[str]) -> TextLayout:
@@ -190,7 +217,7 @@ def _known_pair(names: list[str], words: tuple[tuple[str, str], ...]) -> tuple[s
     return next(((folded[a], folded[b]) for a, b in words if a in folded and b in folded), None)
 
 
-def _columns(path: Path, names: list[str], named: bool) -> _Columns:
+def _columns(path: Path, names: list[str], named: bool, with_evidence: bool) -> _Columns:
     if len(names) < 2:
         raise SchemaError(f"{path}: has one column. Bring an edge list: two columns of genes, then scores.")
     ends = (known_ends(names) if named else None) or (names[0], names[1])
@@ -199,7 +226,10 @@ def _columns(path: Path, names: list[str], named: bool) -> _Columns:
         # BioGRID's scores are each experiment's own, on no common scale, and mostly missing.
         return _Columns(ends, None, organisms)
     others = [name for name in names if name not in ends]
-    return _Columns(ends, _score_column(others, named), organisms)
+    score = _score_column(others, named)
+    is_asked = with_evidence and named
+    evidence = [name for name in others if is_asked and name != score and fold(name) in EVIDENCE_WORDS]
+    return _Columns(ends, score, organisms, tuple(evidence))
 
 
 def _score_column(others: list[str], named: bool) -> str | None:
@@ -216,6 +246,7 @@ def _collected(path: Path, blocks: Iterator[pl.DataFrame], columns: _Columns) ->
     """Return the rows of all blocks as numbers: a block's text is let go before the next is read."""
     numbers = NameNumbers()
     ends, scores = [np.empty((0, 2), np.int32)], [np.empty(0)]
+    evidence = {name: [np.empty(0, np.float32)] for name in columns.evidence}
     bad_score: tuple[int, str | None] | None = None
     n_rows = n_foreign = 0
     for block in blocks:
@@ -224,6 +255,8 @@ def _collected(path: Path, blocks: Iterator[pl.DataFrame], columns: _Columns) ->
         ends.append(numbers.of([frame[name] for name in columns.ends]))
         _require_both(path, frame, columns.ends, ends[-1], n_rows)
         scores.append(_scores(frame, columns.score))
+        for name, found_evidence in evidence.items():
+            found_evidence.append(_scores(frame, name).astype(np.float32))
         wrong = np.flatnonzero(np.isnan(scores[-1]))
         if len(wrong) and bad_score is None and columns.score is not None:
             found = frame[columns.score][int(wrong[0])]
@@ -243,6 +276,7 @@ def _collected(path: Path, blocks: Iterator[pl.DataFrame], columns: _Columns) ->
         score_column=columns.score,
         bad_score=bad_score,
         n_foreign=n_foreign,
+        evidence={fold(name): np.concatenate(values) for name, values in evidence.items()},
     )
 
 

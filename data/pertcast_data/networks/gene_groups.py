@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pertcast_data.errors import FormatError, SchemaError
+from pertcast_data.gene_sets_file import gmt_lines
 from pertcast_data.gene_tables.identifiers import HUMAN
 from pertcast_data.networks.edge_list import known_ends
 from pertcast_data.text import fold
@@ -24,7 +25,6 @@ from pertcast_data.text_tables import (
     content_start,
     fields_of,
     head_lines,
-    open_content,
     require_text,
     sha256_of,
     table_blocks,
@@ -153,24 +153,8 @@ def _grouped(
 
 def _read_gmt(path: Path) -> GeneGroups:
     """Read a GMT; unlike `read_gmt`, two groups may have one name, for a network needs none."""
-    listed: list[tuple[int, str]] = []
-    n_rows = 0
-    with open_content(path) as file:
-        for place, line in enumerate(file, 1):
-            text = line.decode("utf-8-sig" if place == 1 else "utf-8", errors="replace").rstrip("\r\n")
-            if not text.strip() or text.startswith("#"):
-                continue
-            fields = text.split("\t")
-            if len(fields) < 3:
-                raise FormatError(
-                    f"{path}, line {place}: has {len(fields)} tab-separated fields, a line of a GMT has a "
-                    f"name, a description (may be empty) and genes. It begins {text[:40]!r}."
-                )
-            # A weight may follow a gene: "TP53,1.0", as Enrichr writes it.
-            genes = (field.split(",", 1)[0].strip() for field in fields[2:])
-            listed.extend((n_rows, gene) for gene in genes if gene)
-            n_rows += 1
-    return _grouped(path, listed, n_rows)
+    sets = list(gmt_lines(path))
+    return _grouped(path, ((row, gene) for row, each in enumerate(sets) for gene in each.genes), len(sets))
 
 
 def _read_complexes(path: Path) -> GeneGroups:

@@ -5,8 +5,8 @@ Nothing of an experiment is in it, so a gene that no profile measures may be kno
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from pertcast_data.gene_tables.gene_names import GeneNames, read_gene_names
 from pertcast_data.gene_tables.identifiers import fold_gene
 from pertcast_data.networks.co_membership import LARGEST_GROUP, SMALLEST_GROUP, co_membership
 from pertcast_data.networks.edge_list import EdgeList, read_edge_list
+from pertcast_data.networks.edge_table import NetworkFacts, is_edge_table, read_edge_table
 from pertcast_data.networks.gene_groups import GeneGroups, group_kind, read_gene_groups
 from pertcast_data.networks.naming import NamedGenes, name_genes
 
@@ -45,6 +46,13 @@ class GeneNetwork:
         Of these, the first ones.
     notes
         What else was left out, or is not known, in words.
+    has_scores
+        Whether weights are scores of the files, so that a least score applies to them.
+    merged_rows
+        (E,) int32, rows of the files that each edge was made of; None where they are not counted (groups of
+        genes, joined networks).
+    evidence
+        Channel -> (E,) float32, the largest value of the rows of an edge; empty unless it was asked for.
     """
 
     files: tuple[str, ...]
@@ -57,6 +65,9 @@ class GeneNetwork:
     n_unmapped_ids: int = 0
     examples_unmapped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    has_scores: bool = True
+    merged_rows: NDArray[np.int32] | None = None
+    evidence: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def among(self, genes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return edges among `genes`: (E, 2) int64 rows of them, first < second, sorted; (E,) weights.
@@ -79,8 +90,9 @@ def read_gene_network(
 ) -> GeneNetwork:
     """Read a network from a file; what it is, is told by its content.
 
-    Edge lists (`read_edge_list`), and groups of genes (`read_gene_groups`: GMT, CORUM, GAF), which become a
-    network by co-membership (`co_membership`).
+    Edge lists (`read_edge_list`), groups of genes (`read_gene_groups`: GMT, CORUM, GAF), which become a
+    network by co-membership (`co_membership`), and tables of networks (`write_edge_table`), joined where
+    there are several in it.
 
     Parameters
     ----------
@@ -97,11 +109,41 @@ def read_gene_network(
     FormatError, SchemaError
         As the readers; ids without `gene_names`; a score that is no finite number; no edge is left.
     """
-    path = Path(path)
+    networks = [network for _, network in read_named_networks(Path(path), least_score, gene_names)]
+    return networks[0] if len(networks) == 1 else join_networks(networks)
+
+
+def read_named_networks(
+    path: Path, least_score: float | None, gene_names: GeneNames | None, with_evidence: bool = False
+) -> list[tuple[str | None, GeneNetwork]]:
+    """Return every network of a file and its name there, None where the file names none.
+
+    `with_evidence` also reads STRING's channels; the rest is as in `read_gene_network`.
+    """
+    if is_edge_table(path):
+        return [
+            (facts.name, _as_told(_of_edges(listed, least_score, gene_names), facts, listed))
+            for facts, listed in read_edge_table(path, with_evidence)
+        ]
     kind = group_kind(path)
     if kind is not None:
-        return _of_groups(read_gene_groups(path, kind), gene_names)
-    return _of_edges(read_edge_list(path), least_score, gene_names)
+        return [(None, _of_groups(read_gene_groups(path, kind), gene_names))]
+    return [(None, _of_edges(read_edge_list(path, with_evidence), least_score, gene_names))]
+
+
+def _as_told(network: GeneNetwork, facts: NetworkFacts, listed: EdgeList) -> GeneNetwork:
+    """Return a network of a table with what the table tells of the file that it came from."""
+    return replace(
+        network,
+        files=(facts.file,),
+        sha256s=(facts.sha256,),
+        n_rows=facts.n_rows or network.n_rows,
+        n_self_loops=facts.n_self_loops,
+        n_unmapped_ids=facts.n_unmapped_ids + network.n_unmapped_ids,
+        examples_unmapped=(*facts.examples_unmapped, *network.examples_unmapped),
+        notes=(*facts.notes, *network.notes),
+        merged_rows=None if listed.merged_rows is None else network.merged_rows,
+    )
 
 
 def _of_edges(listed: EdgeList, least_score: float | None, gene_names: GeneNames | None) -> GeneNetwork:
@@ -118,16 +160,24 @@ def _of_edges(listed: EdgeList, least_score: float | None, gene_names: GeneNames
     if not kept.any():
         raise SchemaError(_nothing_left(listed, scores[is_known & ~loops], least_score, named))
     n_genes = len(named.genes)
-    edges, weights = _each_once((low * n_genes + high)[kept], scores[kept], n_genes)
+    edges, order, first = _each_once((low * n_genes + high)[kept], n_genes)
+    rows = np.flatnonzero(kept)[order]
+    counts = np.ones(len(rows), np.int32) if listed.merged_rows is None else listed.merged_rows[rows]
     foreign = f"{listed.n_foreign:,} rows of other organisms or without a name left out"
-    return _network(
+    network = _network(
         named=named,
         edges=edges,
-        weights=weights,
+        weights=np.maximum.reduceat(scores[rows], first).astype(np.float32),
         source=listed,
         n_rows=len(listed.ends) + listed.n_foreign,
         n_self_loops=int(loops.sum()),
         notes=(foreign,) if listed.n_foreign else (),
+    )
+    return replace(
+        network,
+        has_scores=listed.score_column is not None,
+        merged_rows=np.add.reduceat(counts, first).astype(np.int32),
+        evidence={name: np.fmax.reduceat(values[rows], first) for name, values in listed.evidence.items()},
     )
 
 
@@ -145,7 +195,7 @@ def _of_groups(groups: GeneGroups, gene_names: GeneNames | None) -> GeneNetwork:
             f"{groups.path}: connects no two genes ({left_out}{_unknown(named)}). Bring groups of "
             f"{SMALLEST_GROUP} to {LARGEST_GROUP} genes."
         )
-    return _network(
+    network = _network(
         named=named,
         edges=found.edges,
         weights=found.weights,
@@ -154,6 +204,7 @@ def _of_groups(groups: GeneGroups, gene_names: GeneNames | None) -> GeneNetwork:
         n_self_loops=0,
         notes=(*groups.notes, left_out) if found.n_too_small or found.n_too_large else groups.notes,
     )
+    return replace(network, has_scores=False)
 
 
 def _network(
@@ -230,7 +281,8 @@ def read_gene_networks(
 ) -> GeneNetwork:
     """Read networks and join them; raises as `read_gene_network` and `read_gene_names` do."""
     names = None if gene_names is None else read_gene_names(gene_names)
-    return join_networks([read_gene_network(path, least_score, names) for path in paths])
+    found = [read_named_networks(Path(path), least_score, names) for path in paths]
+    return join_networks([network for networks in found for _, network in networks])
 
 
 def _require_numbers(listed: EdgeList) -> None:
@@ -244,14 +296,13 @@ def _require_numbers(listed: EdgeList) -> None:
 
 
 def _each_once(
-    pair: NDArray[np.int64], scores: NDArray[np.float64], n_genes: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return each edge (numbered low * n_genes + high) once, sorted, with the largest of its scores."""
-    order = np.argsort(pair)
-    pair, scores = pair[order], scores[order]
+    pair: NDArray[np.int64], n_genes: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return each edge (low * n_genes + high) once, sorted; the rows' order; the first of each edge there."""
+    order = np.argsort(pair, kind="stable")
+    pair = pair[order]
     first = np.flatnonzero(np.append(True, pair[1:] != pair[:-1]))
-    edges = np.column_stack(np.divmod(pair[first], n_genes))
-    return edges, np.maximum.reduceat(scores, first).astype(np.float32)
+    return np.column_stack(np.divmod(pair[first], n_genes)), order, first
 
 
 def _nothing_left(

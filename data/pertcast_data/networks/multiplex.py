@@ -5,8 +5,8 @@ Joined, they are one network (`joined`); apart, each keeps its edges, scores and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from pertcast_data.gene_tables.gene_names import read_gene_names
 from pertcast_data.networks.gene_network import (
     GeneNetwork,
     join_networks,
-    read_gene_network,
+    read_named_networks,
     union_of_genes,
 )
 
@@ -29,14 +29,14 @@ class ListedNetwork:
     Attributes
     ----------
     name
-        Stem of its file; no two networks of a multiplex have one name.
+        Stem of its file, or its name in a table of networks; no two networks of a multiplex have one name.
     file, sha256
         Name (without folder) and content of the file.
     edges
         (E, 2) int64 rows of the multiplex' genes, each pair once, first < second, sorted.
     weights
         (E,) float32, positive, on the scale of the file.
-    n_rows, n_self_loops, n_unmapped_ids, examples_unmapped, notes
+    n_rows, n_self_loops, n_unmapped_ids, examples_unmapped, notes, has_scores, merged_rows, evidence
         As in `GeneNetwork`.
     """
 
@@ -50,6 +50,9 @@ class ListedNetwork:
     n_unmapped_ids: int
     examples_unmapped: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    has_scores: bool = True
+    merged_rows: NDArray[np.int32] | None = None
+    evidence: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def n_genes(self) -> int:
@@ -100,6 +103,9 @@ class MultiplexNetwork:
                 n_unmapped_ids=each.n_unmapped_ids,
                 examples_unmapped=each.examples_unmapped,
                 notes=each.notes,
+                has_scores=each.has_scores,
+                merged_rows=each.merged_rows,
+                evidence=each.evidence,
             )
             for name, each, place in zip(names, networks, places, strict=True)
         ]
@@ -129,18 +135,24 @@ class MultiplexNetwork:
 
 
 def read_multiplex(
-    paths: Sequence[Path], least_score: float | None = None, gene_names: Path | None = None
+    paths: Sequence[Path],
+    least_score: float | None = None,
+    gene_names: Path | None = None,
+    *,
+    with_evidence: bool = False,
 ) -> MultiplexNetwork:
     """Read networks, each from its file, over one set of genes.
 
     Parameters
     ----------
     paths
-        Edge lists and files of groups of genes; see `read_gene_network`.
+        Edge lists, files of groups of genes, and tables of networks; see `read_gene_network`.
     least_score
         Edges with a smaller score are left out, on the scale of each file; files without scores keep all.
     gene_names
         A table of what ids and older symbols stand for; see `read_gene_names`.
+    with_evidence
+        Also read STRING's channels of evidence where a file has them.
 
     Raises
     ------
@@ -151,8 +163,12 @@ def read_multiplex(
     """
     _require_each_once(paths)
     table = None if gene_names is None else read_gene_names(gene_names)
-    networks = [read_gene_network(path, least_score, table) for path in paths]
-    return MultiplexNetwork.of(_distinct_stems(paths), networks)
+    found = [
+        (name or _stem(Path(path)), network)
+        for path in paths
+        for name, network in read_named_networks(Path(path), least_score, table, with_evidence)
+    ]
+    return MultiplexNetwork.of(_distinct([name for name, _ in found]), [network for _, network in found])
 
 
 def _require_each_once(paths: Sequence[Path]) -> None:
@@ -164,11 +180,15 @@ def _require_each_once(paths: Sequence[Path]) -> None:
         raise ConfigError(f"{twice}: the network is given twice. Name each file once.")
 
 
-def _distinct_stems(paths: Sequence[Path]) -> list[str]:
-    """Return names of files without folder, .gz and ending; a name that is taken has a number added."""
+def _stem(path: Path) -> str:
+    """Return the name of a file without folder, .gz and ending."""
+    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).stem
+
+
+def _distinct(wanted: Sequence[str]) -> list[str]:
+    """Return the names; one that is taken has a number added."""
     names: list[str] = []
-    for path in map(Path, paths):
-        stem = (path.with_suffix("") if path.suffix.lower() == ".gz" else path).stem
+    for stem in wanted:
         number, name = 1, stem
         while name in names:
             number += 1

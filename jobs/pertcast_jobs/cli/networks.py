@@ -35,19 +35,30 @@ def networks(
     seed: Annotated[
         int, typer.Option(help="With --links: of the edges drawn and of the methods.", min=0)
     ] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Also write all networks as one Parquet table of edges.", metavar="EDGES.parquet"),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Count rows, edges, genes and unknown ids of network files; with --links, judge ways of integration.
 
     Example: pertcast data networks string.tsv reactome.gmt --links
 
+    A table written with --out is read wherever network files are, and by this command.
+
     Files and methods: docs/gene_features.md.
     """
     # Here, not above: the other commands of `data` need no PyTorch, which takes a second to import.
+    from pertcast_data.networks.edge_table import write_edge_table
+    from pertcast_data.networks.multiplex import read_multiplex
+
     from pertcast_jobs.networks.examine import examine_networks
     from pertcast_jobs.networks.held_out import LinkPlan, methods_named
 
     plan = LinkPlan(methods_named(methods), components, seed) if links else None
     with progress_bar("networks", "steps") as progress:
         report = examine_networks(files, gene_names, score, plan, progress)
+    if out is not None:
+        write_edge_table(read_multiplex(files, score, gene_names, with_evidence=True), out)
     print(json.dumps(report.to_json(), indent=1) if json_ else "\n".join(report.lines()))
