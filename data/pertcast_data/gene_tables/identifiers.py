@@ -24,13 +24,16 @@ FOREIGN_KINDS: Final[tuple[IdentifierKind, ...]] = (
 HUMAN: Final = "9606"
 """NCBI's number of the human taxon."""
 
+ENSEMBL_VERSION: Final = r"^(ENS[A-Z]*G\d{11})\.(\d+)$"
+"""An Ensembl gene id with its version, in two groups."""
+
 _ENTREZ: Final = re.compile(r"(?P<id>[1-9]\d*)(?:\.0)?")
 _ENSEMBL: Final = re.compile(r"(?:\d+\.)?(?P<id>ENS[A-Z]*(?P<kind>[GP])\d{11})(?:\.\d+)?")
 _UNIPROT: Final = re.compile(r"(?P<id>[OPQ]\d[A-Z0-9]{3}\d|[A-NR-Z]\d(?:[A-Z][A-Z0-9]{2}\d){1,2})(?:-\d+)?")
 
 _LOOSE_HYPHEN: Final = re.compile(r"(?<!\d)[-\s]|[-\s](?!\d)")
 _HYPHENS: Final = re.compile(r"[.\u2010-\u2015\u2212]")
-_VERSION: Final = re.compile(r"^(ENS[A-Z]*G\d{11})\.\d+$")
+_VERSION: Final = re.compile(ENSEMBL_VERSION)
 
 
 def fold_gene(text: str) -> str:
@@ -39,6 +42,8 @@ def fold_gene(text: str) -> str:
     A dot is a hyphen (R writes NKX2-1 as NKX2.1); one between two digits (KRTAP1-11) is never dropped.
     """
     upper = text.strip().upper()
+    if upper.isalnum():
+        return upper
     versioned = _VERSION.match(upper)
     return versioned[1] if versioned else _LOOSE_HYPHEN.sub("", _HYPHENS.sub("-", upper))
 
@@ -65,10 +70,11 @@ def main_kind(names: Iterable[str]) -> IdentifierKind:
 
 def _kind_and_key(name: str) -> tuple[IdentifierKind, str]:
     upper = name.strip().upper()
-    if found := _ENTREZ.fullmatch(upper):
+    # Tables have hundreds of thousands of names: a glance spares most of them the patterns.
+    if upper[:1].isdigit() and (found := _ENTREZ.fullmatch(upper)):
         return "Entrez ids", found["id"]
-    if found := _ENSEMBL.fullmatch(upper):
+    if "ENS" in upper and (found := _ENSEMBL.fullmatch(upper)):
         return ("Ensembl gene ids" if found["kind"] == "G" else "Ensembl protein ids"), found["id"]
-    if found := _UNIPROT.fullmatch(upper):
+    if upper[1:2].isdigit() and (found := _UNIPROT.fullmatch(upper)):
         return "UniProt accessions", found["id"]
     return "symbols", fold_gene(upper)

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pertcast_data.ingest.gene_records import GeneRecord
+
 How = Literal["given", "guessed", "derived", "absent"]
 
 
@@ -33,12 +35,13 @@ class ColumnDecision:
 
 @dataclass(slots=True)
 class Findings:
-    """Notes of one source, in the order in which they were made."""
+    """Notes of one source, in the order in which they were made; `genes` tells what genes are called."""
 
     columns: list[ColumnDecision] = field(default_factory=list)
     converted: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    genes: GeneRecord | None = None
 
     def decide(self, canonical: str, source: str, how: How) -> None:
         """Write down where a canonical column came from; a later decision replaces an earlier one."""

@@ -1,31 +1,39 @@
-"""The gene table: identifiers and symbols, and the genes that several files share.
+"""The gene table of a file: identifiers and symbols, and the genes of it that are kept.
 
 `gene_id` is the file's own row name (a probe, Ensembl or Entrez id), `gene_symbol` what people call the gene.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from pertcast_data.errors import SchemaError
+from pertcast_data.gene_tables.identifiers import ENSEMBL_VERSION
 from pertcast_data.ingest.columns import as_text, is_one_of
 from pertcast_data.ingest.findings import Findings, listed
+from pertcast_data.ingest.gene_alignment import check_alignment, columns_to_check
+from pertcast_data.ingest.gene_join import join_genes as join_genes
+from pertcast_data.ingest.gene_namespace import ID_NAMESPACES, gene_namespace, require_namespace
+from pertcast_data.ingest.gene_records import GeneRecord, Namespace
+from pertcast_data.ingest.gene_resolution import (
+    names_of_rule,
+    require_resolved,
+    resolve_genes,
+    tell_dates,
+    unresolved_rows,
+)
 from pertcast_data.ingest.mapping import GeneRule
 from pertcast_data.ingest.missing import clear_missing
 from pertcast_data.ingest.side_table import join_side_table
 from pertcast_data.ingest.words import SYMBOL_WORDS
-from pertcast_data.text import fold
 from pertcast_data.readers.source import SOURCE_ID
+from pertcast_data.text import fold
 
-GeneKey = Literal["gene_id", "gene_symbol"]
-_NOT_SYMBOL: Final = re.compile(r"^(ENS[A-Z]*G\d+(\.\d+)?|\d+|.+_at|AFFX.*|ILMN_\d+)$")
 _ID_NUMBERS: Final = ("pr_gene_id", "entrez_id", "entrez", "entrez_gene_id")
 
 
@@ -39,33 +47,75 @@ def gene_table(raw: pl.DataFrame, path: Path, rule: GeneRule, findings: Findings
     path
         The file, for messages.
     rule
-        Columns that the mapping file names.
+        Columns that the mapping file names, and the user's table of gene names.
     findings
-        Told what was chosen and changed.
+        Told what was chosen and changed; `findings.genes` gets the namespace and every resolution.
 
     Returns
     -------
     DataFrame
-        gene_id (unique), gene_symbol (null where unknown), then the file's other columns.
+        gene_id (unique), gene_symbol (null where unknown), then the file's other columns. With a table of
+        names the symbols are approved ones, `source_gene_symbol` is what the file has, and versions of
+        Ensembl ids stand apart in `gene_id_version`.
 
     Raises
     ------
+    FormatError
+        The table of names cannot be read.
     SchemaError
-        A named column is absent, or there is no gene.
+        A named column is absent, there is no gene, ids are not of the declared namespace, ids and symbols
+        are misaligned, or the table of names does not know what it must.
     """
     if raw.is_empty():
         raise SchemaError(f"{path}: has no genes.")
     table = clear_missing(raw, Findings())
     ids = _unique_ids(_named(table, rule.gene_id or SOURCE_ID, path), findings)
     findings.decide("gene_id", rule.gene_id or "row id", "given" if rule.gene_id else "guessed")
-    symbols = _symbols(table, ids, path, rule, findings)
+    namespace = gene_namespace(ids)
+    require_namespace(namespace, rule.namespace, path, ids)
+    symbols = _symbols(table, namespace, ids, path, rule, findings)
     whole_numbers = [
         pl.col(name).cast(pl.Int64)
         for name in table.columns
         if fold(name) in _ID_NUMBERS and table.schema[name].is_float() and _whole(table[name])
     ]
     others = table.with_columns(whole_numbers).drop(SOURCE_ID, "gene_id", "gene_symbol", strict=False)
-    return pl.concat([pl.DataFrame({"gene_id": ids, "gene_symbol": symbols}), others], how="horizontal")
+    canonical = pl.concat([pl.DataFrame({"gene_id": ids, "gene_symbol": symbols}), others], how="horizontal")
+    return _resolved(canonical, namespace, path, rule, findings)
+
+
+def _resolved(
+    table: pl.DataFrame, namespace: Namespace, path: Path, rule: GeneRule, findings: Findings
+) -> pl.DataFrame:
+    """Check ids and symbols against each other, and bring symbols to the user's table of names."""
+    if len(namespace.counts) > 1:
+        findings.warnings.append(f"gene ids are mixed: {namespace}")
+    names = names_of_rule(rule)
+    check_alignment([columns_to_check(table, rule)], [path], findings, names)
+    findings.genes = GeneRecord(namespace=namespace)
+    if rule.namespace == "ensembl" or (names is not None and namespace.name == "ensembl"):
+        table = _without_versions(table, findings)
+    if names is None:
+        tell_dates(table, findings)
+        return table
+    resolved = resolve_genes(table, names, namespace, findings)
+    require_resolved(resolved, path, rule, namespace)
+    return resolved
+
+
+def _without_versions(table: pl.DataFrame, findings: Findings) -> pl.DataFrame:
+    """Put versions of Ensembl ids into a column of their own; an id that would be repeated keeps its own."""
+    found = table["gene_id"].str.extract_groups(ENSEMBL_VERSION).struct.unnest()
+    bare = found["1"].fill_null(table["gene_id"])
+    is_split = found["1"].is_not_null() & ~bare.is_duplicated()
+    if not is_split.any():
+        return table
+    frame = table.with_columns(_bare=bare, _version=found["2"].cast(pl.Int64), _split=is_split)
+    findings.converted.append(f"versions of {int(is_split.sum()):,} Ensembl ids moved to gene_id_version")
+    return frame.with_columns(
+        gene_id=pl.when("_split").then("_bare").otherwise("gene_id"),
+        gene_id_version=pl.when("_split").then("_version"),
+    ).drop("_bare", "_version", "_split")
 
 
 def with_gene_table(raw: pl.DataFrame, rule: GeneRule, findings: Findings) -> pl.DataFrame:
@@ -87,9 +137,9 @@ def kept_genes(
     SchemaError
         A column is absent, or no gene is left.
     """
+    keep = _known_genes(table, rule, findings)
     if not rule.keep:
-        return None
-    keep = pl.Series([True]).new_from_index(0, table.height)
+        return None if keep.all() else keep.arg_true().to_numpy().astype(np.int64)
     for column, values in rule.keep.items():
         keep = keep & is_one_of(_named(table, column, path), values)
     findings.dropped.append(
@@ -104,6 +154,20 @@ def kept_genes(
     return keep.arg_true().to_numpy().astype(np.int64)
 
 
+def _known_genes(table: pl.DataFrame, rule: GeneRule, findings: Findings) -> pl.Series:
+    """Return which genes stay: all, or those that the table of names resolves where the rest is dropped."""
+    if rule.unresolved != "drop" or rule.names is None:
+        return pl.Series([True]).new_from_index(0, table.height)
+    unknown = unresolved_rows(table, rule)
+    if unknown.any():
+        lost = table.filter(unknown).select(pl.coalesce("gene_symbol", "gene_id")).to_series()
+        findings.dropped.append(
+            f"{len(lost):,} of {table.height:,} genes that {rule.names.name} does not resolve: "
+            f"{listed(lost)} (mapping file, genes: unresolved: drop)"
+        )
+    return ~unknown
+
+
 def _named(table: pl.DataFrame, column: str, path: Path) -> pl.Series:
     if column not in table.columns:
         raise SchemaError(
@@ -114,7 +178,12 @@ def _named(table: pl.DataFrame, column: str, path: Path) -> pl.Series:
 
 
 def _symbols(
-    table: pl.DataFrame, ids: pl.Series, path: Path, rule: GeneRule, findings: Findings
+    table: pl.DataFrame,
+    namespace: Namespace,
+    ids: pl.Series,
+    path: Path,
+    rule: GeneRule,
+    findings: Findings,
 ) -> pl.Series:
     if rule.gene_symbol is not None:
         findings.decide("gene_symbol", rule.gene_symbol, "given")
@@ -124,8 +193,7 @@ def _symbols(
     if column is not None:
         findings.decide("gene_symbol", column, "guessed")
         return as_text(table[column])
-    looks_like_ids = sum(1 for name in ids if _NOT_SYMBOL.match(name)) > len(ids) / 2
-    if looks_like_ids:
+    if sum(namespace.counts.get(name, 0) for name in ID_NAMESPACES) > len(ids) / 2:
         findings.decide("gene_symbol", "", "absent")
         return pl.Series([None] * len(ids), dtype=pl.String)
     findings.decide("gene_symbol", "row id", "guessed")
@@ -154,61 +222,3 @@ def _unique_ids(ids: pl.Series, findings: Findings) -> pl.Series:
 def _whole(values: pl.Series) -> bool:
     filled = values.drop_nulls()
     return bool((filled == filled.floor()).all())
-
-
-def join_genes(
-    tables: Sequence[pl.DataFrame], paths: Sequence[Path], on: GeneKey | None, findings: Findings
-) -> tuple[pl.DataFrame, list[npt.NDArray[np.int64]]]:
-    """Find the genes that all files share, in the first file's order.
-
-    Parameters
-    ----------
-    tables
-        Canonical gene tables.
-    paths
-        Their files.
-    on
-        Column to join on; None takes the one that more genes share.
-    findings
-        Told the join and what it left out.
-
-    Returns
-    -------
-    tuple
-        The first file's gene table restricted to shared genes, and for each file the columns of its matrix in
-        that order.
-
-    Raises
-    ------
-    SchemaError
-        No gene is shared.
-    """
-    shared = {key: _shared(tables, key) for key in _keys(on)}
-    key = max(shared, key=lambda name: len(shared[name]))
-    names = shared[key]
-    if not names:
-        raise SchemaError(
-            f"{listed(path.name for path in paths)} share no gene by {' or '.join(shared)}. "
-            "Name the columns of the gene table in the mapping file (genes, join)."
-        )
-    for table, path in zip(tables, paths, strict=True):
-        if table.height > len(names):
-            findings.dropped.append(
-                f"{table.height - len(names):,} genes of {path.name} that not all files have"
-            )
-    findings.converted.append(f"{len(tables)} files joined on {len(names):,} shared genes by {key}")
-    columns = [
-        np.array([position[name] for name in names], np.int64)
-        for position in ({name: row for row, name in enumerate(table[key].to_list())} for table in tables)
-    ]
-    return tables[0][columns[0].tolist()], columns
-
-
-def _keys(on: GeneKey | None) -> tuple[GeneKey, ...]:
-    return ("gene_id", "gene_symbol") if on is None else (on,)
-
-
-def _shared(tables: Sequence[pl.DataFrame], key: GeneKey) -> list[str]:
-    once = [table[key].filter(~table[key].is_duplicated()).drop_nulls() for table in tables]
-    common = set(once[0].to_list()).intersection(*(names.to_list() for names in once[1:]))
-    return [name for name in once[0].to_list() if name in common]

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from pertcast_data.errors import ConfigError, nearest_known
+from pertcast_data.ingest.gene_records import DeclaredNamespace
 from pertcast_data.preprocessing import PreprocessingStep
 from pertcast_data.vocabulary import OBS_COLUMNS, Measure, Normalisation
 
@@ -133,12 +134,42 @@ class GeneRule(_Frozen):
         A gene table in a file of its own, joined by the gene's row name.
     keep
         Column -> values: genes that are kept; all where empty.
+    namespace
+        What the gene ids are; checked against them.
+    names
+        A table of gene names (HGNC, NCBI's gene_info, Ensembl BioMart, or one's own) by which genes and
+        targets get approved symbols. A path without a folder lies beside the mapping file.
+    unresolved
+        What becomes of genes that `names` does not resolve: they keep their names, are dropped, or refused.
+    missing
+        Of several files: "shared" keeps the genes that all of them have, "refuse" wants the same in all. A
+        gene that a file lacks was not measured there: it is never filled with zeros.
     """
 
     gene_id: str | None = None
     gene_symbol: str | None = None
     table: TableRule | None = None
     keep: dict[str, tuple[Scalar, ...]] = {}
+    namespace: DeclaredNamespace | None = None
+    names: Path | None = None
+    unresolved: Literal["keep", "drop", "refuse"] = "keep"
+    missing: Literal["shared", "refuse"] = "shared"
+
+    @model_validator(mode="after")
+    def _names_for_unresolved(self) -> Self:
+        if self.unresolved != "keep" and self.names is None:
+            raise ValueError(f"unresolved: {self.unresolved} needs a table of names (genes: names: FILE)")
+        return self
+
+    def beside(self, folder: Path) -> Self:
+        """Return the rule with relative paths taken from `folder`."""
+        table, names = self.table, self.names
+        return self.model_copy(
+            update={
+                "table": None if table is None else table.beside(folder),
+                "names": None if names is None else folder / names,
+            }
+        )
 
 
 class IngestMapping(_Frozen):
@@ -194,11 +225,8 @@ class IngestMapping(_Frozen):
 
     def beside(self, folder: Path) -> Self:
         """Return the mapping with relative paths of tables taken from `folder`."""
-        table = self.genes.table
-        genes = self.genes.model_copy(update={"table": table.beside(folder) if table else None})
-        return self.model_copy(
-            update={"tables": tuple(each.beside(folder) for each in self.tables), "genes": genes}
-        )
+        tables = tuple(each.beside(folder) for each in self.tables)
+        return self.model_copy(update={"tables": tables, "genes": self.genes.beside(folder)})
 
 
 def _require_pattern(pattern: str, column: str | None) -> None:

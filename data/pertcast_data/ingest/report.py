@@ -12,6 +12,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from pertcast_data.ingest.findings import Findings, counted, listed
+from pertcast_data.ingest.gene_records import GeneRecord
 from pertcast_data.text import aligned
 from pertcast_data.vocabulary import CONDITION_COLUMNS, CONTROL_TYPES, OBS_COLUMNS, Measure, Normalisation
 
@@ -42,6 +43,7 @@ class SourceReport(BaseModel):
     converted: tuple[str, ...]
     dropped: tuple[str, ...]
     warnings: tuple[str, ...]
+    genes: GeneRecord | None = None
 
 
 class IngestReport(BaseModel):
@@ -133,6 +135,7 @@ def source_report(
         converted=tuple(findings.converted),
         dropped=tuple(findings.dropped),
         warnings=tuple(findings.warnings),
+        genes=findings.genes,
     )
 
 
@@ -163,6 +166,7 @@ def _source_lines(source: SourceReport) -> list[str]:
     head = f"{source.path}  ({source.format}, {source.n_rows:,} x {source.n_genes:,}, {source.layout})"
     rows = [(f"  {item.canonical}", item.source or "-", item.how) for item in source.columns]
     lines = [head, *aligned([("  column", "from", "how"), *rows])]
+    lines += [] if source.genes is None else [f"  {line}" for line in source.genes.lines()]
     lines += _noted("converted", source.converted) + _noted("dropped", source.dropped)
     return [*lines, *_noted("warning", source.warnings), ""]
 
