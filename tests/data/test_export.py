@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,6 @@ SharedData = Callable[[str], Path]
 REAL_FILES = (
     "l1000/ht115_level3_compounds.h5ad",
     "l1000/gctv13_01.gctx",
-    "l1000/test_l1000.gct",
     "l1000/test_l1000.gctx",
     "l1000/test_l1000_highprecision.gctx",
     "l1000/level3_lm_n5x978.gctx",
@@ -34,7 +34,18 @@ REAL_FILES = (
     "l1000/modzs_n25x50.gctx",
     "perturb_seq/norman_mcfaline_devel.h5ad",
     "perturb_seq/marson_cd4_small.h5ad",
+    "l1000/level5_s2n_lm_n5x978.gctx",
+    "l1000/mini_gctx_with_metadata_n2x3.gctx",
 )
+MAPPINGS = {
+    "l1000/level5_s2n_lm_n5x978.gctx": {
+        "cell_iname": {"value": "42MGBA"}, "cmap_name": "class_a", "pert_type": {"value": "trt_cp"},
+    },
+    "l1000/mini_gctx_with_metadata_n2x3.gctx": {
+        "cell_iname": {"value": "A375"}, "cmap_name": "bead_batch", "pert_type": {"value": "trt_cp"},
+    },
+}  # fmt: skip
+"""What files that tell too little need to be ingested."""
 MISSING = ("", "nan", "na", "n/a", "<na>", "null", "-666", "-666.0", "-666.00", "-666.000000")
 
 
@@ -99,7 +110,11 @@ def ingested(
 
     def store_of(name: str) -> ExpressionStore:
         if name not in stores:
-            ingest([shared_data(name)], folder / f"store{len(stores)}")
+            mapping = None
+            if name in MAPPINGS:
+                mapping = folder / f"map{len(stores)}.yaml"
+                mapping.write_text(json.dumps(MAPPINGS[name]), encoding="utf-8")
+            ingest([shared_data(name)], folder / f"store{len(stores)}", mapping)
             stores[name] = ExpressionStore.open(folder / f"store{len(stores)}")
         return stores[name]
 

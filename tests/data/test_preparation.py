@@ -311,6 +311,35 @@ def test_what_was_declared_before_is_carried_over(tmp_path: Path) -> None:
     assert not prepared.split.audit(prepared.store, 0).errors
 
 
+def test_names_of_genes_that_are_left_out_are_still_understood(tmp_path: Path) -> None:
+    names = ["KRAS", "KRAS2", "TP53", "GENE1", "GENE2", "GENE3", "ENSG00000000004", "GENE4"]
+    common = {"cell_iname": "A375", "pert_time": 96.0, "batch_id": "P1"}
+    rows = [{**common, "pert_type": "ctl_vector", "pert_id": "NTC"}] * 4
+    rows += [{**common, "pert_type": "trt_xpr", "pert_id": name} for name in names for _ in range(2)]
+    symbols = ["KRAS", *(f"GENE{n}" for n in range(1, N_GENES))]
+    var = pl.DataFrame({"gene_symbol": symbols, "gene_id": [f"ENSG{n:011d}" for n in range(N_GENES)]})
+    var = var.with_columns(prev_symbol=pl.Series(["KRAS2", *[None] * (N_GENES - 1)]))
+    values = np.random.default_rng(0).normal(8, 1, (len(rows), N_GENES)).astype(np.float32)
+    facts: dict[str, Any] = {"measure": "expression", "normalisation": "log2_intensity"}
+    store = create_store(tmp_path / "store", obs=pl.DataFrame(rows), var=var, batches=[values], **facts)
+    split = make_split(store, "unseen_perturbation", n_folds=3, test_groups=2)
+    config = preparation_config([GeneSubset(genes=tuple(f"GENE{n}" for n in range(20, 30)))])
+    for fold in range(3):
+        preparation = fit_preparation(store, split, fold, config)
+        prepared = prepare_store(store, preparation, tmp_path / f"out{fold}", split)
+        assert not any(report.errors for report in audit_folds(prepared.split, prepared.store))
+        assert {("KRAS2", "KRAS"), ("ENSG00000000004", "GENE4")} <= {*prepared.split.aliases}
+    moved = prepared.split.folds[0]
+    parts = {name: [*getattr(moved, name)] for name in ("train", "validation", "test")}
+    for each in parts.values():
+        each[:] = [name for name in each if "|KRAS" not in name]
+    parts["test"].append("A375|trt_xpr|KRAS||96")
+    parts["train"].append("A375|trt_xpr|KRAS2||96")
+    leaking = moved.model_copy(update={name: tuple(each) for name, each in parts.items()})
+    wrong = prepared.split.model_copy(update={"folds": (leaking,)})
+    assert any("KRAS2" in error.message for error in wrong.audit(prepared.store, 0).errors)
+
+
 def test_a_preparation_comes_back_from_its_files(screen: Screen, tmp_path: Path) -> None:
     preparation = fit_preparation(screen.store, screen.split, 0, EVERYTHING)
     path = save_preparation(tmp_path / "split.json", preparation)

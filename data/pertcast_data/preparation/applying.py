@@ -25,6 +25,8 @@ from pertcast_data.preprocessing import PreprocessingStep
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.readers.source import rows_per_batch
 from pertcast_data.splits import Fold, Split
+from pertcast_data.splits.gene_names import perturbation_parts
+from pertcast_data.splits.identity import Identity
 from pertcast_data.store import ExpressionStore, RowReader, commit_manifest, create_store, read_manifest
 from pertcast_data.store.staging import require_free
 
@@ -117,8 +119,10 @@ def prepare_store(
         progress=progress,
     )
     try:
-        renewed = _renewed(split, made)
-        _declare(made, _recorded(store, split, preparation, renewed.hash))
+        renewed = _renewed(split, store, made)
+        # Declared first: the audit looks at what the store says of itself.
+        declared = _declare(made, _recorded(store, split, preparation, renewed.hash))
+        renewed.check(declared, preparation.fold)
         renewed.save(split_path)
         preparation_path = save_preparation(split_path, preparation)
     except BaseException:
@@ -126,7 +130,7 @@ def prepare_store(
         shutil.rmtree(target, ignore_errors=True)
         raise
     counts = (levels.n_plates, levels.n_lines, levels.n_rows_by_line) if levels else (0, 0, 0)
-    return PreparedStore(ExpressionStore.open(target), renewed, split_path, preparation_path, *counts)
+    return PreparedStore(declared, renewed, split_path, preparation_path, *counts)
 
 
 def _prepared_blocks(
@@ -228,11 +232,26 @@ def _step_record(step: Step, split: Split, split_hash: str, fold: int) -> Prepro
             return PreprocessingStep(**named, fitted_on="controls", note=note)
 
 
-def _renewed(split: Split, store: ExpressionStore) -> Split:
+def _renewed(split: Split, store: ExpressionStore, made: ExpressionStore) -> Split:
     """Return the split with the conditions of each part in the new store's order, and its data hash."""
-    place = {name: number for number, name in enumerate(store.conditions["condition_id"].to_list())}
+    place = {name: number for number, name in enumerate(made.conditions["condition_id"].to_list())}
     folds = tuple(_ordered(fold, place) for fold in split.folds)
-    return split.model_copy(update={"data_hash": store.data_hash, "folds": folds})
+    aliases = (*split.aliases, *_lost_names(split, store, made))
+    return split.model_copy(update={"data_hash": made.data_hash, "folds": folds, "aliases": aliases})
+
+
+def _lost_names(split: Split, store: ExpressionStore, made: ExpressionStore) -> list[tuple[str, str]]:
+    """Return what perturbed genes are called, as aliases, where only genes that were left out told it."""
+    before = Identity.of(store, split.aliases)
+    after = Identity.of(made, split.aliases)
+    parts = {
+        part
+        for text, compound in zip(before.written, before.compounds, strict=True)
+        if compound is None
+        for part in perturbation_parts(text)
+    }
+    named = [(part, before.genes.canonical(part), after.genes.canonical(part)) for part in sorted(parts)]
+    return [(part, meant) for part, meant, now in named if meant != now]
 
 
 def _ordered(fold: Fold, place: dict[str, int]) -> Fold:
@@ -243,10 +262,11 @@ def _ordered(fold: Fold, place: dict[str, int]) -> Fold:
     return fold.model_copy(update=parts)
 
 
-def _declare(store: ExpressionStore, steps: tuple[PreprocessingStep, ...]) -> None:
-    """Put `steps` into the facts of a store that has just been made."""
+def _declare(store: ExpressionStore, steps: tuple[PreprocessingStep, ...]) -> ExpressionStore:
+    """Put `steps` into the facts of a store that has just been made, and open it anew."""
     manifest = read_manifest(store.path)
     info = store.info.model_copy(update={"preprocessing": steps})
     commit_manifest(
         store.path, manifest.records, {**manifest.facts, "store": info.model_dump()}, consolidate=False
     )
+    return ExpressionStore.open(store.path)
