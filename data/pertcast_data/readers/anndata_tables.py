@@ -66,13 +66,18 @@ def read_table(root: Any, name: str, path: Path) -> TableParts:
 
 def table_length(root: Any, name: str, path: Path) -> int:
     """Return the number of rows of a table; raises FormatError as `read_table` does."""
+    return int(index_array(root, name, path).shape[0])
+
+
+def index_array(root: Any, name: str, path: Path) -> Any:
+    """Return the array with the names of a table's rows; raises FormatError as `read_table` does."""
     item = _table(root, name, path)
     if is_array(item):
-        return int(item.shape[0])
+        return item
     index = item[_index_key(item, path)]
     while not is_array(index):
         index = index["values" if "values" in index else "codes"]
-    return int(index.shape[0])
+    return index
 
 
 def numeric_series(values: npt.NDArray[Any]) -> pl.Series:

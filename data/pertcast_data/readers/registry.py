@@ -16,11 +16,16 @@ from pertcast_data.readers.gctx import GctxSource
 from pertcast_data.readers.h5ad import H5adSource
 from pertcast_data.readers.hdf5 import has_hdf5_signature, open_hdf5
 from pertcast_data.readers.source import ProfileSource
+from pertcast_data.readers.zarr_anndata import ZarrAnnDataSource
+from pertcast_data.readers.zarr_files import zarr_names
 
 READERS: Final[Mapping[str, type[ProfileSource]]] = MappingProxyType(
-    {"h5ad": H5adSource, "gctx": GctxSource, "gct": GctSource}
+    {"h5ad": H5adSource, "zarr": ZarrAnnDataSource, "gctx": GctxSource, "gct": GctSource}
 )
 """Format name -> reader."""
+
+_FOLDER_FORMATS: Final = ("zarr",)
+_MOST_NAMES: Final = 8
 
 _FOREIGN_MAGIC: Final = (
     (b"\x1f\x8b", "a gzip archive", "Unpack it first: gunzip -k FILE."),
@@ -54,15 +59,16 @@ def open_source(path: Path | str, matrix: str | None = None) -> ProfileSource:
     path = Path(path)
     if not path.exists():
         raise FormatError(f"{path}: no such file. Check the path.")
-    if path.is_dir():
-        raise FormatError(f"{path}: is a folder; profiles come as h5ad, gctx or gct files. Name the files.")
-    for reader in READERS.values():
+    names = _FOLDER_FORMATS if path.is_dir() else READERS
+    for reader in (READERS[name] for name in names):
         if reader.detects(path):
             return reader(path, matrix)
     raise FormatError(f"{path}: {_diagnosis(path)}")
 
 
 def _diagnosis(path: Path) -> str:
+    if path.is_dir():
+        return _diagnosis_of_folder(path)
     if has_hdf5_signature(path):
         with open_hdf5(path) as file:
             found = ", ".join(sorted(file)) or "nothing"
@@ -80,4 +86,16 @@ def _diagnosis(path: Path) -> str:
     return (
         f"is of no known format (it starts with {start!r}); known: {', '.join(READERS)}. "
         "Convert it, or copy it again if it should be one of these."
+    )
+
+
+def _diagnosis_of_folder(path: Path) -> str:
+    names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    if zarr_names(path):
+        what = f"is a Zarr group, but holds no AnnData (X, obs, var): it holds {', '.join(names)}"
+        return f"{what}. Write it with anndata's write_zarr."
+    shown = ", ".join(names[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else "")
+    return (
+        f"is a folder, and neither Zarr nor a 10x matrix (matrix.mtx, features.tsv, barcodes.tsv); it holds "
+        f"{shown or 'nothing'}. Name the file or the folder of the matrix itself."
     )
