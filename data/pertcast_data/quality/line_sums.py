@@ -37,39 +37,44 @@ def pieces(batches: Iterable[ProfileBatch], n_rows: int, n_genes: int) -> Iterat
                 f"Profiles from row {first} have {batch.shape[1]} genes, the gene table has {n_genes}. "
                 "Give the gene table of these profiles."
             )
+        if first + batch.shape[0] > n_rows:
+            raise SchemaError(_do_not_fit(n_rows, "more"))
         stored = batch.nnz if sparse.issparse(batch) else batch.shape[0] * n_genes  # type: ignore[union-attr]
         step = max(1, int(PIECE_VALUES * batch.shape[0] / max(stored, 1)))
         for start in range(0, batch.shape[0], step):
             piece = batch if step >= batch.shape[0] else batch[start : start + step]
             yield first + start, piece
         first += batch.shape[0]
-        if first > n_rows:
-            break
     if first != n_rows:
-        found = "more" if first > n_rows else f"{first:,}"
-        raise SchemaError(
-            f"The row table has {n_rows:,} rows, the batches hold {found} profiles. Give both in one order."
-        )
+        raise SchemaError(_do_not_fit(n_rows, f"{first:,}"))
+
+
+def _do_not_fit(n_rows: int, found: str) -> str:
+    return f"The row table has {n_rows:,} rows, the batches hold {found} profiles. Give both in one order."
 
 
 def normalised(piece: ProfileBatch, normalisation: Normalisation) -> ProfileBatch:
     """Return profiles as float32 as models will see them (`store.densify`); sparse ones stay sparse.
 
-    A missing or infinite count becomes 0, as it would make its whole row missing.
+    A missing, infinite or negative count becomes 0, as it would make its whole row missing.
     """
     if not sparse.issparse(piece):
         dense = np.asarray(piece)
-        if normalisation == "counts" and dense.dtype.kind == "f":
-            dense = np.nan_to_num(dense, nan=0.0, posinf=0.0, neginf=0.0)
-        return normalise_dense(dense, normalisation)
+        return normalise_dense(_possible(dense) if normalisation == "counts" else dense, normalisation)
     rows: sparse.csr_matrix = sparse.csr_matrix(piece, copy=False)
     data = rows.data.astype(np.float32)
     if normalisation == "counts":
-        data = np.nan_to_num(data, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        data = _possible(data)
         totals = row_sums(data, rows.indptr)
         scales = (COUNTS_PER_ROW / np.where(totals > 0, totals, np.inf)).astype(np.float32)
         data = log1p(data * np.repeat(scales, np.diff(rows.indptr)))
     return sparse.csr_matrix((data, rows.indices, rows.indptr), shape=rows.shape)
+
+
+def _possible(counts: NDArray[Any]) -> NDArray[Any]:
+    if counts.dtype.kind == "f":
+        counts = np.nan_to_num(counts, nan=0.0, posinf=0.0, neginf=0.0)
+    return counts if counts.dtype.kind == "u" else np.maximum(counts, 0)
 
 
 def row_sums(values: NDArray[Any], indptr: NDArray[Any]) -> NDArray[np.float64]:

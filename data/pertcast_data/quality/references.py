@@ -149,7 +149,7 @@ class References:
             return result
         together = self._best_of(squares.sum(axis=0), float(freedom.sum()), None)
         for number in range(len(design.contexts)):
-            enough = freedom[number] >= _ENOUGH
+            enough = freedom[number] >= _ENOUGH and squares[number].any()
             result[number] = self._best_of(squares[number], freedom[number], number) if enough else together
         return result
 
