@@ -17,6 +17,7 @@ from pertcast_data.text import aligned
 
 from pertcast_jobs.cli.export import export
 from pertcast_jobs.cli.gene_sets import gene_sets
+from pertcast_jobs.cli.infer import infer
 from pertcast_jobs.cli.networks import networks
 from pertcast_jobs.cli.prepare import prepare
 from pertcast_jobs.cli.simulate import simulate
@@ -149,3 +150,4 @@ app.command()(networks)
 app.command()(prepare)
 app.command()(export)
 app.command("gene-sets")(gene_sets)
+app.command()(infer)
