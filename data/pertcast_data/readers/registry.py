@@ -15,16 +15,25 @@ from pertcast_data.readers.gct import GctSource
 from pertcast_data.readers.gctx import GctxSource
 from pertcast_data.readers.h5ad import H5adSource
 from pertcast_data.readers.hdf5 import has_hdf5_signature, open_hdf5
+from pertcast_data.readers.matrix_market import MatrixMarketSource
 from pertcast_data.readers.source import ProfileSource
+from pertcast_data.readers.tenx_h5 import TenXH5Source
 from pertcast_data.readers.zarr_anndata import ZarrAnnDataSource
 from pertcast_data.readers.zarr_files import zarr_names
 
 READERS: Final[Mapping[str, type[ProfileSource]]] = MappingProxyType(
-    {"h5ad": H5adSource, "zarr": ZarrAnnDataSource, "gctx": GctxSource, "gct": GctSource}
+    {
+        "h5ad": H5adSource,
+        "zarr": ZarrAnnDataSource,
+        "10x_h5": TenXH5Source,
+        "mtx": MatrixMarketSource,
+        "gctx": GctxSource,
+        "gct": GctSource,
+    }
 )
 """Format name -> reader."""
 
-_FOLDER_FORMATS: Final = ("zarr",)
+_FOLDER_FORMATS: Final = ("zarr", "mtx")
 _MOST_NAMES: Final = 8
 
 _FOREIGN_MAGIC: Final = (
@@ -42,9 +51,11 @@ def open_source(path: Path | str, matrix: str | None = None) -> ProfileSource:
     Parameters
     ----------
     path
-        An h5ad, gctx or gct file.
+        A file or folder of any format in `READERS`, or what the names of a 10x matrix and its tables begin
+        with ("GSE1/GSM123_").
     matrix
-        Which matrix of a file that holds several: "X", "raw" or "layers/NAME" of AnnData; None: the main one.
+        Which matrix of a file that holds several: "X", "raw" or "layers/NAME" of AnnData, a genome
+        of CellRanger 2; None: the main one.
 
     Returns
     -------
@@ -58,6 +69,8 @@ def open_source(path: Path | str, matrix: str | None = None) -> ProfileSource:
     """
     path = Path(path)
     if not path.exists():
+        if MatrixMarketSource.detects(path):
+            return MatrixMarketSource(path, matrix)
         raise FormatError(f"{path}: no such file. Check the path.")
     names = _FOLDER_FORMATS if path.is_dir() else READERS
     for reader in (READERS[name] for name in names):
@@ -73,8 +86,8 @@ def _diagnosis(path: Path) -> str:
         with open_hdf5(path) as file:
             found = ", ".join(sorted(file)) or "nothing"
         return (
-            f"is HDF5, but neither h5ad (X, obs, var) nor gctx (0/DATA/0/matrix): it holds {found}. "
-            "Convert it to h5ad."
+            f"is HDF5, but neither h5ad (X, obs, var) nor gctx (0/DATA/0/matrix) nor of CellRanger (matrix): "
+            f"it holds {found}. Convert it to h5ad."
         )
     with path.open("rb") as file:
         start = file.read(16)

@@ -5,6 +5,9 @@ The files have no name on disk, so nothing is left behind however a run ends.
 
 from __future__ import annotations
 
+import errno
+import math
+import os
 import tempfile
 from collections.abc import Iterator
 from typing import Any, TypeAlias
@@ -13,18 +16,38 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from pertcast_data.errors import StorageError
+
 RowOrdered: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[Any]]
 """Row pointers, column numbers and values of a row-compressed matrix."""
 
 
 def scratch_array(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return a zeroed array that lives in an unnamed temporary file (in memory where it is empty)."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    """Return a zeroed array that lives in an unnamed temporary file (in memory where it is empty).
+
+    Raises StorageError where the disk has no room for it.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     if size == 0:
         return np.zeros(shape, dtype)
     with tempfile.TemporaryFile(prefix="pertcast-") as file:
-        file.truncate(size)
+        _reserve(file.fileno(), size)
         return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Give a file its size and, where that can be done, its place: mapped pages cannot tell a full disk."""
+    try:
+        os.truncate(descriptor, size)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
+            return
+        raise StorageError(
+            f"{tempfile.gettempdir()}: no room for {size / 1e9:.1f} GB of temporary data ({error.strerror}). "
+            "Free space there, or set TMPDIR to a larger disk."
+        ) from error
 
 
 def csc_to_row_order(
@@ -88,3 +111,53 @@ def entry_blocks(
         last = min(max(last, first + 1), n_lines, first + most if most else n_lines)
         yield first, last
         first = last
+
+
+def entries_to_row_order(
+    rows: npt.NDArray[np.int32],
+    columns: npt.NDArray[np.int32],
+    values: npt.NDArray[Any],
+    n_rows: int,
+    block_entries: int,
+) -> RowOrdered:
+    """Bring entries of a matrix into row order, a block at a time.
+
+    Parameters
+    ----------
+    rows, columns, values
+        Row number, column number and value of each entry, (n_entries,); they may lie on disk.
+    n_rows
+        Number of rows; row numbers are below it.
+    block_entries
+        How many entries may be in memory at once.
+
+    Returns
+    -------
+    RowOrdered
+        Row pointers, column numbers and values; the last two are those that were given where the entries
+        stand in row order already.
+    """
+    counts = np.zeros(n_rows, np.int64)
+    is_sorted, last = True, 0
+    for start in range(0, len(rows), block_entries):
+        block = np.asarray(rows[start : start + block_entries])
+        is_sorted = is_sorted and int(block[0]) >= last and bool(np.all(block[1:] >= block[:-1]))
+        last = int(block[-1])
+        counts += np.bincount(block, minlength=n_rows)
+    pointers = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    if is_sorted:
+        return pointers, columns, values
+    turned_columns = scratch_array((len(rows),), np.int32)
+    turned_values = scratch_array((len(rows),), values.dtype)
+    next_free = pointers[:-1].copy()
+    for start in range(0, len(rows), block_entries):
+        part = slice(start, start + block_entries)
+        order = np.argsort(rows[part], kind="stable")
+        block = np.asarray(rows[part])[order]
+        per_row = np.bincount(block, minlength=n_rows)
+        within = np.arange(len(block)) - np.repeat(np.cumsum(per_row) - per_row, per_row)
+        target = next_free[block] + within
+        turned_columns[target] = columns[part][order]
+        turned_values[target] = values[part][order]
+        next_free += per_row
+    return pointers, turned_columns, turned_values
