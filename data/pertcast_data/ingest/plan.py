@@ -14,7 +14,10 @@ import polars as pl
 from pertcast_data.errors import ConfigError, SchemaError
 from pertcast_data.ingest.columns import SOURCE_ROW
 from pertcast_data.ingest.findings import Findings, listed
-from pertcast_data.ingest.genes import gene_table, join_genes, kept_genes, with_gene_table
+from pertcast_data.ingest.gene_join import join_genes
+from pertcast_data.ingest.gene_resolution import names_of_rule
+from pertcast_data.ingest.gene_targets import resolve_targets
+from pertcast_data.ingest.genes import gene_table, kept_genes, with_gene_table
 from pertcast_data.ingest.harmonise import harmonise
 from pertcast_data.ingest.lincs_tables import lincs_tables
 from pertcast_data.ingest.mapping import IngestMapping, TableRule
@@ -161,6 +164,7 @@ def _plan_source(
     obs, findings = harmonise(raw, path, mapping)
     findings.converted[:0] = [*source.schema().notes, *told]
     var = gene_table(with_gene_table(source.var(), mapping.genes, findings), path, mapping.genes, findings)
+    obs = resolve_targets(obs, var, names_of_rule(mapping.genes), findings)
     genes = kept_genes(var, path, mapping.genes, findings)
     summary = summarise(_columns(source.batches(rows=1024), genes))
     measure, normalisation = decide_values(summary, path, mapping.measure, mapping.normalisation, findings)
@@ -198,7 +202,7 @@ def _joined_genes(
     if len(parts) == 1:
         return parts[0].var, (parts[0].genes,)
     paths = [part.path for part in parts]
-    var, columns = join_genes([part.var for part in parts], paths, mapping.join, findings)
+    var, columns = join_genes([part.var for part in parts], paths, mapping.join, findings, mapping.genes)
     chosen = zip(parts, columns, strict=True)
     return var, tuple(own if part.genes is None else part.genes[own] for part, own in chosen)
 

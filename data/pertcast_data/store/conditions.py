@@ -50,11 +50,11 @@ def storage_order(obs: pl.DataFrame, seed: int) -> NDArray[np.int64]:
         Of the shuffle.
     """
     shuffle = np.random.default_rng(seed).permutation(obs.height)
-    keys = obs.select("cell_iname", ~pl.col("is_control"), "condition_id").with_columns(
-        pl.Series("_shuffle", shuffle)
-    )
-    order = keys.with_row_index("_row").sort("cell_iname", "is_control", "condition_id", "_shuffle")["_row"]
-    return order.to_numpy().astype(np.int64)
+    keys = obs.select("cell_iname", ~pl.col("is_control"), "condition_id")
+    # Few distinct keys are sorted as text, many rows by their numbers.
+    ranks = keys.unique().sort(keys.columns).with_row_index("_rank")
+    rank = keys.join(ranks, on=keys.columns, how="left", nulls_equal=True, maintain_order="left")["_rank"]
+    return np.lexsort((shuffle, rank.to_numpy())).astype(np.int64)
 
 
 def condition_table(obs: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.int32]]:
