@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from pertcast_data.errors import ConfigError, SchemaError
-from pertcast_data.export import export_gctx, export_h5ad, export_parquet, export_store
+from pertcast_data.errors import ConfigError, SchemaError, StorageError
+from pertcast_data.export import export_gctx, export_h5ad, export_parquet, export_store, ordering
 from pertcast_data.ingest import ingest
 from pertcast_data.readers import open_source
 from pertcast_data.readers.gctx import GctxSource
@@ -158,6 +158,33 @@ def test_an_export_in_store_order_holds_the_stores_columns_and_can_be_ingested_a
     again = ExpressionStore.open(tmp_path / "again")
     assert set(again.conditions["condition_id"]) == set(store.conditions["condition_id"])
     assert (again.measure, again.normalisation) == (store.measure, store.normalisation)
+
+
+@pytest.mark.parametrize("ending", ["h5ad", "gctx", "parquet"])
+@pytest.mark.parametrize("layout", ["csr", "dense"])
+def test_a_store_that_is_left_on_disk_is_exported_in_source_order_to_the_same_values(
+    layout: str, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = screen_file(tmp_path / "cells.h5ad", layout=layout)
+    ingest([source], tmp_path / "store")
+    store = ExpressionStore.open(tmp_path / "store")
+    from_disk = store.reader("disk")
+    monkeypatch.setattr(ExpressionStore, "reader", lambda *_: from_disk)
+    monkeypatch.setattr(ordering, "rows_per_batch", lambda _: 47)
+    path = export_store(store, tmp_path / f"back.{ending}", source_order=True)
+    assert not from_disk.is_in_memory
+    values = (
+        pl.read_parquet(path).select(store.genes).to_numpy() if ending == "parquet" else source_matrix(path)
+    )
+    assert bits(values) == bits(source_matrix(source))
+
+
+def test_a_file_that_the_system_refuses_is_a_typed_error_and_leaves_nothing(tmp_path: Path) -> None:
+    store = made_store(tmp_path / "store", np.ones((3, 2), np.float32))
+    long_name = "x" * 300 + ".h5ad"
+    with pytest.raises(StorageError, match=r"cannot be written .*try again"):
+        export_store(store, tmp_path / long_name)
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
 def screen_file(path: Path, seed: int = 0, layout: str = "csr") -> Path:

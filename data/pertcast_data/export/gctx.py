@@ -11,7 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pertcast_data.export.new_file import new_file
-from pertcast_data.export.rows import ExportRows, export_rows, value_blocks, value_type
+from pertcast_data.export.ordering import value_blocks, value_type
+from pertcast_data.export.rows import ExportRows, export_rows
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.store import ExpressionStore
 
@@ -47,7 +48,9 @@ def export_gctx(
     Raises
     ------
     ConfigError
-        `path` exists or cannot be written; the store does not know its source rows.
+        `path` exists; the store does not know its source rows.
+    StorageError
+        The disk is full, or does not let a file be written.
     """
     target = Path(path)
     rows = export_rows(store, source_order, as_source)

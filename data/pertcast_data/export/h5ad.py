@@ -14,7 +14,8 @@ from anndata.io import read_elem, write_elem
 
 from pertcast_data.errors import CorruptStore
 from pertcast_data.export.new_file import new_file
-from pertcast_data.export.rows import ExportRows, export_rows, value_blocks, value_type
+from pertcast_data.export.ordering import value_blocks, value_type
+from pertcast_data.export.rows import ExportRows, export_rows
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.store import ExpressionStore, RowReader
 
@@ -49,7 +50,9 @@ def export_h5ad(
     Raises
     ------
     ConfigError
-        `path` exists or cannot be written; the store does not know its source rows.
+        `path` exists; the store does not know its source rows.
+    StorageError
+        The disk is full, or does not let a file be written.
     """
     target = Path(path)
     rows = export_rows(store, source_order, as_source)

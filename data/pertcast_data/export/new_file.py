@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pertcast_data.errors import ConfigError
+from pertcast_data.errors import ConfigError, StorageError
 from pertcast_data.store.staging import require_free
 
 
@@ -19,12 +19,14 @@ def new_file(path: Path) -> Iterator[Path]:
     Raises
     ------
     ConfigError
-        `path` exists, its folder does not, or it cannot be written (a full disk).
+        `path` exists, or its folder does not.
+    StorageError
+        It cannot be written: a full disk, a folder without permission.
     """
     require_free(path)
     if not path.parent.is_dir():
         raise ConfigError(f"{path.parent}: no such folder. Make it, or choose another place.")
-    temporary = path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
+    temporary = path.with_name(f".partial-{secrets.token_hex(8)}{path.suffix[:8]}")
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -32,8 +34,9 @@ def new_file(path: Path) -> Iterator[Path]:
         require_free(path)
         os.rename(temporary, path)
     except OSError as error:
-        raise ConfigError(
+        raise StorageError(
             f"{path}: cannot be written ({error}). Nothing is left of it; mend that and try again."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()

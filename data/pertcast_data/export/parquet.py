@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from pertcast_data.errors import SchemaError
 from pertcast_data.export.new_file import new_file
-from pertcast_data.export.rows import ExportRows, export_rows, value_blocks, value_type
+from pertcast_data.export.ordering import value_blocks, value_type
+from pertcast_data.export.rows import ExportRows, export_rows
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.store import ExpressionStore
 
@@ -45,7 +46,9 @@ def export_parquet(
     Raises
     ------
     ConfigError
-        `path` exists or cannot be written; the store does not know its source rows.
+        `path` exists; the store does not know its source rows.
+    StorageError
+        The disk is full, or does not let a file be written.
     SchemaError
         A gene bears the name of a column.
     """

@@ -1,22 +1,20 @@
-"""What an export writes: which rows in which order, under which names, with which columns; and its values.
+"""What an export writes: which rows in which order, under which names, with which columns.
 
 A store keeps a source's own columns, and as `source_NAME` those that were rewritten: they can be put back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from pertcast_data.errors import ConfigError
-from pertcast_data.progress import ProgressCallback
-from pertcast_data.readers.source import SOURCE_ID, rows_per_batch
-from pertcast_data.store import ExpressionStore, RowReader
+from pertcast_data.readers.source import SOURCE_ID
+from pertcast_data.store import ExpressionStore
 from pertcast_data.vocabulary import OBS_COLUMNS
 
 _PREFIX: Final = "source_"
@@ -131,22 +129,3 @@ def _gene_names(store: ExpressionStore, as_source: bool) -> list[str]:
     ids = store.var["gene_id"]
     complete = not ids.null_count() and ids.n_unique() == len(ids)
     return ids.to_list() if as_source and complete else list(store.genes)
-
-
-def value_type(reader: RowReader) -> np.dtype[Any]:
-    """Return the float type that holds every stored value exactly."""
-    stored = np.dtype(reader.raw(np.zeros(1, np.int64)).dtype)
-    return np.dtype(np.float32) if np.can_cast(stored, np.float32) else np.dtype(np.float64)
-
-
-def value_blocks(
-    store: ExpressionStore,
-    reader: RowReader,
-    order: NDArray[np.int64],
-    progress: ProgressCallback,
-) -> Iterator[tuple[int, Any]]:
-    """Yield (first row, stored values of about 32 MiB of rows) in `order`."""
-    size = rows_per_batch(store.n_genes)
-    for start in range(0, len(order), size):
-        yield start, reader.raw(order[start : start + size])
-        progress(min(start + size, len(order)), len(order), "writing")
