@@ -188,7 +188,7 @@ def test_matrix_genes_get_approved_symbols_and_keep_the_files_own_beside(hgnc: P
         ("f_at", "SEPTIN2", "id"),
     }
     assert record.namespace.name == "probe"
-    assert any("unknown by hgnc.txt: NOBODY" in note for note in findings.warnings)
+    assert any("1 gene whose name is unknown to hgnc.txt: NOBODY" in note for note in findings.warnings)
     assert any("SEPTIN2 (e_at, f_at)" in note for note in findings.warnings)
     assert any("KIAA1804 -> MAP3K21" in note for note in findings.converted)
 
@@ -209,6 +209,30 @@ def test_without_a_table_and_a_namespace_a_gene_table_is_as_it_was() -> None:
     assert table.columns == ["gene_id", "gene_symbol"]
     assert table["gene_id"].to_list() == ["ENSG00000141510.17", "ENSG00000143674.2"]
     assert record.namespace.name == "ensembl" and record.genes == () and findings.warnings == []
+
+
+def test_a_column_of_ids_beside_the_row_names_is_kept_and_resolves(hgnc: Path) -> None:
+    columns: dict[str, list[object]] = {
+        "source_id": ["TP53", "CAP"],
+        "gene_id": ["ENSG00000141510", "ENSG00000131236"],
+    }
+    table, _, _ = table_of(columns)
+    assert table["gene_id"].to_list() == table["gene_symbol"].to_list() == ["TP53", "CAP"]
+    assert table["source_gene_id"].to_list() == columns["gene_id"]
+    resolved, _, _ = table_of(columns, GeneRule(names=hgnc))
+    assert resolved["gene_symbol"].to_list() == ["TP53", "CAP1"]
+
+
+def test_entrez_ids_that_the_file_itself_rounded_resolve_nothing() -> None:
+    raw = pl.DataFrame(
+        {"source_id": ["a_at", "b_at"], "pr_gene_id": pl.Series([5720.0, 100_132_406.0], dtype=pl.Float32)}
+    )
+    findings = Findings()
+    table = gene_table(raw, Path("file.gctx"), GeneRule(), findings)
+    assert table["pr_gene_id"].to_list() == [5720, None]
+    assert any(
+        "1 Entrez ids of pr_gene_id above 16,777,216 are rounded" in note for note in findings.warnings
+    )
 
 
 def test_ids_that_only_a_version_tells_apart_keep_it() -> None:
@@ -239,7 +263,7 @@ def test_mixed_namespaces_are_told_with_counts() -> None:
 def test_dates_are_warned_of_where_no_table_resolves_them() -> None:
     _, findings, _ = table_of({"source_id": ["TP53", "1-Mar", "SEPT2"]})
     text = "\n".join(findings.warnings)
-    assert "1 gene symbol became dates" in text or "1 gene symbol became a date" in text
+    assert "1 gene symbol changed to a date by a spreadsheet" in text
     assert "1-Mar (MARCH1 or MARCHF1 or MARC1 or MTARC1)" in text
     assert "SEPT2 (SEPTIN2 today)" in text
 
@@ -255,7 +279,7 @@ def test_unresolved_genes_are_kept_dropped_or_refused_as_declared(hgnc: Path) ->
     assert kept["gene_symbol"].to_list() == columns["source_id"]
     assert kept_genes(kept, Path("f"), GeneRule(names=hgnc), findings) is None
     assert record.gene_counts == {"identical": 1, "ambiguous": 1, "unknown": 1, "withdrawn": 1}
-    assert any("ambiguous by hgnc.txt: CAP (CAP1 or CAP2)" in note for note in findings.warnings)
+    assert any("means several genes by hgnc.txt: CAP (CAP1 or CAP2)" in note for note in findings.warnings)
     rule = GeneRule(names=hgnc, unresolved="drop")
     table, findings, _ = table_of(columns, rule)
     places = kept_genes(table, Path("f"), rule, findings)
@@ -350,6 +374,17 @@ def test_unmapped_targets_are_listed_with_the_nearest_genes() -> None:
     assert resolve_targets(obs, genes("TP53", "MYC", "TPM1"), None, findings).equals(obs)
     assert findings.warnings == [
         "1 of 2 targets of genetic perturbations are no gene of the matrix: TP35 (nearest: TP53)"
+    ]
+
+
+def test_targets_that_the_table_does_not_know_are_told_apart_from_those_not_measured(
+    names: GeneNames,
+) -> None:
+    findings = Findings()
+    resolve_targets(rows(["TP35", "MAP3K21", "TP53"]), genes("TP53"), names, findings)
+    assert findings.warnings == [
+        "1 target of genetic perturbations unknown to hgnc.txt: TP35 (nearest: TP53)",
+        "2 of 3 targets of genetic perturbations are no gene of the matrix: TP35 (nearest: TP53), MAP3K21",
     ]
 
 

@@ -24,6 +24,7 @@ from pertcast_data.ingest.gene_records import (
     GeneRecord,
     GeneResolution,
     Namespace,
+    Unresolved,
     counts_of,
     listed_ones,
 )
@@ -33,7 +34,13 @@ from pertcast_data.text import fold
 SOURCE_SYMBOL: Final = "source_gene_symbol"
 """Symbol as the file has it, where a table of names changed some."""
 
-ID_COLUMNS: Final = frozenset({*IDENTIFIER_WORDS, "pr_gene_id", "gene_ids"})
+_OPEN_WORDS: Final[dict[Unresolved, str]] = {
+    "ambiguous": "means several genes by",
+    "withdrawn": "was withdrawn, by",
+    "unknown": "is unknown to",
+}
+
+ID_COLUMNS: Final = frozenset({*IDENTIFIER_WORDS, "pr_gene_id", "gene_ids", "source_gene_id"})
 """Folded names of columns of a gene table that hold ids."""
 
 
@@ -177,7 +184,7 @@ def _tell(resolutions: list[GeneResolution], file: str, findings: Findings) -> N
         open_ones = [each for each in resolutions if each.how == how]
         if open_ones:
             findings.warnings.append(
-                f"{counted(len(open_ones), 'gene')} with a name that is {how} by {file}: {listed(open_ones)}"
+                f"{counted(len(open_ones), 'gene')} whose name {_OPEN_WORDS[how]} {file}: {listed(open_ones)}"
             )
 
 
@@ -238,8 +245,8 @@ def tell_dates(table: pl.DataFrame, findings: Findings) -> None:
     if spoilt:
         could = ", ".join(f"{name} ({' or '.join(date_candidates(name))})" for name in spoilt[:3])
         findings.warnings.append(
-            f"{counted(len(spoilt), 'gene symbol')} became dates in a spreadsheet: {could}. Name a table of "
-            "genes with ids (mapping file, genes: names), or export the file anew"
+            f"{counted(len(spoilt), 'gene symbol')} changed to a date by a spreadsheet: {could}. Name a "
+            "table of genes with ids (mapping file, genes: names), or export the file anew"
         )
     older = [f"{name} ({renamed_since(name)} today)" for name in symbols if renamed_since(name)]
     if older:

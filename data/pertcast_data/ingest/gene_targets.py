@@ -72,7 +72,7 @@ def resolve_targets(
     targets = [resolutions[name] for name in _members(obs.filter(genetic), ("targets",))]
     _refuse_ambiguous(targets, names, obs)
     _record(targets, var, names, findings)
-    _tell_unmapped(targets, measured, findings)
+    _tell_unmapped(targets, measured, names, findings)
     new_names = {
         name: found.resolved for name, found in resolutions.items() if found.resolved not in (None, name)
     }
@@ -141,19 +141,37 @@ def _record(
 
 
 def _tell_unmapped(
-    targets: list[GeneResolution], measured: Mapping[str, str | None], findings: Findings
+    targets: list[GeneResolution],
+    measured: Mapping[str, str | None],
+    names: GeneNames | None,
+    findings: Findings,
 ) -> None:
-    """Warn of targets that are no gene of the matrix, the first of them with the nearest measured genes."""
-    missing = [each for each in targets if identifier_key(each.resolved or each.name) not in measured]
-    if not missing:
-        return
+    """Warn of targets that the table does not know, and of those that are no gene of the matrix.
+
+    Where nothing says that a name is a gene's at all, the nearest measured genes stand beside it.
+    """
     called = sorted({gene for gene in measured.values() if gene is not None})
-    shown = [_with_nearest(each.name, called) for each in missing[:_SHOWN]]
-    more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
-    findings.warnings.append(
-        f"{len(missing):,} of {counted(len(targets), 'target')} of genetic perturbations are no gene of the "
-        f"matrix: {', '.join(shown)}{more}"
-    )
+    strange = [each for each in targets if each.resolved is None]
+    if names is not None and strange:
+        findings.warnings.append(
+            f"{counted(len(strange), 'target')} of genetic perturbations unknown to {names.file}: "
+            f"{_shown(strange, called)}"
+        )
+    missing = [each for each in targets if identifier_key(each.resolved or each.name) not in measured]
+    if missing:
+        findings.warnings.append(
+            f"{len(missing):,} of {counted(len(targets), 'target')} of genetic perturbations are no gene of "
+            f"the matrix: {_shown(missing, called)}"
+        )
+
+
+def _shown(targets: list[GeneResolution], called: list[str]) -> str:
+    shown = [
+        each.resolved if each.resolved is not None else _with_nearest(each.name, called)
+        for each in targets[:_SHOWN]
+    ]
+    more = f" and {len(targets) - _SHOWN:,} more" if len(targets) > _SHOWN else ""
+    return f"{', '.join(shown)}{more}"
 
 
 def _with_nearest(name: str, called: list[str]) -> str:

@@ -34,6 +34,7 @@ from pertcast_data.ingest.words import SYMBOL_WORDS
 from pertcast_data.readers.source import SOURCE_ID
 from pertcast_data.text import fold
 
+_LAST_EXACT_FLOAT32: Final = 1 << 24
 _ID_NUMBERS: Final = ("pr_gene_id", "entrez_id", "entrez", "entrez_gene_id")
 
 
@@ -74,12 +75,11 @@ def gene_table(raw: pl.DataFrame, path: Path, rule: GeneRule, findings: Findings
     namespace = gene_namespace(ids)
     require_namespace(namespace, rule.namespace, path, ids)
     symbols = _symbols(table, namespace, ids, path, rule, findings)
-    whole_numbers = [
-        pl.col(name).cast(pl.Int64)
-        for name in table.columns
-        if fold(name) in _ID_NUMBERS and table.schema[name].is_float() and _whole(table[name])
-    ]
-    others = table.with_columns(whole_numbers).drop(SOURCE_ID, "gene_id", "gene_symbol", strict=False)
+    others = _whole_numbers(table, findings)
+    is_kept = "gene_id" in others.columns and "source_gene_id" not in others.columns
+    if is_kept and not as_text(others["gene_id"]).eq_missing(ids).all():
+        others = others.rename({"gene_id": "source_gene_id"})
+    others = others.drop(SOURCE_ID, "gene_id", "gene_symbol", strict=False)
     canonical = pl.concat([pl.DataFrame({"gene_id": ids, "gene_symbol": symbols}), others], how="horizontal")
     return _resolved(canonical, namespace, path, rule, findings)
 
@@ -217,6 +217,29 @@ def _unique_ids(ids: pl.Series, findings: Findings) -> pl.Series:
             f"Gene ids are repeated: {listed(filled.filter(repeated).unique())}. Make them unique."
         )
     return unique
+
+
+def _whole_numbers(table: pl.DataFrame, findings: Findings) -> pl.DataFrame:
+    """Return the table with Entrez ids that a file has as floats as whole numbers.
+
+    Above 2^24 a float of 32 bits holds only every second number and fewer: such an id may be a neighbour's,
+    and becomes null.
+    """
+    columns = []
+    for name in table.columns:
+        values = table[name]
+        if fold(name) not in _ID_NUMBERS or not values.dtype.is_float() or not _whole(values):
+            continue
+        if values.dtype == pl.Float32:
+            rounded = (values > _LAST_EXACT_FLOAT32).fill_null(False)
+            if rounded.any():
+                values = pl.select(pl.when(~rounded).then(values).alias(name)).to_series()
+                findings.warnings.append(
+                    f"{int(rounded.sum()):,} Entrez ids of {name} above {_LAST_EXACT_FLOAT32:,} are rounded in "
+                    "the file (floats of 32 bits) and set to null"
+                )
+        columns.append(values.cast(pl.Int64))
+    return table.with_columns(columns)
 
 
 def _whole(values: pl.Series) -> bool:
