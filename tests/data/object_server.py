@@ -12,7 +12,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 ACCESS_KEY = "test-key"
 PAGE = 100
@@ -97,9 +97,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _post(self, body: bytes) -> None:
         if "delete" in self.query:
-            for key in re.findall(r"<Key>(.*?)</Key>", body.decode()):
-                self.objects.pop(key, None)
-            return self._answer(200, b"<DeleteResult></DeleteResult>")
+            keys = re.findall(r"<Key>(.*?)</Key>", body.decode())
+            for key in keys:
+                self.objects.pop(unescape(key), None)
+            deleted = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
+            return self._answer(200, _element("DeleteResult", deleted))
         if "uploads" in self.query:
             name = f"upload-{len(self.server.uploads)}"
             self.server.uploads[name] = {}
