@@ -68,8 +68,8 @@ def measure_quality(
 ) -> Quality:
     """Measure what a user should know of profiles before anything is written.
 
-    Memory is bounded: sums over conditions and control groups live in unnamed temporary files of
-    8 bytes * conditions * genes (8 * (2 * measured + 2 * null) / 2, with at most 4,000 null groups).
+    Memory is bounded by pieces of a batch: sums over conditions and control groups live in unnamed temporary
+    files of 8 bytes * genes * (measured conditions + at most 4,000 of the null), and 40 * genes a control group.
 
     Parameters
     ----------
@@ -156,7 +156,8 @@ def _why_no_effects(design: Design, spreads: NDArray[np.float32]) -> str:
         return "no treated profile has a control in its cell line"
     contexts = np.unique(design.context_of_row[design.has_response])
     if not np.isfinite(spreads[contexts]).any():
-        return "there are too few profiles to tell the spread of a gene (at least two controls of one group)"
+        least = "20 profiles" if design.pairing is None else "three controls of one plate or line"
+        return f"there are too few profiles to tell the spread of a gene (at least {least}, not all equal)"
     return ""
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from pertcast_data.quality.lines import report_lines
 from pertcast_data.vocabulary import Measure, Normalisation
 
 QUANTILES: Final = tuple(number / 20 for number in range(21))
@@ -125,7 +126,7 @@ class Conditions(_Frozen):
     below
         Number -> treated conditions with fewer rows than that.
     size_counts
-        Rows a condition -> conditions, for sizes up to 30 and "31+".
+        Rows a condition ("1", "6-9", "500+") -> conditions.
     contexts_without_controls
         Cell lines with treated rows and no control.
     coverage
@@ -270,6 +271,4 @@ class QualityReport(_Frozen):
 
     def lines(self) -> list[str]:
         """Return the report for a terminal: the verdict first, then what was measured, then what to mend."""
-        from pertcast_data.quality.lines import report_lines
-
         return report_lines(self)

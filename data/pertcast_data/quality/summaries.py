@@ -31,7 +31,7 @@ from pertcast_data.vocabulary import PERTURBATION_KINDS, Normalisation
 _EXAMPLES: Final = 5
 _NAMES: Final = 8
 _WORST: Final = 20
-_LONGEST_SIZE: Final = 30
+_SIZE_BINS: Final = (1, 2, 3, 4, 5, 6, 10, 20, 50, 100, 200, 500)
 
 UNITS: Final = MappingProxyType(
     {
@@ -117,11 +117,8 @@ def condition_summary(design: Design) -> Conditions:
     """Summarise sizes and controls."""
     treated = design.conditions.filter(~pl.col("is_control"))
     sizes = treated["n_rows"].to_numpy()
-    counts = np.bincount(np.minimum(sizes, _LONGEST_SIZE + 1), minlength=_LONGEST_SIZE + 2)
-    named = {
-        f"{size}" if size <= _LONGEST_SIZE else f"{size}+": int(counts[size])
-        for size in range(1, len(counts))
-    }
+    counts = np.bincount(np.searchsorted(_SIZE_BINS, sizes, side="right"), minlength=len(_SIZE_BINS) + 1)
+    named = {_bin_name(place): int(counts[place + 1]) for place in range(len(_SIZE_BINS))}
     without: list[str] = []
     if design.pairing is not None:
         alone = (design.pairing.group_of_row < 0) & ~design.is_control
@@ -139,6 +136,14 @@ def condition_summary(design: Design) -> Conditions:
         contexts_without_controls=tuple(without),
         coverage=None if design.pairing is None else design.pairing.level_counts(),
     )
+
+
+def _bin_name(place: int) -> str:
+    first = _SIZE_BINS[place]
+    if place + 1 == len(_SIZE_BINS):
+        return f"{first}+"
+    last = _SIZE_BINS[place + 1] - 1
+    return f"{first}" if first == last else f"{first}-{last}"
 
 
 def effect_summaries(design: Design, real: Strengths, null: Strengths) -> Effects:

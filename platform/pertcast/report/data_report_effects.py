@@ -85,8 +85,8 @@ def target_sections(quality: QualityReport, per_condition: pl.DataFrame | None) 
     drawn = figure_html(figure, 340, "z of each target's own gene")
     subtitle = "hollow: does not go the expected way by |z| >= 2"
     return [
-        Section("The target's own gene", drawn, subtitle, width="half"),
-        Section("Does the perturbation hit", table, width="half"),
+        Section("The target's own gene", drawn, subtitle),
+        Section("Does the perturbation hit", table),
         *_worst_section(quality),
     ]
 
