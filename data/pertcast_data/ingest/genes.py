@@ -15,7 +15,7 @@ import polars as pl
 from pertcast_data.errors import SchemaError
 from pertcast_data.gene_tables.identifiers import ENSEMBL_VERSION
 from pertcast_data.ingest.columns import as_text, is_one_of
-from pertcast_data.ingest.findings import Findings, listed
+from pertcast_data.ingest.findings import Findings
 from pertcast_data.ingest.gene_alignment import check_alignment, columns_to_check
 from pertcast_data.ingest.gene_join import join_genes as join_genes
 from pertcast_data.ingest.gene_namespace import ID_NAMESPACES, gene_namespace, require_namespace
@@ -32,7 +32,7 @@ from pertcast_data.ingest.missing import clear_missing
 from pertcast_data.ingest.side_table import join_side_table
 from pertcast_data.ingest.words import SYMBOL_WORDS
 from pertcast_data.readers.source import SOURCE_ID
-from pertcast_data.text import fold
+from pertcast_data.text import fold, listed
 
 _LAST_EXACT_FLOAT32: Final = 1 << 24
 _ID_NUMBERS: Final = ("pr_gene_id", "entrez_id", "entrez", "entrez_gene_id")
@@ -231,12 +231,12 @@ def _whole_numbers(table: pl.DataFrame, findings: Findings) -> pl.DataFrame:
         if fold(name) not in _ID_NUMBERS or not values.dtype.is_float() or not _whole(values):
             continue
         if values.dtype == pl.Float32:
-            rounded = (values > _LAST_EXACT_FLOAT32).fill_null(False)
+            rounded = (values >= _LAST_EXACT_FLOAT32).fill_null(False)
             if rounded.any():
                 values = pl.select(pl.when(~rounded).then(values).alias(name)).to_series()
                 findings.warnings.append(
-                    f"{int(rounded.sum()):,} Entrez ids of {name} above {_LAST_EXACT_FLOAT32:,} are rounded in "
-                    "the file (floats of 32 bits) and set to null"
+                    f"{int(rounded.sum()):,} Entrez ids of {name} above {_LAST_EXACT_FLOAT32:,} are rounded "
+                    "in the file (floats of 32 bits) and set to null"
                 )
         columns.append(values.cast(pl.Int64))
     return table.with_columns(columns)
