@@ -17,11 +17,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pertcast_data.errors import FormatError, SchemaError
-from pertcast_data.ingest.findings import listed
 from pertcast_data.ingest.missing import MISSING_WORDS
 from pertcast_data.ingest.words import COLUMN_WORDS
 from pertcast_data.tables import open_table
-from pertcast_data.text import fold
+from pertcast_data.text import fold, listed
 from pertcast_data.text_tables import sha256_of
 
 KEY_WORDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 _NOT_WORD: Final = re.compile(r"[^0-9a-z]+")
@@ -20,3 +20,15 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def fold(name: str) -> str:
     """Return a column's name as it is compared: "Cell Line" -> "cell_line"."""
     return _NOT_WORD.sub("_", name.strip().lower()).strip("_")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 row" or "2,000 rows"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def listed(items: Iterable[object], most: int = 5) -> str:
+    """Return "a, b, c and 12 more"."""
+    words = [str(item) for item in items]
+    shown = ", ".join(words[:most])
+    return f"{shown} and {len(words) - most:,} more" if len(words) > most else shown

@@ -5,7 +5,6 @@ Every step writes down what it changed, so that nothing happens silently.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -47,15 +46,3 @@ class Findings:
         """Write down where a canonical column came from; a later decision replaces an earlier one."""
         self.columns = [kept for kept in self.columns if kept.canonical != canonical]
         self.columns.append(ColumnDecision(canonical, source, how))
-
-
-def counted(number: int, noun: str) -> str:
-    """Return "1 row" or "2,000 rows"."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def listed(items: Iterable[object], most: int = 5) -> str:
-    """Return "a, b, c and 12 more"."""
-    words = [str(item) for item in items]
-    shown = ", ".join(words[:most])
-    return f"{shown} and {len(words) - most:,} more" if len(words) > most else shown

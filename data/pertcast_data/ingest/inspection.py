@@ -8,13 +8,12 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from pertcast_data.errors import PertcastError
-from pertcast_data.ingest.findings import counted, listed
 from pertcast_data.ingest.report import IngestReport
 from pertcast_data.ingest.run import ingest
 from pertcast_data.readers.registry import open_source
 from pertcast_data.readers.source import SOURCE_ID
 from pertcast_data.store import ExpressionStore, StoreInfo
-from pertcast_data.text import aligned
+from pertcast_data.text import aligned, counted, listed
 
 _SHOWN_CONTEXTS = 20
 

@@ -11,7 +11,6 @@ import polars as pl
 
 from pertcast_data.errors import SchemaError
 from pertcast_data.ingest.columns import RowTable, as_text, is_one_of, missing_column_error
-from pertcast_data.ingest.findings import listed
 from pertcast_data.ingest.words import (
     COMPOUND_COLUMNS,
     FLAG_WORDS,
@@ -22,6 +21,7 @@ from pertcast_data.ingest.words import (
     fold,
     kind_code,
 )
+from pertcast_data.text import listed
 from pertcast_data.vocabulary import CONTROL_TYPES, GENETIC_TYPES, PERTURBATION_KINDS
 
 _POSITIVE_CONTROL = "trt_poscon"

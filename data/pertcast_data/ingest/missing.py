@@ -6,8 +6,9 @@ from typing import Final
 
 import polars as pl
 
-from pertcast_data.ingest.findings import Findings, listed
+from pertcast_data.ingest.findings import Findings
 from pertcast_data.readers.source import SOURCE_ID
+from pertcast_data.text import listed
 
 MISSING_WORDS: Final = ("", "nan", "na", "n/a", "<na>", "null", "-666", "-666.0", "-666.00", "-666.000000")
 _MISSING_NUMBER: Final = -666

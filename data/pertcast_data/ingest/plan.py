@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ import polars as pl
 
 from pertcast_data.errors import ConfigError, SchemaError
 from pertcast_data.ingest.columns import SOURCE_ROW
-from pertcast_data.ingest.findings import Findings, listed
+from pertcast_data.ingest.findings import Findings
 from pertcast_data.ingest.gene_join import join_genes
 from pertcast_data.ingest.gene_resolution import names_of_rule
 from pertcast_data.ingest.gene_targets import resolve_targets
@@ -26,6 +26,7 @@ from pertcast_data.ingest.values import decide_values, summarise
 from pertcast_data.ingest.writing.selection import selected
 from pertcast_data.readers.registry import open_source
 from pertcast_data.readers.source import ProfileBatch, ProfileSource
+from pertcast_data.text import counted, listed
 from pertcast_data.vocabulary import Measure, Normalisation
 
 
@@ -85,6 +86,27 @@ class IngestPlan:
             is_kept = np.zeros(part.source.schema().n_rows, bool)
             is_kept[part.obs[SOURCE_ROW].to_numpy()] = True
             yield from selected(part.source.batches(), is_kept, columns, self.layout)
+
+    def only(self, is_kept: npt.NDArray[np.bool_], reasons: Sequence[tuple[str, int]]) -> IngestPlan:
+        """Return the plan with those rows of `obs` only, and why the others are left out.
+
+        Raises
+        ------
+        SchemaError
+            No row is left.
+        """
+        if not is_kept.any():
+            told = listed(f"{reason}: {number:,}" for reason, number in reasons)
+            raise SchemaError(f"No row is left by `quality` in the mapping file ({told}). Ask less.")
+        starts = np.cumsum([0, *(part.obs.height for part in self.parts)])
+        parts = tuple(
+            replace(part, obs=part.obs.filter(pl.Series(is_kept[start : start + part.obs.height])))
+            for part, start in zip(self.parts, starts, strict=False)
+        )
+        self.findings.dropped.extend(
+            f"{counted(number, 'row')} by `quality`: {reason}" for reason, number in reasons
+        )
+        return replace(self, parts=parts, obs=self.obs.filter(pl.Series(is_kept)))
 
 
 def plan_ingest(

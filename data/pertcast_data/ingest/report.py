@@ -11,9 +11,10 @@ from typing import Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from pertcast_data.ingest.findings import Findings, counted, listed
+from pertcast_data.ingest.findings import Findings
 from pertcast_data.ingest.gene_records import GeneRecord
-from pertcast_data.text import aligned
+from pertcast_data.quality.report import QualityReport
+from pertcast_data.text import aligned, counted, listed
 from pertcast_data.vocabulary import CONDITION_COLUMNS, CONTROL_TYPES, OBS_COLUMNS, Measure, Normalisation
 
 _SHOWN_COLUMNS = (*OBS_COLUMNS, "gene_id", "gene_symbol", "measure", "normalisation")
@@ -67,6 +68,8 @@ class IngestReport(BaseModel):
         About the store's size before compression, and the memory that writing it takes.
     seconds
         Time it took.
+    quality
+        What the profiles are like, where they were looked at.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -86,6 +89,7 @@ class IngestReport(BaseModel):
     estimated_bytes: int
     estimated_memory_bytes: int
     seconds: float = 0.0
+    quality: QualityReport | None = None
 
     def to_json(self) -> str:
         """Return the report as indented JSON."""
@@ -98,6 +102,8 @@ class IngestReport(BaseModel):
             lines += _source_lines(source)
         lines += _noted("converted", self.converted) + _noted("dropped", self.dropped)
         lines += _noted("warning", self.warnings)
+        if self.quality is not None:
+            lines += ["", *self.quality.lines(), ""]
         if self.out:
             return [*lines, f"store: {self.out}"]
         size, memory = self.estimated_bytes / 1e6, self.estimated_memory_bytes / 1e6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from pertcast_data.ingest.writing.target import Writing
 from pertcast_data.ingest.writing.worker import RUN_BYTES, Runner, in_process
 from pertcast_data.ingest.writing.write_store import Written, write_store
 from pertcast_data.progress import ProgressCallback, no_progress
+from pertcast_data.quality import Quality, QualityReport, QualityRule, kept_rows, measure_quality
 from pertcast_data.vocabulary import CONTROL_TYPES
 
 WORKER_MEMORY_BYTES = 3 * RUN_BYTES
@@ -41,6 +42,7 @@ def ingest(
     dry_run: bool = False,
     runner: Runner = in_process,
     worker_memory_bytes: int = WORKER_MEMORY_BYTES,
+    checked: Callable[[IngestReport, Quality], None] | None = None,
     progress: ProgressCallback = no_progress,
 ) -> IngestReport:
     """Turn files of profiles into one store.
@@ -66,6 +68,9 @@ def ingest(
         Has the pieces done: here, or by workers (`pertcast_jobs.ingest`).
     worker_memory_bytes
         What rows may take in a worker while it sorts them; more makes fewer and longer runs.
+    checked
+        Called with the report and what the profiles are like before anything is written; without it (and
+        without `quality` in the mapping) the profiles are not looked at beforehand.
     progress
         Told rows written.
 
@@ -92,12 +97,38 @@ def ingest(
     if not isinstance(mapping, IngestMapping):
         mapping = IngestMapping() if mapping is None else load_mapping(Path(mapping))
     plan = plan_ingest(paths, mapping, tables, key)
+    quality = None
+    if checked is not None or mapping.quality is not None:
+        plan, quality = _checked(plan, mapping.quality, progress)
+    if checked is not None and quality is not None:
+        checked(_report(plan, None, time.monotonic() - started, quality.report), quality)
     if not dry_run:
         how = replace(how, preprocessing=mapping.preprocessing)
         _told_of_values(plan, write_store(plan, how, runner, progress))
-    report = _report(plan, None if dry_run else out, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    report = _report(plan, None if dry_run else out, seconds, quality.report if quality else None)
     log.info("ingested", extra={"rows": report.n_rows, "genes": report.n_genes, "store": str(out)})
     return report
+
+
+def _checked(
+    plan: IngestPlan, rule: QualityRule | None, progress: ProgressCallback
+) -> tuple[IngestPlan, Quality]:
+    """Look at every profile, and leave out what the mapping file's `quality` does not want."""
+    every_condition = {"max_conditions": plan.obs.height} if rule is not None and rule.asks_conditions else {}
+    quality = measure_quality(
+        plan.obs,
+        plan.var,
+        plan.profiles,
+        measure=plan.parts[0].measure,
+        normalisation=plan.parts[0].normalisation,
+        progress=progress,
+        **every_condition,
+    )
+    if rule is None:
+        return plan, quality
+    is_kept, reasons = kept_rows(quality, rule)
+    return plan.only(is_kept, reasons), quality
 
 
 def _told_of_values(plan: IngestPlan, written: Written) -> None:
@@ -110,7 +141,9 @@ def _told_of_values(plan: IngestPlan, written: Written) -> None:
         plan.findings.converted.append("an ingest of the same that had stopped was gone on with")
 
 
-def _report(plan: IngestPlan, out: Path | str | None, seconds: float) -> IngestReport:
+def _report(
+    plan: IngestPlan, out: Path | str | None, seconds: float, quality: QualityReport | None
+) -> IngestReport:
     reports = []
     for part in plan.parts:
         schema = part.source.schema()
@@ -134,4 +167,5 @@ def _report(plan: IngestPlan, out: Path | str | None, seconds: float) -> IngestR
         estimated_bytes=size,
         estimated_memory_bytes=_BASE_MEMORY_BYTES + min(size, WORKER_MEMORY_BYTES),
         seconds=round(seconds, 3),
+        quality=quality,
     )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pertcast_data.ingest.findings import counted, listed
 from pertcast_data.quality.mending import mend_first
-from pertcast_data.text import aligned
+from pertcast_data.text import aligned, counted, listed
 
 if TYPE_CHECKING:
     from pertcast_data.quality.report import (

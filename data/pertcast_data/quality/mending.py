@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pertcast_data.ingest.findings import listed
+from pertcast_data.text import listed
 
 if TYPE_CHECKING:
     from pertcast_data.quality.report import EffectSummary, QualityReport, TargetSummary

@@ -22,6 +22,7 @@ from pertcast_jobs.cli.networks import networks
 from pertcast_jobs.cli.prepare import prepare
 from pertcast_jobs.cli.simulate import simulate
 from pertcast_jobs.cli.splits import audit, split
+from pertcast_jobs.ingest.page import page_writer
 from pertcast_jobs.ingest.runners import get_executor
 from pertcast_jobs.progress import progress_bar
 
@@ -55,6 +56,10 @@ def ingest(
     worker_memory: Annotated[
         int, typer.Option(help="MB that rows may take in a worker.", metavar="MB", min=1)
     ] = WORKER_MEMORY_BYTES >> 20,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Look at every profile first; write a page about them.", metavar="FILE.html"),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be mapped, counts and memory; write nothing.")
     ] = False,
@@ -67,7 +72,7 @@ def ingest(
     Example: pertcast data ingest screen.h5ad --out stores/screen
     """
     with get_executor(executor)() as runner, progress_bar("ingest", "rows read and written") as progress:
-        report = ingest_files(
+        told = ingest_files(
             sources,
             out,
             map_,
@@ -78,9 +83,11 @@ def ingest(
             dry_run=dry_run,
             runner=runner,
             worker_memory_bytes=worker_memory << 20,
+            checked=None if report is None else page_writer(report),
             progress=progress,
         )
-    print(report.to_json() if json_ else "\n".join(report.lines()))
+    lines = [*told.lines(), *([f"report: {report}"] if report else [])]
+    print(told.to_json() if json_ else "\n".join(lines))
 
 
 @app.command()

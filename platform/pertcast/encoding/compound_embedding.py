@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from pertcast_data.errors import ConfigError, SchemaError
-from pertcast_data.ingest.findings import listed
+from pertcast_data.text import listed
 from pydantic import BaseModel, ConfigDict
 
 from pertcast.encoding.embedding_rows import EmbeddingRows, Rows

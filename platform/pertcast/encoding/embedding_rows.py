@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from pertcast_data.compounds import inchi_key_14
 from pertcast_data.embedding_table import EmbeddingTable, read_embedding_table
 from pertcast_data.errors import SchemaError
-from pertcast_data.ingest.findings import listed
 from pertcast_data.splits.compound_names import fold_compound, without_salt
+from pertcast_data.text import listed
 
 from pertcast.encoding.descriptions import canonical_form
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pertcast_data.embedding_table import GENES, EmbeddingTable, read_embedding_table
 from pertcast_data.errors import ConfigError, SchemaError
 from pertcast_data.gene_tables.identifiers import fold_gene
-from pertcast_data.ingest.findings import listed
+from pertcast_data.text import listed
 
 from pertcast.encoding.compound_embedding import LARGEST
 from pertcast.encoding.gene_features import GeneBlock, GeneCoverage, GeneSource, Rows

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from pertcast_data.gene_tables.identifiers import fold_gene
-from pertcast_data.ingest.findings import listed
+from pertcast_data.text import listed
 from pydantic import BaseModel, ConfigDict
 
 Rows = NDArray[np.float32]

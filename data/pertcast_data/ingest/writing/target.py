@@ -19,7 +19,6 @@ import polars as pl
 
 from pertcast_data.errors import ConfigError, SchemaError
 from pertcast_data.ingest.columns import SOURCE_ROW
-from pertcast_data.ingest.findings import listed
 from pertcast_data.ingest.plan import IngestPlan, SourcePlan
 from pertcast_data.ingest.writing.worker import RUN_BYTES
 from pertcast_data.ingest.writing.workspace import (
@@ -47,6 +46,7 @@ from pertcast_data.store.genes import gene_table
 from pertcast_data.store.info import CHUNK_ROWS, SHARD_ROWS, Codec, Layout
 from pertcast_data.store.manifest import MANIFEST_NAME, ShardRecord, sync_directory
 from pertcast_data.store.staging import exchange_directories, require_free
+from pertcast_data.text import listed
 
 
 @dataclass(frozen=True)
