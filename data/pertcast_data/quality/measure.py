@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +69,8 @@ def measure_quality(
     """Measure what a user should know of profiles before anything is written.
 
     Memory is bounded by pieces of a batch: sums over conditions and control groups live in unnamed temporary
-    files of 8 bytes * genes * (measured conditions + at most 4,000 of the null), and 40 * genes a control group.
+    files of 8 bytes * genes * (measured conditions + at most 4,000 of the null), and 48 bytes * genes * control
+    groups.
 
     Parameters
     ----------
@@ -96,34 +97,22 @@ def measure_quality(
     started = time.monotonic()
     genes = _gene_names(var)
     design = make_design(obs, measure, seed, max_conditions)
-    n_rows, n_genes = design.obs.height, len(genes)
-    checks = RowChecks(n_rows, n_genes, normalisation, seed)
-    references = References(design, n_genes, normalisation, seed)
-    for first, piece in pieces(batches(), n_rows, n_genes):
-        checks.add(first, piece)
-        references.add(first, piece)
-        progress(first + piece.shape[0], 2 * n_rows, "profiles checked")
-    spreads = references.finish()
+    run = _Run(design, genes, batches, normalisation, seed, progress)
+    references, spreads = run.first_pass()
     reason = _why_no_effects(design, spreads)
-    second = SecondHashes(checks, seed)
     sums = None if reason else EffectSums(design, references, spreads)
-    for first, piece in pieces(batches(), n_rows, n_genes):
-        second.add(first, piece)
-        if sums is not None:
-            sums.add(first, normalised(piece, normalisation))
-        progress(n_rows + first + piece.shape[0], 2 * n_rows, "responses added up")
-    copies = first_copies(checks, second)
+    copies = run.second_pass(sums)
     measured = None
     if sums is not None:
         scale = 1 / math.log(2) if normalisation in ("counts", "log1p_cpm") else 1.0
         measured = _measured(design, sums, var, spreads, scale)
     report = QualityReport(
-        n_rows=n_rows,
-        n_genes=n_genes,
+        n_rows=design.obs.height,
+        n_genes=len(genes),
         measure=measure,
         normalisation=normalisation,
         duplicates=duplicate_summary(design, copies),
-        values=value_summary(checks, genes),
+        values=value_summary(run.checks, genes),
         conditions=condition_summary(design),
         effects=None if measured is None else measured.effects,
         no_effects=reason,
@@ -133,7 +122,47 @@ def measure_quality(
         seed=seed,
         seconds=round(time.monotonic() - started, 3),
     )
-    return Quality(report, _per_condition(design, measured, genes), _per_row(design, checks, copies))
+    return Quality(report, _per_condition(design, measured, genes), _per_row(design, run.checks, copies))
+
+
+class _Run:
+    """The two passes over the profiles."""
+
+    def __init__(
+        self,
+        design: Design,
+        genes: list[str],
+        batches: Callable[[], Iterable[ProfileBatch]],
+        normalisation: Normalisation,
+        seed: int,
+        progress: ProgressCallback,
+    ) -> None:
+        self._design, self._batches, self._progress = design, batches, progress
+        self._normalisation, self._seed = normalisation, seed
+        self._n_rows, self._n_genes = design.obs.height, len(genes)
+        self.checks = RowChecks(self._n_rows, self._n_genes, normalisation, seed)
+
+    def _pieces(self, done: int, note: str) -> Iterator[tuple[int, ProfileBatch]]:
+        for first, piece in pieces(self._batches(), self._n_rows, self._n_genes):
+            yield first, piece
+            self._progress(done + first + piece.shape[0], 2 * self._n_rows, note)
+
+    def first_pass(self) -> tuple[References, NDArray[np.float32]]:
+        """Check every row, and add up controls; return what responses are told by, and spreads."""
+        references = References(self._design, self._n_genes, self._normalisation, self._seed)
+        for first, piece in self._pieces(0, "profiles checked"):
+            self.checks.add(first, piece)
+            references.add(first, piece)
+        return references, references.finish()
+
+    def second_pass(self, sums: EffectSums | None) -> NDArray[np.int64]:
+        """Add up responses; return the first row with the values of each row, -1 for none."""
+        second = SecondHashes(self.checks, self._seed)
+        for first, piece in self._pieces(self._n_rows, "responses added up"):
+            second.add(first, piece)
+            if sums is not None:
+                sums.add(first, normalised(piece, self._normalisation))
+        return first_copies(self.checks, second)
 
 
 @dataclass(frozen=True)
