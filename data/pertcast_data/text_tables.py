@@ -196,13 +196,14 @@ def table_blocks(path: Path, layout: TextLayout) -> Iterator[pl.DataFrame]:
         yield frame.filter(~pl.all_horizontal(pl.all().is_null())) if has_gaps else frame
 
 
-def line_blocks(path: Path, layout: TextLayout) -> Iterator[bytes]:
-    """Yield whole lines, about `BLOCK_BYTES` at a time, after those that the layout skips."""
+def line_blocks(path: Path, layout: TextLayout, most_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
+    """Yield whole lines, about `BLOCK_BYTES` or `most_bytes` at a time, after those that the layout skips."""
+    size = min(BLOCK_BYTES, most_bytes)
     with open_content(path) as file:
         for _ in range(layout.n_skipped):
             file.readline()
         is_first = layout.n_skipped == 0
-        while block := file.read(BLOCK_BYTES):
+        while block := file.read(size):
             block += file.readline()
             if layout.has_quotes:
                 block += _rest_of_value(file, block)

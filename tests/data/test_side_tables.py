@@ -230,3 +230,12 @@ def test_tables_of_one_kind_are_put_under_each_other_and_releases_are_not_mixed(
     assert frame["cell_id"].to_list() == ["VCAP", "A375"]
     with pytest.raises(SchemaError, match=r"different keys \(1\.txt: inst_id and 3\.txt: sample_id\)"):
         lincs_tables([first, other])
+
+
+def test_tables_of_signatures_and_of_samples_are_not_joined_to_one_file(tmp_path: Path) -> None:
+    samples = tmp_path / "inst_info.txt"
+    samples.write_text("inst_id\tpert_id\tcell_id\na\tB1\tA375\n")
+    with pytest.raises(
+        SchemaError, match=r"sig_info\.txt\.gz tells signatures, inst_info\.txt samples.*level 5"
+    ):
+        lincs_tables([*written(GSE92742, tmp_path), samples])

@@ -109,9 +109,10 @@ def lincs_tables(paths: Sequence[Path]) -> tuple[tuple[TableRule, ...], TableRul
         A file cannot be read as a table.
     SchemaError
         A table is none of LINCS'; its columns and the line to write are named. Several tables of one kind
-        have different keys.
+        have different keys, or there are signatures and samples: a file's rows are one of both.
     """
     known = [_required(open_table(Path(path))) for path in paths]
+    _require_one_level(known)
     genes = _together([each for each in known if each.kind == "genes"])
     rules: list[TableRule] = []
     seen: dict[str, None] = {}
@@ -128,6 +129,15 @@ def lincs_tables(paths: Sequence[Path]) -> tuple[tuple[TableRule, ...], TableRul
         rules.append(rule)
         seen |= columns
     return tuple(rules), genes
+
+
+def _require_one_level(known: Sequence[_Known]) -> None:
+    named = {each.kind: each.table.path.name for each in known if each.kind in ("signatures", "samples")}
+    if len(named) > 1:
+        raise SchemaError(
+            f"{named['signatures']} tells signatures, {named['samples']} samples; a file's rows are one of "
+            "both. Name the first with level 5, the second with level 3 and 4."
+        )
 
 
 def _recognised(table: Table) -> _Known | None:

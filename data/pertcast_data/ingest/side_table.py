@@ -21,12 +21,11 @@ from pertcast_data.compound_library import (
 )
 from pertcast_data.errors import SchemaError, nearest_known
 from pertcast_data.ingest.columns import as_text
-from pertcast_data.ingest.findings import listed
 from pertcast_data.ingest.mapping import TableRule
 from pertcast_data.ingest.missing import null_words
 from pertcast_data.readers.source import SOURCE_ID
 from pertcast_data.tables import Table, open_table
-from pertcast_data.text import fold
+from pertcast_data.text import fold, listed
 
 LISTED_WORDS: Final = (
     *("target", "targets", "target_genes", "moa", "mechanism_of_action", "mechanism"),
@@ -141,9 +140,14 @@ def _read_lines(
     for block in table.blocks([rule.key, *chosen]):
         keys = as_text(block[rule.key]).str.strip_chars().alias(_KEY)
         lines = pl.DataFrame([keys, *block.select(chosen)])
-        parts.append(lines.filter(keys.is_in(wanted.implode())))
+        parts.append(_detached(lines.filter(keys.is_in(wanted.implode()))))
     notes += table.notes
     return pl.concat(parts) if parts else pl.DataFrame(schema=dict.fromkeys([_KEY, *chosen], pl.String))
+
+
+def _detached(lines: pl.DataFrame) -> pl.DataFrame:
+    """Return a frame that holds its own text: Polars' views would keep that of the whole block alive."""
+    return pl.DataFrame(lines.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
 
 def _require_columns(table: Table, rule: TableRule, said_by: str) -> None:

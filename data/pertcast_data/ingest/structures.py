@@ -8,7 +8,8 @@ from typing import Final
 import polars as pl
 
 from pertcast_data.compounds import Compound, canonicalise, why_no_structure
-from pertcast_data.ingest.findings import Findings, counted, listed
+from pertcast_data.ingest.findings import Findings
+from pertcast_data.text import counted, listed
 
 _NOT_STRUCTURES: Final = frozenset({"restricted", "unknown", "-"})
 _COLUMNS: Final = ("canonical_smiles", "inchi_key")
