@@ -20,7 +20,13 @@ from hypothesis import strategies as st
 from pertcast_data.errors import CorruptStore, FormatError, PertcastError
 from pertcast_data.readers import ProfileSource, open_source
 from pertcast_data.readers.source import as_dense
-from pertcast_data.store import create_dense_group, create_store, write_obs
+from pertcast_data.store import (
+    commit_manifest,
+    create_dense_group,
+    create_store,
+    write_dense_shard,
+    write_obs,
+)
 from scipy import sparse
 
 N_ROWS, N_GENES = 40, 12
@@ -257,8 +263,6 @@ def test_a_pertcast_store_without_a_shard_is_an_error_and_never_zeros(
 
 
 def test_a_screen_that_is_not_finished_is_refused(tmp_path: Path) -> None:
-    from pertcast_data.store import commit_manifest, write_dense_shard
-
     path = tmp_path / "screen"
     create_dense_group(path, 20, 3, chunk_rows=5, shard_rows=10)
     names = pl.DataFrame({"gene_id": ["a", "b", "c"], "gene_symbol": ["A", "B", "C"]})
@@ -289,7 +293,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {path.name: path for path in folder.iterdir()}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(["csr2", "csc2", "dense2", "csr3", "csc3", "dense3", "store"]),
     which=st.integers(0, 10_000),

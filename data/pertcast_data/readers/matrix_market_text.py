@@ -159,8 +159,9 @@ def _parsed(
     block: bytes, header: MatrixHeader, path: Path, first_line: int
 ) -> tuple[pl.DataFrame, npt.NDArray[np.int64]]:
     """Return the entries of a block and the line of each."""
-    value = pl.Float64 if header.dtype.kind == "f" else pl.Int64
-    schema: _Schema = {"line": pl.Int64, "column": pl.Int64} | ({"value": value} if header.has_values else {})
+    schema: _Schema = {"line": pl.Int64, "column": pl.Int64}
+    if header.has_values:
+        schema["value"] = pl.Float64 if header.dtype.kind == "f" else pl.Int64
     table = _split(block, schema)
     if table is None:
         # Tabs, several blanks, blanks at the ends of lines.
