@@ -113,6 +113,7 @@ def prepare_store(
         measure=preparation.measure,
         normalisation=preparation.normalisation,
         layout="dense" if levels is not None else store.info.layout,
+        codec=None if levels is not None else store.info.codec,
         seed=store.info.seed,
         sources=store.info.sources,
         preprocessing=_recorded(store, split, preparation, split.hash),
