@@ -52,6 +52,9 @@ OBS_COLUMNS: Final = (
 )
 """Columns every store has; missing is null. `targets`: gene symbols as "A+B". `batch_id`: plate or batch."""
 
+DESCRIPTIVE_COLUMNS: Final = ("guide_id", "donor_id", "replicate")
+"""Columns that a store has only where its source has them: the guide itself, the donor, the replicate."""
+
 PAIR_SEPARATOR: Final = "+"
 _BETWEEN_NAMES: Final = re.compile(r"(?<=[^(\[+])\+(?=[^)\]+])")
 """A separator stands between two names; the plus of "(+)-JQ1" does not."""

@@ -5,19 +5,22 @@ A unit that is not known is an error with its row; a missing one is assumed and 
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
 
-from pertcast_data.errors import SchemaError, UnitError
+from pertcast_data.errors import UnitError
+from pertcast_data.ingest.amount_text import (
+    AmountText,
+    different_amounts,
+    parse_amount,
+    plain_unit,
+    refused_amount,
+)
 from pertcast_data.vocabulary import dose_in_micromolar, time_in_hours
-
-_AMOUNT: Final = re.compile(r"^([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\D.*)?$")
-_MICRO: Final = re.compile(r"<b5>|Âµ|µ|μ|\ufffd", re.IGNORECASE)
-_SUM: Final = re.compile(r"^\d+(?:\.\d+)?(?:\+\d+(?:\.\d+)?)+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +33,14 @@ class AmountKind:
     name_units: tuple[tuple[str, str], ...]
 
 
-DOSE: Final = AmountKind("pert_dose", "uM", dose_in_micromolar, (("_um", "uM"), ("_nm", "nM"), ("_mm", "mM")))
+DOSE: Final = AmountKind(
+    "pert_dose", "uM", dose_in_micromolar, (("_um", "uM"), ("_nm", "nM"), ("_mm", "mM"), ("_pm", "pM"))
+)
 TIME: Final = AmountKind(
     "pert_time",
     "h",
     time_in_hours,
-    (("hours", "h"), ("_h", "h"), ("_hr", "h"), ("_min", "min"), ("days", "d")),
+    (("hours", "h"), ("_h", "h"), ("_hr", "h"), ("_hrs", "h"), ("_min", "min"), ("days", "d"), ("_d", "d")),
 )
 
 
@@ -60,7 +65,7 @@ def read_amounts(
     Parameters
     ----------
     amounts
-        Numbers or text; null stays null.
+        Numbers or text (`amount_text.parse_amount` tells which are understood); null stays null.
     units
         A unit for each row, or None; a unit inside the text counts more.
     names
@@ -75,27 +80,30 @@ def read_amounts(
     Returns
     -------
     Amounts
-        Float64 values in uM or hours.
+        Float64 values in uM or hours, with nine significant digits.
 
     Raises
     ------
     UnitError
         A unit is unknown.
     SchemaError
-        A text is no amount, or the doses of a combination differ.
+        A text is no amount or tells none that is sure (a range, "1,000"), an amount is negative, or those of
+        a combination differ.
     """
     from_name = next((unit for ending, unit in kind.name_units if source_column.endswith(ending)), None)
-    texts = _as_text(amounts)
-    unit_column = pl.Series([None] * len(texts), dtype=pl.String) if units is None else units.cast(pl.String)
-    pairs = pl.DataFrame({"amount": texts, "unit": unit_column, "row": names})
+    unit_texts = pl.Series([None] * len(amounts)) if units is None else units
+    # Text of a float32 is its shortest form: 11.1 stays 11.1 and does not become 11.100000381.
+    pairs = pl.DataFrame(
+        {"amount": amounts.cast(pl.String), "unit": unit_texts.cast(pl.String), "row": names}
+    )
     distinct = pairs.unique(["amount", "unit"], keep="first", maintain_order=True)
     values: list[float | None] = []
     bare: list[bool] = []
-    for text, unit, row in distinct.iter_rows():
-        number, own_unit = _parse(text, kind, f"{where}, row {row}")
-        unit = own_unit or _unit(unit) or from_name
-        bare.append(number is not None and unit is None)
-        values.append(_convert(number, unit, kind, f"{where}, row {row}"))
+    for text, own, row in distinct.iter_rows():
+        parts = () if text is None else parse_amount(text, kind.name, f"{where}, row {row}")
+        fallback = plain_unit(own) or from_name
+        values.append(_in_one_unit(parts, fallback, kind, f"{where}, row {row}"))
+        bare.append(bool(parts) and parts[0].unit is None and fallback is None)
     table = distinct.select("amount", "unit").with_columns(
         value=pl.Series(values, dtype=pl.Float64), bare=pl.Series(bare, dtype=pl.Boolean)
     )
@@ -103,40 +111,22 @@ def read_amounts(
     return Amounts(joined["value"].alias(kind.name), int(joined["bare"].sum()))
 
 
-def _as_text(amounts: pl.Series) -> pl.Series:
-    # Text of a float32 is its shortest form: 11.1 stays 11.1 and does not become 11.100000381.
-    return amounts.cast(pl.String)
+def _in_one_unit(
+    parts: tuple[AmountText, ...], fallback: str | None, kind: AmountKind, where: str
+) -> float | None:
+    """Return the one amount of all members of a combination, None where there is no amount."""
+    values = {_converted(part, fallback, kind, where) for part in parts}
+    if len(values) > 1:
+        raise different_amounts(" + ".join(part.text for part in parts), kind.name, where)
+    return values.pop() if values else None
 
 
-def _parse(text: str | None, kind: AmountKind, where: str) -> tuple[float | None, str | None]:
-    if text is None:
-        return None, None
-    if _SUM.match(text):
-        parts = {float(part) for part in text.split("+")}
-        if len(parts) > 1:
-            raise SchemaError(
-                f"{where}: the parts of a combination have different amounts ({text!r} in {kind.name}); one "
-                "amount a condition is supported. Exclude these rows or map the column to a constant."
-            )
-        return parts.pop(), None
-    match = _AMOUNT.match(text.strip())
-    if match is None:
-        raise SchemaError(
-            f"{where}: {text!r} is no {kind.name}. Map it in the mapping file, e.g. "
-            f"`{kind.name}: {{column: NAME, values: {{{text!r}: null}}}}`."
-        )
-    return float(match[1]), _unit(match[2])
-
-
-def _unit(text: str | None) -> str | None:
-    # Exports break the micro sign in several ways; all of them mean micro.
-    return _MICRO.sub("u", text.strip()) if text and text.strip() else None
-
-
-def _convert(number: float | None, unit: str | None, kind: AmountKind, where: str) -> float | None:
-    if number is None:
-        return None
+def _converted(part: AmountText, fallback: str | None, kind: AmountKind, where: str) -> float:
+    unit = part.unit or fallback or kind.unit
     try:
-        return float(f"{kind.convert(number, unit or kind.unit):.9g}")
+        value = float(f"{kind.convert(part.number, unit):.9g}")
     except UnitError as error:
         raise UnitError(f"{where}, {kind.name}_unit: {error}") from None
+    if math.isinf(value):
+        raise refused_amount(part.text, "is too large", kind.name, where)
+    return value
