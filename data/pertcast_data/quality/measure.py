@@ -69,7 +69,7 @@ def measure_quality(
     """Measure what a user should know of profiles before anything is written.
 
     Memory is bounded by pieces of a batch: sums over conditions and control groups live in unnamed temporary
-    files of 8 bytes * genes * (measured conditions + at most 4,000 of the null), and 48 bytes * genes * control
+    files of 8 bytes * genes * (measured conditions + at most 4,000 of the null), and 48 * genes * control
     groups.
 
     Parameters
