@@ -18,13 +18,13 @@ from pertcast_data.errors import SchemaError
 from pertcast_data.gene_tables.gene_names import GeneNames
 from pertcast_data.gene_tables.identifiers import identifier_key
 from pertcast_data.ingest.columns import as_text
-from pertcast_data.ingest.findings import Findings, listed
+from pertcast_data.ingest.findings import Findings
 from pertcast_data.ingest.gene_namespace import gene_namespace
 from pertcast_data.ingest.gene_records import NAMESPACE_WORDS, NamespaceName
 from pertcast_data.ingest.gene_resolution import ID_COLUMNS, SOURCE_SYMBOL
 from pertcast_data.ingest.mapping import GeneRule
 from pertcast_data.ingest.words import SYMBOL_WORDS
-from pertcast_data.text import fold
+from pertcast_data.text import fold, listed
 
 FEWEST_REFUSED: Final = 10
 """So many genes must disagree before files are refused: fewer may be chance."""

@@ -17,7 +17,7 @@ from pertcast_data.errors import FormatError, SchemaError
 from pertcast_data.gene_tables.gene_names import IDENTIFIER_WORDS, GeneNames, read_gene_names
 from pertcast_data.gene_tables.identifiers import identifier_kind
 from pertcast_data.ingest.columns import as_text
-from pertcast_data.ingest.findings import Findings, counted, listed
+from pertcast_data.ingest.findings import Findings
 from pertcast_data.ingest.gene_dates import date_candidates, renamed_since
 from pertcast_data.ingest.gene_records import (
     UNRESOLVED,
@@ -29,7 +29,7 @@ from pertcast_data.ingest.gene_records import (
     listed_ones,
 )
 from pertcast_data.ingest.mapping import GeneRule
-from pertcast_data.text import fold
+from pertcast_data.text import counted, fold, listed
 
 SOURCE_SYMBOL: Final = "source_gene_symbol"
 """Symbol as the file has it, where a table of names changed some."""
