@@ -168,3 +168,32 @@ def test_a_file_without_x_names_what_there_is(tmp_path: Path) -> None:
         open_source(tmp_path / "cells.h5ad")
     source = open_source(tmp_path / "cells.h5ad", matrix="layers/counts")
     assert np.array_equal(next(iter(source.batches())), np.eye(2))
+
+
+@pytest.mark.parametrize("dtype", ["f2", ">f4", "f8", "?", "i1", "u2", ">i4", "u8"])
+@pytest.mark.parametrize("index_dtype", ["i4", "i8", "u4", ">i4", ">i8", "u8"])
+@pytest.mark.parametrize("encoding", ["csr", "csc"])
+def test_every_number_type_of_values_and_indices_is_read(
+    tmp_path: Path, dtype: str, index_dtype: str, encoding: str
+) -> None:
+    expected = VALUES.astype(dtype).astype(np.float64)
+    stored = sparse.csr_matrix(expected) if encoding == "csr" else sparse.csc_matrix(expected)
+    annotated(VALUES).write_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(tmp_path / "cells.h5ad", "r+") as file:
+        del file["X"]
+        file["X/data"] = stored.data.astype(dtype)
+        file["X/indices"] = stored.indices.astype(index_dtype)
+        file["X/indptr"] = stored.indptr.astype(index_dtype)
+        file["X"].attrs["encoding-type"] = f"{encoding}_matrix"
+        file["X"].attrs["shape"] = np.array(expected.shape)
+    assert np.array_equal(read(tmp_path / "cells.h5ad", 10, 0, None), expected)
+
+
+@pytest.mark.parametrize("dtype", ["S3", "c8"])
+def test_a_matrix_of_no_real_numbers_is_refused(tmp_path: Path, dtype: str) -> None:
+    annotated(VALUES).write_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(tmp_path / "cells.h5ad", "r+") as file:
+        del file["X"]
+        file["X"] = np.zeros((N_ROWS, N_GENES), dtype)
+    with pytest.raises(FormatError, match=r"X holds .* and no real numbers"):
+        open_source(tmp_path / "cells.h5ad")

@@ -83,7 +83,7 @@ class CompressedRows:
     def _batch(self, pointers: npt.NDArray[np.int64], first: int) -> sparse.csr_matrix:
         n_columns = self.shape[1]
         low, high = int(pointers[0]), int(pointers[-1])
-        columns = np.asarray(self.indices[low:high])
+        columns = as_numbers(self.indices[low:high])
         n_rows = len(pointers) - 1
         if high > low and (columns.max() >= n_columns or columns.min() < 0):
             raise FormatError(
@@ -105,8 +105,10 @@ class CompressedRows:
 
 
 def as_numbers(values: Any) -> npt.NDArray[Any]:
-    """Return values as an array in the machine's byte order; truth values become 0 and 1."""
+    """Return values in the machine's byte order; truth values become 0 and 1, half precision is widened."""
     array = np.asarray(values)
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
