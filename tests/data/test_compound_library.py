@@ -8,6 +8,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pertcast_data import structure_files
 from pertcast_data.compound_library import library_blocks, read_compound_library
 from pertcast_data.compounds import canonicalise, why_no_structure
@@ -215,3 +217,12 @@ def test_the_real_library_without_header_is_refused_and_with_one_is_read(
     library = read_compound_library(path)
     assert library.compounds.height == 300 and not library.invalid
     assert not library.compounds["canonical_smiles"].str.starts_with(" ").any()
+
+
+@given(st.text(st.characters(max_codepoint=0x2FF), max_size=12) | st.text("CNOc1()=#[]@+-.%H23", max_size=25))
+def test_no_text_makes_a_structure_raise(text: str) -> None:
+    found = canonicalise(text)
+    if found is None:
+        assert why_no_structure(text)
+    else:
+        assert canonicalise(found.canonical_smiles) is not None

@@ -239,3 +239,22 @@ def test_tables_of_signatures_and_of_samples_are_not_joined_to_one_file(tmp_path
         SchemaError, match=r"sig_info\.txt\.gz tells signatures, inst_info\.txt samples.*level 5"
     ):
         lincs_tables([*written(GSE92742, tmp_path), samples])
+
+
+def test_a_library_of_compounds_is_joined_by_pert_id_unless_structures_are_told_already(
+    tmp_path: Path,
+) -> None:
+    library = tmp_path / "own.smi"
+    library.write_text("CCO B1\n")
+    rule = recognise_side_table(library)
+    assert rule is not None and (rule.key, rule.matches) == ("id", "pert_id")
+    signatures, compounds, *_ = written(GSE92742, tmp_path)
+    rules, _ = lincs_tables([library, signatures])
+    frame = pl.DataFrame({"source_id": ["s2", "s1"]})
+    for rule in rules:
+        frame = join_side_table(frame, rule, "--obs-table").frame
+    assert frame["canonical_smiles"].to_list() == [None, "CCO"]
+    with pytest.raises(
+        SchemaError, match=r"own\.smi: a table before it tells canonical_smiles and inchi_key"
+    ):
+        lincs_tables([library, signatures, compounds])

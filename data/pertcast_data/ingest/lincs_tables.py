@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 
+from pertcast_data.compound_library import ID, STRUCTURE_COLUMNS, is_structure_file
 from pertcast_data.errors import SchemaError
 from pertcast_data.ingest.mapping import TableRule
 from pertcast_data.tables import Table, open_table
@@ -80,14 +81,16 @@ class _Known:
 def recognise_side_table(path: Path | str) -> TableRule | None:
     """Return how a table of LINCS is joined, None where it is none of its tables.
 
-    Signatures and samples are joined by the matrix's row ids, genes by the gene's row name, compounds by the
-    rows' pert_id and cells by their cell_iname or cell_id.
+    Signatures and samples are joined by the matrix's row ids, genes by the gene's row name, compounds (and
+    the records of an SDF or SMI file) by the rows' pert_id and cells by their cell_iname or cell_id.
 
     Raises
     ------
     FormatError
         The file cannot be read as a table.
     """
+    if is_structure_file(Path(path)):
+        return _library_rule([Path(path)])
     found = _recognised(open_table(Path(path)))
     return None if found is None else _rule(found)
 
@@ -101,7 +104,7 @@ def lincs_tables(paths: Sequence[Path]) -> tuple[tuple[TableRule, ...], TableRul
     Parameters
     ----------
     paths
-        Tables in any order.
+        Tables in any order, and libraries of compounds in SDF or SMI, whose ids are then the rows' pert_id.
 
     Raises
     ------
@@ -111,7 +114,8 @@ def lincs_tables(paths: Sequence[Path]) -> tuple[tuple[TableRule, ...], TableRul
         A table is none of LINCS'; its columns and the line to write are named. Several tables of one kind
         have different keys, or there are signatures and samples: a file's rows are one of both.
     """
-    known = [_required(open_table(Path(path))) for path in paths]
+    libraries = [Path(path) for path in paths if is_structure_file(Path(path))]
+    known = [_required(open_table(Path(path))) for path in paths if Path(path) not in libraries]
     _require_one_level(known)
     genes = _together([each for each in known if each.kind == "genes"])
     rules: list[TableRule] = []
@@ -128,6 +132,8 @@ def lincs_tables(paths: Sequence[Path]) -> tuple[tuple[TableRule, ...], TableRul
             rule = rule.model_copy(update={"columns": new})
         rules.append(rule)
         seen |= columns
+    if libraries:
+        rules.append(_library_rule(libraries, seen))
     return tuple(rules), genes
 
 
@@ -185,6 +191,17 @@ def _together(group: Sequence[_Known]) -> TableRule | None:
         )
     rule = _rule(group[0])
     return rule.model_copy(update={"file": tuple(each.table.path for each in group)})
+
+
+def _library_rule(paths: Sequence[Path], seen: Mapping[str, None] | None = None) -> TableRule:
+    """Return the rule of libraries of compounds; they are joined last."""
+    twice = [name for name in STRUCTURE_COLUMNS if name in (seen or {})]
+    if twice:
+        raise SchemaError(
+            f"{paths[0]}: a table before it tells {' and '.join(twice)} too, and one would be lost. Say in "
+            "the mapping file which columns each of the `tables` brings."
+        )
+    return TableRule(file=tuple(paths), key=ID, matches="pert_id")
 
 
 def _matched(rule: TableRule, group: Sequence[_Known], seen: Mapping[str, None]) -> TableRule:
