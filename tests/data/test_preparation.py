@@ -17,6 +17,7 @@ from pertcast_data.preparation import (
     Preparation,
     RobustZ,
     VariableGenes,
+    applying,
     fit_preparation,
     load_preparation,
     preparation_config,
@@ -395,6 +396,36 @@ def test_an_existing_store_or_split_is_left_as_it_is(screen: Screen, tmp_path: P
     with pytest.raises(ConfigError, match=r"out\.split\.json already exists"):
         prepare_store(screen.store, preparation, tmp_path / "out", screen.split)
     assert [path.name for path in tmp_path.iterdir()] == ["out.split.json"]
+
+
+def test_the_preparation_of_a_removed_store_is_not_mixed_up_with_a_new_one(
+    screen: Screen, tmp_path: Path
+) -> None:
+    save_preparation(tmp_path / "out.split.json", fit(screen, VariableGenes(n_top=5)))
+    with pytest.raises(ConfigError, match=r"out\.split\.fold0\.preparation\.json is another preparation"):
+        prepare_store(screen.store, fit(screen, LogNormalise()), tmp_path / "out", screen.split)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_left_where_the_last_step_fails(
+    screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: Any) -> Path:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(applying, "save_preparation", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        prepare_store(screen.store, fit(screen, LogNormalise()), tmp_path / "out", screen.split)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_whose_split_was_not_written_is_accepted_with_no_split(
+    screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(applying, "_declare", lambda store, _: store)
+    with pytest.raises(LeakageError):
+        prepare_store(screen.store, fit(screen, VariableGenes(n_top=9)), tmp_path / "out", screen.split)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_split_that_leaks_is_refused_before_anything_is_fitted(screen: Screen) -> None:

@@ -20,7 +20,7 @@ from pertcast_data.preparation.control_levels import (
     median_and_mad,
 )
 from pertcast_data.preparation.fitted import FittedRobustZ, row_steps
-from pertcast_data.preparation.preparation import Preparation, save_preparation
+from pertcast_data.preparation.preparation import Preparation, require_place, save_preparation
 from pertcast_data.preprocessing import PreprocessingStep
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.readers.source import rows_per_batch
@@ -93,7 +93,7 @@ def prepare_store(
     LeakageError
         The preparation belongs to another store or split.
     ConfigError
-        `out` or its split exists.
+        `out` or its split exists, or another preparation lies beside them.
     ControlsMissing
         A row has too few controls for robust z.
     """
@@ -101,6 +101,7 @@ def prepare_store(
     preparation.require(store, split)
     require_free(target)
     require_free(split_path)
+    require_place(split_path, preparation)
     reader = store.reader("auto")
     levels = _row_levels(store, split, preparation, reader, progress)
     # Bound to the old split until the new one has its hash: a writer killed in between leaves a store that no

@@ -159,12 +159,9 @@ def save_preparation(split_path: Path | str, preparation: Preparation) -> Path:
     """
     path = preparation_path(split_path, preparation.fold)
     arrays_path = path.with_suffix(".safetensors")
+    require_place(split_path, preparation)
     if path.exists():
-        if load_preparation(path).hash == preparation.hash:
-            return path
-        raise ConfigError(
-            f"{path} is another preparation of this fold. Remove it, or copy the split elsewhere."
-        )
+        return path
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -176,6 +173,15 @@ def save_preparation(split_path: Path | str, preparation: Preparation) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def require_place(split_path: Path | str, preparation: Preparation) -> None:
+    """Raise ConfigError where another preparation of the same fold lies beside the split."""
+    path = preparation_path(split_path, preparation.fold)
+    if path.exists() and load_preparation(path).hash != preparation.hash:
+        raise ConfigError(
+            f"{path} is another preparation of this fold. Remove it, or choose another place for the split."
+        )
 
 
 def load_preparation(
