@@ -5,82 +5,29 @@ A wrong key is an error that names the nearest known one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-import polars as pl
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from pertcast_data.errors import ConfigError, nearest_known
 from pertcast_data.ingest.gene_records import DeclaredNamespace
+from pertcast_data.ingest.mapping_words import canonical_keys, canonical_path
+from pertcast_data.ingest.rules import NO_VALUES, FrozenRule, ValuesByColumn
+from pertcast_data.ingest.rules import ColumnRule as ColumnRule
+from pertcast_data.ingest.rules import ControlRule as ControlRule
+from pertcast_data.ingest.rules import Scalar as Scalar
+from pertcast_data.ingest.words import NORMALISATION_WORDS, USER_WORDS, fold
 from pertcast_data.preprocessing import PreprocessingStep
-from pertcast_data.vocabulary import OBS_COLUMNS, Measure, Normalisation
+from pertcast_data.quality.rule import QualityRule
+from pertcast_data.vocabulary import DESCRIPTIVE_COLUMNS, OBS_COLUMNS, Measure, Normalisation
 
-Scalar = str | int | float | bool | None
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+_RULED: Final = (*OBS_COLUMNS, *DESCRIPTIVE_COLUMNS)
 
 
-class ColumnRule(_Frozen):
-    """Where one canonical column comes from.
-
-    Attributes
-    ----------
-    column
-        A column of the file (or of the side table). Written alone, it may be the bare name.
-    value
-        A constant for all rows; null means: leave the column empty and do not guess.
-    pattern
-        With `column`: a regular expression; its first group is the value, rows that do not match are null.
-    values
-        With `column`: what each of its values becomes; values that are not listed stay.
-    separator
-        With `column`: what stands between the members of a combination there, where it is none of +, | and ;
-        ("A_B").
-    """
-
-    column: str | None = None
-    value: Scalar = None
-    pattern: str | None = None
-    values: dict[str, Scalar] = {}
-    separator: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare_name(cls, data: Any) -> Any:
-        return {"column": data} if isinstance(data, str) else data
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.column is None) == ("value" not in self.model_fields_set):
-            raise ValueError("give either column or value")
-        if self.values and self.column is None:
-            raise ValueError("values need a column")
-        if self.separator is not None and (self.column is None or not self.separator):
-            raise ValueError("a separator needs a column, and is at least one character")
-        if self.pattern is not None:
-            _require_pattern(self.pattern, self.column)
-        return self
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether the rule sets one value for all rows."""
-        return self.column is None
-
-
-class ControlRule(_Frozen):
-    """Which rows are controls: those whose `column` holds one of `values`."""
-
-    column: str
-    values: tuple[Scalar, ...]
-    pert_type: Literal["ctl_vehicle", "ctl_vector", "ctl_untrt"] | None = None
-
-
-class TableRule(_Frozen):
+class TableRule(FrozenRule):
     """A table of annotations of its own, joined to the rows (or to the genes).
 
     Attributes
@@ -123,7 +70,7 @@ class TableRule(_Frozen):
         return " and ".join(path.name for path in self.file)
 
 
-class GeneRule(_Frozen):
+class GeneRule(FrozenRule):
     """Which columns of the gene table are the identifier and the symbol, and which genes are kept.
 
     Attributes
@@ -149,7 +96,7 @@ class GeneRule(_Frozen):
     gene_id: str | None = None
     gene_symbol: str | None = None
     table: TableRule | None = None
-    keep: dict[str, tuple[Scalar, ...]] = {}
+    keep: ValuesByColumn = NO_VALUES
     namespace: DeclaredNamespace | None = None
     names: Path | None = None
     unresolved: Literal["keep", "drop", "refuse"] = "keep"
@@ -172,27 +119,70 @@ class GeneRule(_Frozen):
         )
 
 
-class IngestMapping(_Frozen):
+class IngestMapping(FrozenRule):
     """Everything a mapping file can say; all of it optional.
+
+    Keys of other tools are understood too (`words.USER_WORDS`): `pert_col: condition`, `control_pert: NT`,
+    `cell_type_key: cell_type`, `layer: counts`.
 
     Attributes
     ----------
-    sig_id ... batch_id
-        One rule a canonical column (`pertcast_data.vocabulary.OBS_COLUMNS`).
+    sig_id
+        Name of the profile; absent: the file's row name.
+    cell_iname
+        Cell line, cell type or other context.
+    pert_type
+        Kind of perturbation: CMap codes (trt_cp, trt_sh, trt_xpr, trt_act, trt_oe, trt_lig, ctl_*) or words.
+    pert_id
+        Identifier of the perturbation; absent: its name.
+    cmap_name
+        Name of the perturbation: a compound, a gene, a pair "A+B", or a guide.
+    pert_dose
+        Dose: a number, or text with its unit ("10 uM").
+    pert_dose_unit
+        Unit of `pert_dose`: pM, nM, uM, mM or M.
+    pert_time
+        Time: a number, or text with its unit ("24 h").
+    pert_time_unit
+        Unit of `pert_time`: s, min, h or d.
+    canonical_smiles
+        Structure as SMILES.
+    inchi_key
+        InChIKey, where there is no structure.
+    targets
+        Genes that the perturbation acts on, as "A+B".
+    batch_id
+        Plate or batch; absent: the donor.
+    guide_id
+        The guide itself, where the perturbation is its gene; absent: the guides that names come from.
+    donor_id
+        Donor or patient.
+    replicate
+        Replicate.
     controls
         Which rows are controls.
     genes
-        Columns of the gene table.
+        Columns of the gene table, and which genes are kept.
     join
         How several files are joined on genes: on `gene_id` or on `gene_symbol`; only shared genes stay.
-    measure, normalisation
+    matrix
+        Which matrix of an AnnData file: "X", "raw" or "layers/NAME"; absent: X.
+    orientation
+        What a line of a text table is: "profiles" or "genes"; absent: told from its names.
+    measure
+        Levels ("expression", which has controls) or what is relative already ("response").
+    normalisation
         What the values are; checked against them.
     tables
         Annotations of the rows in files of their own, joined in this order before anything is looked at.
-    keep, exclude
-        Column -> values: rows that are kept (all where empty), and rows that are left out.
+    keep
+        Column -> values: rows that are kept, all others are left out.
+    exclude
+        Column -> values: rows that are left out.
     preprocessing
         What was done to the values before, and on which rows it was fitted (docs/splits.md).
+    quality
+        Which rows stay by the quality of profiles and conditions (docs/quality.md).
     """
 
     sig_id: ColumnRule | None = None
@@ -208,36 +198,41 @@ class IngestMapping(_Frozen):
     inchi_key: ColumnRule | None = None
     targets: ColumnRule | None = None
     batch_id: ColumnRule | None = None
+    guide_id: ColumnRule | None = None
+    donor_id: ColumnRule | None = None
+    replicate: ColumnRule | None = None
     controls: ControlRule | None = None
     genes: GeneRule = GeneRule()
     join: Literal["gene_id", "gene_symbol"] | None = None
+    matrix: Annotated[str, Field(min_length=1)] | None = None
+    orientation: Literal["profiles", "genes"] | None = None
     measure: Measure | None = None
     normalisation: Normalisation | None = None
     tables: tuple[TableRule, ...] = ()
-    keep: dict[str, tuple[Scalar, ...]] = {}
-    exclude: dict[str, tuple[Scalar, ...]] = {}
+    keep: ValuesByColumn = NO_VALUES
+    exclude: ValuesByColumn = NO_VALUES
     preprocessing: tuple[PreprocessingStep, ...] = ()
+    quality: QualityRule | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _users_words(cls, data: Any) -> Any:
+        return canonical_keys(data) if isinstance(data, Mapping) else data
+
+    @field_validator("normalisation", mode="before")
+    @classmethod
+    def _normalisation_in_words(cls, value: Any) -> Any:
+        return NORMALISATION_WORDS.get(fold(value), value) if isinstance(value, str) else value
 
     def rule(self, canonical: str) -> ColumnRule | None:
         """Return the rule of a canonical column, None where the file leaves it open."""
-        rule: ColumnRule | None = getattr(self, canonical) if canonical in OBS_COLUMNS else None
+        rule: ColumnRule | None = getattr(self, canonical) if canonical in _RULED else None
         return rule
 
     def beside(self, folder: Path) -> Self:
         """Return the mapping with relative paths of tables taken from `folder`."""
         tables = tuple(each.beside(folder) for each in self.tables)
         return self.model_copy(update={"tables": tables, "genes": self.genes.beside(folder)})
-
-
-def _require_pattern(pattern: str, column: str | None) -> None:
-    if column is None:
-        raise ValueError("a pattern needs a column")
-    try:
-        groups = pl.Series([""]).str.extract_groups(pattern).struct.fields
-    except pl.exceptions.PolarsError as error:
-        raise ValueError(f"pattern {pattern!r} is no regular expression ({error})") from None
-    if not groups:
-        raise ValueError(f"pattern {pattern!r} needs a group in brackets: what it matches is the value")
 
 
 def load_mapping(path: Path) -> IngestMapping:
@@ -263,17 +258,24 @@ def load_mapping(path: Path) -> IngestMapping:
 
 
 def _explain(error: ValidationError) -> str:
-    return "; ".join(_explain_one(detail) for detail in error.errors()) + ". See docs/ingest.md."
+    return "; ".join(explain_detail(detail) for detail in error.errors()) + ". See docs/ingest.md."
 
 
-def _explain_one(detail: Any) -> str:
+def explain_detail(detail: Any) -> str:
+    """Return what pydantic found in a mapping as a sentence, with the keys nearest to an unknown one."""
     where = [str(part) for part in detail["loc"] if not isinstance(part, int)]
     if detail["type"] != "extra_forbidden":
-        return f"{'.'.join(where)}: {detail['msg']}"
+        said = str(detail["msg"]).removeprefix("Value error, ")
+        return f"{'.'.join(where)}: {said}" if where else said
     known = _known_keys(where[:-1])
-    nearest = nearest_known(where[-1], known)
+    words = [*known, *USER_WORDS] if len(where) == 1 else known
+    nearest = dict.fromkeys(_with_meaning(word) for word in nearest_known(where[-1], words))
     hint = f"; did you mean {' or '.join(nearest)}?" if nearest else f"; known: {', '.join(known)}"
     return f"unknown key {'.'.join(where)}{hint}"
+
+
+def _with_meaning(word: str) -> str:
+    return f"{word} ({canonical_path(word)})" if word in USER_WORDS else word
 
 
 def _known_keys(parents: Iterable[str]) -> list[str]:
@@ -283,6 +285,7 @@ def _known_keys(parents: Iterable[str]) -> list[str]:
         "table": TableRule,
         "tables": TableRule,
         "preprocessing": PreprocessingStep,
+        "quality": QualityRule,
     }
     parent = next(reversed([*parents]), None)
     model: type[BaseModel] = IngestMapping if parent is None else models.get(parent, ColumnRule)

@@ -1,0 +1,121 @@
+"""Rules of a mapping file about rows: where a column comes from, and which rows are controls.
+
+A column may be named alone, and one value may stand for a list of one: people write `batch_id: plate`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+import polars as pl
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+
+Scalar = str | int | float | bool | None
+
+
+class FrozenRule(BaseModel):
+    """A part of the mapping file: immutable, and without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _texts_as_keys(value: Any) -> Any:
+    # YAML reads the key of `{0: DMSO}` as a number, of `{true: x}` as a truth value.
+    return {_key(key): item for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _key(key: Any) -> Any:
+    return str(key).lower() if isinstance(key, bool) else str(key) if isinstance(key, int | float) else key
+
+
+def _one_or_several(value: Any) -> Any:
+    return (value,) if isinstance(value, str | int | float) else value
+
+
+Scalars = Annotated[tuple[Scalar, ...], BeforeValidator(_one_or_several)]
+"""Values; one that stands alone is a list of one."""
+
+ValuesByColumn = dict[str, Scalars]
+NO_VALUES: ValuesByColumn = {}
+
+
+class ColumnRule(FrozenRule):
+    """Where one canonical column comes from.
+
+    Attributes
+    ----------
+    column
+        A column of the file (or of the side table). Written alone, it may be the bare name.
+    value
+        A constant for all rows; null means: leave the column empty and do not guess.
+    pattern
+        With `column`: a regular expression; its first group is the value, rows that do not match are null.
+    values
+        With `column`: what each of its values becomes; values that are not listed stay.
+    separator
+        With `column`: what stands between the members of a combination there, where it is none of +, | and ;
+        ("A_B").
+    """
+
+    column: str | None = None
+    value: Scalar = None
+    pattern: str | None = None
+    values: Annotated[dict[str, Scalar], BeforeValidator(_texts_as_keys)] = {}
+    separator: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, data: Any) -> Any:
+        return {"column": data} if isinstance(data, str) else data
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.column is None) == ("value" not in self.model_fields_set):
+            raise ValueError("give either column or value")
+        if self.values and self.column is None:
+            raise ValueError("values need a column")
+        if self.separator is not None and (self.column is None or not self.separator):
+            raise ValueError("a separator needs a column, and is at least one character")
+        if self.pattern is not None:
+            _require_pattern(self.pattern, self.column)
+        return self
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the rule sets one value for all rows."""
+        return self.column is None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the rule names a column and changes nothing in it."""
+        return self.column is not None and not self.values and self.pattern is None and self.separator is None
+
+
+class ControlRule(FrozenRule):
+    """Which rows are controls: those whose `column` holds one of `values`.
+
+    Attributes
+    ----------
+    column
+        A column of the file; absent: the perturbation, whose names are then compared as the file has them
+        and as they are read ("NT" also stands for the guide "NT-12", and beside a gene it is left out).
+    values
+        Values that mark a control, compared without regard to case.
+    pert_type
+        Which kind of control they are; absent: told by their names or by the kind of the treatments.
+    """
+
+    column: str | None = None
+    values: Scalars
+    pert_type: Literal["ctl_vehicle", "ctl_vector", "ctl_untrt"] | None = None
+
+
+def _require_pattern(pattern: str, column: str | None) -> None:
+    if column is None:
+        raise ValueError("a pattern needs a column")
+    try:
+        groups = pl.Series([""]).str.extract_groups(pattern).struct.fields
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"pattern {pattern!r} is no regular expression ({error})") from None
+    if not groups:
+        raise ValueError(f"pattern {pattern!r} needs a group in brackets: what it matches is the value")
