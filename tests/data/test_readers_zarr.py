@@ -65,6 +65,12 @@ def whole(source: ProfileSource) -> np.ndarray[Any, np.dtype[Any]]:
     return np.concatenate([as_dense(batch) for batch in source.batches()])
 
 
+def read_all(source: ProfileSource) -> None:
+    whole(source)
+    source.obs()
+    source.var()
+
+
 def as_they_read(source: ProfileSource, path: Path) -> None:
     """Compare with what anndata reads from the same place."""
     expected = anndata.read_zarr(path)
@@ -170,7 +176,9 @@ def test_obs_as_compound_arrays_of_anndata_0_6_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [2, 3])
-@pytest.mark.parametrize("part", ["X/indptr", "X/indices", "X/data", "obs/_index", "var/_index"])
+@pytest.mark.parametrize(
+    "part", ["X/indptr", "X/indices", "X/data", "obs/_index", "var/_index", "obs/line/categories"]
+)
 def test_a_lost_chunk_of_a_sparse_matrix_or_of_names_is_refused(
     tmp_path: Path, version: Version, part: str
 ) -> None:
@@ -178,7 +186,7 @@ def test_a_lost_chunk_of_a_sparse_matrix_or_of_names_is_refused(
     chunk = path / part / ("c/0" if version == 3 else "0")
     chunk.unlink()
     with pytest.raises(FormatError, match=rf"cells\.zarr.*{part}.* missing.*incomplete"):
-        whole(open_source(path))
+        read_all(open_source(path))
 
 
 def test_lost_chunks_of_a_dense_matrix_are_counted_in_a_note(tmp_path: Path) -> None:
@@ -241,6 +249,14 @@ def test_a_pertcast_store_is_read_as_anndata_reads_it(tmp_path: Path, is_sparse:
     assert np.array_equal(whole(source), values)
     assert source.obs()["pert_id"].to_list() == expected.obs["pert_id"].to_list()
     assert source.schema().notes == ()
+
+
+def test_a_zip_of_a_pertcast_store_is_refused_because_nothing_holds_it_to_its_manifest(
+    tmp_path: Path,
+) -> None:
+    shutil.make_archive(str(tmp_path / "store"), "zip", pertcast_store(tmp_path / "store", counts()))
+    with pytest.raises(FormatError, match=r"store\.zip: is a store of Pertcast in a zip. Unpack it"):
+        open_source(tmp_path / "store.zip")
 
 
 @pytest.mark.parametrize("is_sparse", [True, False])

@@ -95,6 +95,10 @@ class AnnDataSource:
 
     def schema(self) -> SourceSchema:
         """Return shape, layout and number type."""
+        return self._schema
+
+    @cached_property
+    def _schema(self) -> SourceSchema:
         notes = [
             f"columns of {name} that cannot be read were left out: {', '.join(parts.unread)}"
             for name, parts in (("obs", self._obs_parts), ("var", self._var_parts))
@@ -125,13 +129,15 @@ class AnnDataSource:
 
     @cached_property
     def _obs_parts(self) -> TableParts:
-        with self._opened() as root:
-            return read_table(root, "obs", self.path)
+        return self._table("obs")
 
     @cached_property
     def _var_parts(self) -> TableParts:
+        return self._table(self._place.var)
+
+    def _table(self, name: str) -> TableParts:
         with self._opened() as root:
-            return read_table(root, self._place.var, self.path)
+            return read_table(root, name, self.path)
 
     def batches(
         self, rows: int | None = None, start: int = 0, stop: int | None = None

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from pertcast_data.errors import CorruptStore, FormatError
 from pertcast_data.readers.anndata_source import AnnDataSource
-from pertcast_data.readers.anndata_tables import index_array, is_array
+from pertcast_data.readers.anndata_tables import TableParts, index_array, is_array
 from pertcast_data.readers.zarr_files import ChunkFiles, CompleteArray, open_zarr, zarr_names
 
 _MANIFEST = "manifest.json"
@@ -44,9 +44,9 @@ class ZarrAnnDataSource(AnnDataSource):
         self._is_listed = path.is_dir() and (path / _MANIFEST).is_file()
         if self._is_listed:
             _require_whole(path)
+        elif _MANIFEST in zarr_names(path):
+            raise FormatError(f"{path}: is a store of Pertcast in a zip. Unpack it, then name the folder.")
         super().__init__(path, matrix)
-        if not self._is_listed:
-            self._require_names()
 
     @staticmethod
     def detects(path: Path) -> bool:
@@ -80,16 +80,23 @@ class ZarrAnnDataSource(AnnDataSource):
         with self._opened() as root:
             return int(root[self._place.key]["data"].shape[0])
 
-    def _require_names(self) -> None:
-        with self._opened() as root:
-            for table in ("obs", self._place.var):
-                array = index_array(root, table, self.path)
-                absent, total = self._files.count_absent(array)
-                if absent:
-                    raise FormatError(
-                        f"{self.path}: {absent} of {total} chunk files of {array.path} (the names) are "
-                        "missing. The store is incomplete: copy or download it again."
-                    )
+    def _table(self, name: str) -> TableParts:
+        if not self._is_listed:
+            with self._opened() as root:
+                self._require_names(root, name)
+        return super()._table(name)
+
+    def _require_names(self, root: Any, table: str) -> None:
+        """Refuse a table whose names or categories lost a chunk: they differ, so it cannot be one value."""
+        names = index_array(root, table, self.path)
+        for array in _arrays(root[table]):
+            is_name = array.path == names.path or (array.path.endswith("/categories") and array.shape[0] > 1)
+            absent, total = self._files.count_absent(array) if is_name else (0, 0)
+            if absent:
+                raise FormatError(
+                    f"{self.path}: {absent} of {total} chunk files of {array.path} (names) are missing. The "
+                    "store is incomplete: copy or download it again."
+                )
 
     def _notes(self) -> list[str]:
         if self._is_listed:
