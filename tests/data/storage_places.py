@@ -1,7 +1,6 @@
 """What storage tests share: S3 servers, a bucket with its environment, small stores of several shards.
 
-Every test runs against the small server of `object_server`, and against moto's too where
-PERTCAST_MOTO_SERVER names its program (continuous integration installs it in an environment of its own).
+Every test runs against the small server of `object_server`, and in the acceptance tests against moto's too.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ from pertcast_data.store import create_store
 sys.path.append(str(Path(__file__).parent))
 object_server = importlib.import_module("object_server")
 
-MOTO = os.environ.get("PERTCAST_MOTO_SERVER", "")
 ROWS, GENES, SHARD_ROWS = 700, 31, 128
 
 
@@ -42,7 +40,9 @@ class MotoServer:
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         self.process = subprocess.Popen(
-            [MOTO, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
 
     def make_bucket(self, name: str) -> None:
@@ -53,10 +53,10 @@ class MotoServer:
                 return
             except urllib.error.URLError:
                 time.sleep(0.2)
-        raise AssertionError(f"{MOTO} does not answer at {self.url}")
+        raise AssertionError(f"moto does not answer at {self.url}")
 
 
-@pytest.fixture(scope="module", params=["small", *(["moto"] if MOTO else [])])
+@pytest.fixture(scope="module", params=["small", pytest.param("moto", marks=pytest.mark.acceptance)])
 def server(request: pytest.FixtureRequest) -> Iterator[Any]:
     if request.param == "small":
         started = object_server.ObjectServer().start()
