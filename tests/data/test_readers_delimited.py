@@ -1,4 +1,4 @@
-"""Text matrices: any separator, packing, encoding and orientation gives the same profiles, or a typed error."""
+"""Text matrices: any separator, packing, encoding and orientation gives the profiles, or a typed error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pertcast_data.errors import ConfigError, FormatError, PertcastError
 from pertcast_data.readers import delimited_rows, text_content
-from pertcast_data.readers.delimited import DelimitedSource, is_annotation_table
+from pertcast_data.readers.delimited import DelimitedSource
+from pertcast_data.readers.delimited_columns import AnnotationTableError
 from pertcast_data.readers.source import as_dense
 
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
@@ -218,8 +219,7 @@ def test_two_sides_of_genes_are_no_matter_of_guessing(tmp_path: Path) -> None:
 def test_tables_of_annotations_are_refused_with_the_option_to_use(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, text)
     assert DelimitedSource.detects(path)
-    assert is_annotation_table(path)
-    with pytest.raises(FormatError, match=r"table of annotations.*--obs-table"):
+    with pytest.raises(AnnotationTableError, match=r"table of annotations.*--obs-table"):
         DelimitedSource(path)
 
 
@@ -420,7 +420,8 @@ def test_any_bytes_give_a_typed_error_or_a_file_that_reads(tmp_path: Path, conte
 
 @pytest.mark.parametrize("name", ["drugs/gdsc_drugs.csv", "drugs/ccle_cell_lines.tsv"])
 def test_real_tables_of_annotations_are_refused(shared_data: SharedData, name: str) -> None:
-    assert is_annotation_table(shared_data(name))
+    with pytest.raises(AnnotationTableError, match=r"--obs-table"):
+        DelimitedSource(shared_data(name))
 
 
 @pytest.mark.parametrize("name", ["drugs/drugcell_test.txt", "networks/iref_interactome.txt"])

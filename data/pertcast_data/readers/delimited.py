@@ -16,11 +16,17 @@ import polars as pl
 
 from pertcast_data.errors import ConfigError, FormatError
 from pertcast_data.readers.column_roles import Orientation
-from pertcast_data.readers.delimited_columns import AnnotationTableError
 from pertcast_data.readers.delimited_layout import Head, read_head, read_layout
 from pertcast_data.readers.delimited_rows import LineCutter, Place, blocks_from, texts
 from pertcast_data.readers.series_matrix import sample_columns
-from pertcast_data.readers.source import ProfileBatch, SourceSchema, id_frame, rows_per_batch
+from pertcast_data.readers.source import (
+    ProfileBatch,
+    SourceSchema,
+    id_frame,
+    refuse_choice,
+    row_range,
+    rows_per_batch,
+)
 from pertcast_data.readers.text_content import lies_as_it_is_read
 from pertcast_data.readers.text_fields import is_missing, is_number, typed_column
 from pertcast_data.readers.turned import TurnedMatrix
@@ -43,6 +49,8 @@ class DelimitedSource:
     ----------
     path
         csv, tsv or other separated text: plain, gzip, bzip2 or xz; UTF-8, UTF-16 (with its mark) or Latin-1.
+    matrix
+        None: a text file holds one matrix.
     orientation
         "profiles" where a line is a profile, "genes" where a line is a gene; None: told by the names.
 
@@ -54,7 +62,10 @@ class DelimitedSource:
         `orientation` is something else.
     """
 
-    def __init__(self, path: Path, orientation: Orientation | None = None) -> None:
+    def __init__(
+        self, path: Path, matrix: str | None = None, *, orientation: Orientation | None = None
+    ) -> None:
+        refuse_choice(path, matrix, "text")
         if orientation is not None and orientation not in get_args(Orientation):
             raise ConfigError(
                 f"orientation is {orientation!r}. Say profiles or genes: what a line of the file is."
@@ -68,6 +79,8 @@ class DelimitedSource:
     @staticmethod
     def detects(path: Path) -> bool:
         """Return whether the file is text in two or more even columns (or broken gzip)."""
+        if not path.is_file():
+            return False
         try:
             head = read_head(path)
         except FormatError:
@@ -110,14 +123,14 @@ class DelimitedSource:
     ) -> Iterator[ProfileBatch]:
         """Yield the profiles `start` to `stop` (None: the last) as float32; missing values are NaN."""
         schema = self.schema()
-        last = schema.n_rows if stop is None else min(stop, schema.n_rows)
+        first_row, last = row_range(schema.n_rows, start, stop)
         step = rows or rows_per_batch(schema.n_genes)
         if self._layout.columns.orientation == "profiles":
-            yield from _regrouped(self._profiles(start, last), step)
+            yield from _regrouped(self._profiles(first_row, last), step)
             return
-        matrix = self._turned_matrix(schema.n_rows)
-        for first in range(start, last, step):
-            yield matrix.profiles(first, min(first + step, last))
+        turned = self._turned_matrix(schema.n_rows)
+        for first in range(first_row, last, step):
+            yield turned.profiles(first, min(first + step, last))
 
     def _column_names(self) -> list[str]:
         columns = self._layout.columns
@@ -172,17 +185,6 @@ class DelimitedSource:
                     turned.add(self._cutter.values(block))
             self._turned = turned
         return self._turned
-
-
-def is_annotation_table(path: Path) -> bool:
-    """Return whether a text file that `DelimitedSource` detects holds annotations and no matrix."""
-    try:
-        read_layout(path, None)
-    except AnnotationTableError:
-        return True
-    except FormatError:
-        return False
-    return False
 
 
 def _is_table(head: Head) -> bool:

@@ -11,6 +11,9 @@ from types import MappingProxyType
 from typing import Final
 
 from pertcast_data.errors import FormatError
+from pertcast_data.readers.arrow_table import ArrowTableSource
+from pertcast_data.readers.column_roles import Orientation
+from pertcast_data.readers.delimited import DelimitedSource
 from pertcast_data.readers.gct import GctSource
 from pertcast_data.readers.gctx import GctxSource
 from pertcast_data.readers.h5ad import H5adSource
@@ -29,9 +32,11 @@ READERS: Final[Mapping[str, type[ProfileSource]]] = MappingProxyType(
         "mtx": MatrixMarketSource,
         "gctx": GctxSource,
         "gct": GctSource,
+        "parquet": ArrowTableSource,
+        "delimited": DelimitedSource,
     }
 )
-"""Format name -> reader."""
+"""Format name -> reader; text of any columns comes last, as nothing else marks it."""
 
 _FOLDER_FORMATS: Final = ("zarr", "mtx")
 _MOST_NAMES: Final = 8
@@ -41,11 +46,12 @@ _FOREIGN_MAGIC: Final = (
     (b"PK\x03\x04", "a zip archive", "Unpack it first."),
     (b"BZh", "a bzip2 archive", "Unpack it first."),
     (b"\xfd7zXZ", "an xz archive", "Unpack it first."),
-    (b"PAR1", "a Parquet table", "A table belongs into --obs-table; profiles come as h5ad, gctx or gct."),
 )
 
 
-def open_source(path: Path | str, matrix: str | None = None) -> ProfileSource:
+def open_source(
+    path: Path | str, matrix: str | None = None, orientation: Orientation | None = None
+) -> ProfileSource:
     """Open a file of profiles, whatever its name says it is.
 
     Parameters
@@ -55,7 +61,10 @@ def open_source(path: Path | str, matrix: str | None = None) -> ProfileSource:
         with ("GSE1/GSM123_").
     matrix
         Which matrix of a file that holds several: "X", "raw" or "layers/NAME" of AnnData, a genome
-        of CellRanger 2; None: the main one.
+        of CellRanger 2, a column of vectors; None: the main one.
+    orientation
+        What a line of a text matrix is, "profiles" or "genes", where its names do not tell; files of other
+        formats say it themselves.
 
     Returns
     -------
@@ -75,7 +84,8 @@ def open_source(path: Path | str, matrix: str | None = None) -> ProfileSource:
     names = _FOLDER_FORMATS if path.is_dir() else READERS
     for reader in (READERS[name] for name in names):
         if reader.detects(path):
-            return reader(path, matrix)
+            is_text = reader is DelimitedSource
+            return DelimitedSource(path, matrix, orientation=orientation) if is_text else reader(path, matrix)
     raise FormatError(f"{path}: {_diagnosis(path)}")
 
 
