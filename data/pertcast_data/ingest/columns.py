@@ -12,10 +12,12 @@ from pathlib import Path
 import polars as pl
 
 from pertcast_data.errors import SchemaError, nearest_known
-from pertcast_data.ingest.findings import Findings, listed
+from pertcast_data.ingest.amount_text import plain_micro
+from pertcast_data.ingest.findings import LONGEST_LIST, Findings
 from pertcast_data.ingest.mapping import ColumnRule, IngestMapping, Scalar
 from pertcast_data.ingest.words import COLUMN_WORDS, fold
 from pertcast_data.readers.source import SOURCE_ID
+from pertcast_data.text import listed
 from pertcast_data.vocabulary import PAIR_SEPARATOR
 
 SOURCE_ROW = "source_row"
@@ -50,7 +52,7 @@ class RowTable:
         """Return the first column whose folded name is one of `words` (in their order) and holds values."""
         by_fold: dict[str, str] = {}
         for name in self.frame.columns:
-            by_fold.setdefault(fold(name), name)
+            by_fold.setdefault(fold(plain_micro(name)), name)
         found = (by_fold[word] for word in words if word in by_fold)
         return next((name for name in found if self.frame[name].null_count() < self.frame.height), None)
 
@@ -144,12 +146,20 @@ def kept_rows(table: RowTable) -> pl.Series:
         table.findings.dropped.append(
             f"{int((~hit).sum()):,} rows whose {column} is not among {listed(values)}"
         )
+        tell_rows(table, f"rows not kept by {column}", ~hit)
         keep = keep & hit
     for column, values in table.mapping.exclude.items():
         hit = is_one_of(table.require(column, "exclude"), values)
         table.findings.dropped.append(f"{int(hit.sum()):,} rows excluded by {column}: {listed(values)}")
+        tell_rows(table, f"rows excluded by {column}", hit)
         keep = keep & ~hit
     return keep
+
+
+def tell_rows(table: RowTable, reason: str, concerned: pl.Series) -> None:
+    """Write down the names of the rows that a reason concerns."""
+    names = table.frame[SOURCE_ID].filter(concerned)
+    table.findings.list_all(reason, names.head(LONGEST_LIST), len(names))
 
 
 def missing_column_error(table: RowTable, canonical: str, example: str) -> SchemaError:

@@ -11,16 +11,32 @@ from pathlib import Path
 import polars as pl
 
 from pertcast_data.errors import SchemaError
+from pertcast_data.ingest.amount_text import plain_micro
 from pertcast_data.ingest.amounts import DOSE, TIME, AmountKind, read_amounts
-from pertcast_data.ingest.columns import SOURCE_ROW, RowTable, Taken, kept_rows, missing_column_error
-from pertcast_data.ingest.findings import Findings, counted, listed
-from pertcast_data.ingest.kinds import Kinds, flagged_controls, read_kinds, undecided_control_code
+from pertcast_data.ingest.columns import (
+    SOURCE_ROW,
+    RowTable,
+    Taken,
+    kept_rows,
+    missing_column_error,
+    tell_rows,
+)
+from pertcast_data.ingest.descriptive import batch_of_donor, descriptive_columns
+from pertcast_data.ingest.findings import Findings
+from pertcast_data.ingest.kinds import (
+    Kinds,
+    flagged_controls,
+    read_kinds,
+    undecided_control_code,
+    user_controls,
+)
 from pertcast_data.ingest.mapping import IngestMapping
 from pertcast_data.ingest.missing import clear_missing
 from pertcast_data.ingest.perturbations import read_names
 from pertcast_data.ingest.structures import canonical_structures
 from pertcast_data.ingest.words import fold
 from pertcast_data.readers.source import SOURCE_ID
+from pertcast_data.text import counted, listed
 from pertcast_data.vocabulary import GENETIC_TYPES, OBS_COLUMNS
 
 SOURCE_FILE = "source_file"
@@ -28,7 +44,9 @@ _TEXT_COLUMNS = ("cell_iname", "batch_id", "targets")
 _NEEDED = ("cell_iname", "pert_id", "pert_type")
 
 
-def harmonise(raw: pl.DataFrame, path: Path, mapping: IngestMapping) -> tuple[pl.DataFrame, Findings]:
+def harmonise(
+    raw: pl.DataFrame, path: Path, mapping: IngestMapping, known_genes: frozenset[str] = frozenset()
+) -> tuple[pl.DataFrame, Findings]:
     """Bring a file's row table into canonical form.
 
     Parameters
@@ -39,12 +57,15 @@ def harmonise(raw: pl.DataFrame, path: Path, mapping: IngestMapping) -> tuple[pl
         The file, for messages and `source_file`.
     mapping
         What the user says.
+    known_genes
+        Symbols of the file's genes, where known: a perturbation of such a name is no guide ("NKX2-1").
 
     Returns
     -------
     tuple
         The kept rows in file order: OBS_COLUMNS, `source_id`, `source_row` (row number in the file, from 0),
-        `source_file`, then the file's other columns; and what was found out.
+        `source_file`, those of DESCRIPTIVE_COLUMNS that the file tells under other names, then the file's
+        other columns; and what was found out.
 
     Raises
     ------
@@ -58,16 +79,18 @@ def harmonise(raw: pl.DataFrame, path: Path, mapping: IngestMapping) -> tuple[pl
     table = replace(table, frame=cleared.filter(kept_rows(table)))
     if table.frame.is_empty():
         raise SchemaError(f"{path}: no row is left. Check `keep` and `exclude` in the mapping file.")
-    canonical = _canonical_columns(table)
-    return _assemble(table, canonical), findings
+    canonical = _canonical_columns(table, known_genes)
+    return _assemble(table, canonical, descriptive_columns(table)), findings
 
 
-def _canonical_columns(table: RowTable) -> pl.DataFrame:
+def _canonical_columns(table: RowTable, known_genes: frozenset[str]) -> pl.DataFrame:
     columns: dict[str, pl.Series] = {name: _text(table, name) for name in _TEXT_COLUMNS}
+    if columns["batch_id"].null_count() == table.frame.height:
+        columns["batch_id"] = batch_of_donor(table, columns["batch_id"])
     if columns["cell_iname"].null_count() == table.frame.height:
         raise missing_column_error(table, "cell_iname", "cell_iname: {value: K562}")
     smiles = table.take("canonical_smiles")
-    columns |= _perturbations(table, has_structures=smiles is not None)
+    columns |= _perturbations(table, smiles is not None, known_genes)
     columns |= _structures(table, smiles)
     frame = pl.DataFrame(columns)
     frame = frame.with_columns(_amount(table, frame, DOSE), _amount(table, frame, TIME))
@@ -91,19 +114,22 @@ def _empty(table: RowTable, canonical: str, dtype: pl.DataType | type[pl.DataTyp
     return pl.Series(canonical, [None] * table.frame.height, dtype=dtype)
 
 
-def _perturbations(table: RowTable, has_structures: bool) -> dict[str, pl.Series]:
+def _perturbations(
+    table: RowTable, has_structures: bool, known_genes: frozenset[str]
+) -> dict[str, pl.Series]:
     names, ids = table.take("cmap_name"), table.take("pert_id")
     main = names or ids
     if main is None:
         raise missing_column_error(table, "the perturbation", "cmap_name: {column: YOUR_COLUMN}")
     kinds = read_kinds(table, main.column, has_structures)
-    read, told = _read_names(table, main, kinds)
+    read, told = _read_names(table, main, kinds, known_genes)
     if names is None:
         table.findings.decide("cmap_name", "pert_id", "derived")
     if ids is None:
         table.findings.decide("pert_id", "cmap_name", "derived")
-    own_ids = read if ids is None else _read_names(table, ids, kinds)[0]
-    pert_type = _with_controls(table, kinds, told)
+    own_ids = read if ids is None else _read_names(table, ids, kinds, known_genes)[0]
+    flags = flagged_controls(table, main.column, main.as_text(), read)
+    pert_type = _with_controls(table, kinds, told, flags)
     nameless = pl.when(pl.col("type").str.starts_with("ctl_")).then(pl.lit("control"))
     frame = pl.DataFrame({"name": read, "pert_id": own_ids, "type": pert_type})
     return {
@@ -113,14 +139,16 @@ def _perturbations(table: RowTable, has_structures: bool) -> dict[str, pl.Series
     }
 
 
-def _read_names(table: RowTable, taken: Taken, kinds: Kinds) -> tuple[pl.Series, pl.Series]:
+def _read_names(
+    table: RowTable, taken: Taken, kinds: Kinds, known_genes: frozenset[str]
+) -> tuple[pl.Series, pl.Series]:
     """Read names by the kind of their row; rows without a kind (controls) go with the majority."""
     kind = pl.DataFrame({"kind": kinds.treatment}).select(pl.when(pl.col("kind") != "").then(pl.col("kind")))
     genetic = kind.to_series().is_in(GENETIC_TYPES)
     genetic = genetic.fill_null(bool(genetic.drop_nulls().sum() * 2 > len(genetic.drop_nulls())))
-    texts = taken.as_text()
+    texts, controls = taken.as_text(), user_controls(table, taken.column)
     (gene, gene_told), (compound, compound_told) = (
-        read_names(_where(texts, mask), is_genetic, fold(taken.column), table.findings)
+        read_names(_where(texts, mask), is_genetic, fold(taken.column), table.findings, known_genes, controls)
         for mask, is_genetic in ((genetic, True), (~genetic, False))
     )
     return _first_of(gene, compound), _first_of(gene_told, compound_told)
@@ -134,9 +162,9 @@ def _first_of(first: pl.Series, second: pl.Series) -> pl.Series:
     return pl.select(pl.coalesce(first, second)).to_series()
 
 
-def _with_controls(table: RowTable, kinds: Kinds, told: pl.Series) -> pl.Series:
+def _with_controls(table: RowTable, kinds: Kinds, told: pl.Series, flags: pl.Series | None) -> pl.Series:
     """Return pert_type of all rows: marked controls, then the file's codes, controls' names, treatments."""
-    rule, flags = table.mapping.controls, flagged_controls(table)
+    rule = table.mapping.controls
     undecided = undecided_control_code(kinds.treatment)
     code = rule.pert_type if rule is not None and rule.pert_type else None
     frame = pl.DataFrame({"treatment": kinds.treatment, "own": kinds.control, "told": told}).with_columns(
@@ -161,6 +189,7 @@ def _report_controls(table: RowTable, frame: pl.DataFrame, result: pl.Series) ->
     how = "by the mapping file" if table.mapping.controls is not None else "by name or flag"
     kinds = result.filter(result.str.starts_with("ctl_").fill_null(False)).unique().sort().to_list()
     table.findings.converted.append(f"{renamed:,} rows read as controls {how} ({listed(kinds)})")
+    table.findings.count("rows read as controls", renamed)
 
 
 def _structures(table: RowTable, smiles: Taken | None) -> dict[str, pl.Series]:
@@ -172,7 +201,10 @@ def _structures(table: RowTable, smiles: Taken | None) -> dict[str, pl.Series]:
             "inchi_key": _empty(table, "inchi_key") if keys is None else keys.as_text(),
         }
     table.findings.decide("inchi_key", "canonical_smiles", "derived")
-    structures = canonical_structures(smiles.as_text(), table.findings)
+    texts = smiles.as_text()
+    structures = canonical_structures(texts, table.findings)
+    unread = texts.filter(structures["canonical_smiles"].is_null()).drop_nulls().unique(maintain_order=True)
+    table.findings.list_all("texts that are no structure", unread)
     return {name: structures[name] for name in structures.columns}
 
 
@@ -185,11 +217,13 @@ def _amount(table: RowTable, canonical: pl.DataFrame, kind: AmountKind) -> pl.Se
     if kind is DOSE:
         amounts = _without_meaningless_doses(table, canonical["pert_type"], amounts)
     names = table.frame[SOURCE_ID]
-    read = read_amounts(amounts, unit_values, names, kind, fold(taken.column), str(table.path))
+    column = fold(plain_micro(taken.column))
+    read = read_amounts(amounts, unit_values, names, kind, column, str(table.path))
     if read.n_without_unit and taken.column:
         table.findings.warnings.append(
             f"{read.n_without_unit:,} rows of {taken.column} have no unit: taken as {kind.unit}"
         )
+        table.findings.count(f"{kind.name} without a unit", read.n_without_unit)
     return read.values
 
 
@@ -203,6 +237,7 @@ def _without_meaningless_doses(table: RowTable, pert_type: pl.Series, amounts: p
         table.findings.dropped.append(
             f"doses of genetic perturbations, which have none in uM: {listed(lost.to_list())}"
         )
+        table.findings.list_all("doses of genetic perturbations", lost)
     kept = frame.select(pl.when(~(genetic | control)).then(pl.col("dose"))).to_series()
     if kept.null_count() == len(kept):
         table.findings.decide("pert_dose", "", "absent")
@@ -218,6 +253,7 @@ def _unique_names(table: RowTable) -> pl.Series:
         return names
     repeats = int(names.is_duplicated().sum())
     table.findings.converted.append(f"{repeats:,} rows share their id with others: the row number was added")
+    table.findings.count("rows that share their id", repeats)
     frame = pl.DataFrame({"name": names.fill_null("row"), "row": table.frame[SOURCE_ROW]})
     return frame.select(
         pl.when(pl.col("name").is_duplicated() | (pl.col("name") == "row"))
@@ -227,16 +263,17 @@ def _unique_names(table: RowTable) -> pl.Series:
     ).to_series()
 
 
-def _assemble(table: RowTable, canonical: pl.DataFrame) -> pl.DataFrame:
+def _assemble(table: RowTable, canonical: pl.DataFrame, descriptive: pl.DataFrame) -> pl.DataFrame:
     raw = table.frame.drop(SOURCE_ID, SOURCE_ROW)
+    ours = (*OBS_COLUMNS, *descriptive.columns)
     kept = raw.select(
-        pl.col(name).alias(f"source_{name}" if name in OBS_COLUMNS else name)
+        pl.col(name).alias(f"source_{name}" if name in ours else name)
         for name in raw.columns
         if name not in OBS_COLUMNS or not _same(raw[name], canonical[name])
     )
     identity = table.frame.select(SOURCE_ID, SOURCE_ROW, pl.lit(table.path.name).alias(SOURCE_FILE))
     extra = kept.drop([name for name in identity.columns if name in kept.columns])
-    whole = pl.concat([canonical, identity, extra], how="horizontal")
+    whole = pl.concat([canonical, identity, descriptive, extra], how="horizontal")
     complete = pl.all_horizontal(
         pl.col(name).is_not_null() for name in ("cell_iname", "pert_id", "pert_type")
     )
@@ -244,6 +281,7 @@ def _assemble(table: RowTable, canonical: pl.DataFrame) -> pl.DataFrame:
         missing = int(whole[name].null_count())
         if missing:
             table.findings.dropped.append(f"{counted(missing, 'row')} without {name}")
+            tell_rows(table, f"rows without {name}", whole[name].is_null())
     rows = whole.filter(complete)
     if rows.is_empty():
         raise SchemaError(f"{table.path}: no row has a cell line, a perturbation and its kind. See --map.")

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pertcast_data.errors import SchemaError
+from pertcast_data.errors import SchemaError, nearest_known
 from pertcast_data.ingest.columns import RowTable, as_text, is_one_of, missing_column_error
+from pertcast_data.ingest.mapping import ControlRule
 from pertcast_data.ingest.words import (
     COMPOUND_COLUMNS,
     FLAG_WORDS,
@@ -130,17 +131,41 @@ def _by_evidence(table: RowTable, name_column: str, has_structures: bool) -> pl.
     return pl.Series([code]).new_from_index(0, table.frame.height)
 
 
-def flagged_controls(table: RowTable) -> pl.Series | None:
-    """Return which rows a control rule or a 0/1 column marks as controls, None where neither is there."""
+def user_controls(table: RowTable, name_column: str) -> frozenset[str]:
+    """Return perturbations that the mapping file calls controls, in lower case; none where it names a column."""
+    rule = table.mapping.controls
+    if rule is None or rule.column not in (None, name_column):
+        return frozenset()
+    return frozenset(str(value).lower() for value in rule.values if value is not None)
+
+
+def flagged_controls(
+    table: RowTable, name_column: str, raw_names: pl.Series, names: pl.Series
+) -> pl.Series | None:
+    """Return which rows a control rule or a 0/1 column marks as controls, None where neither is there.
+
+    Parameters
+    ----------
+    table
+        The file's rows.
+    name_column
+        Column of the perturbations' names.
+    raw_names, names
+        The perturbations' names as the file has them, and read.
+
+    Raises
+    ------
+    SchemaError
+        The rule's column is absent, or marks no row.
+    """
     rule = table.mapping.controls
     if rule is not None:
-        hit = is_one_of(table.require(rule.column, "controls"), rule.values)
+        held = raw_names if rule.column is None else _control_column(table, rule.column, raw_names)
+        hit = is_one_of(held, rule.values)
+        if rule.column in (None, name_column):
+            hit = hit | is_one_of(names, rule.values)
         if not hit.any():
-            held = as_text(table.frame[rule.column]).drop_nulls().unique(maintain_order=True)
-            raise SchemaError(
-                f"{table.path}: no row has {rule.column} in {listed(rule.values)} (mapping file, controls). "
-                f"It holds {listed(held)}."
-            )
+            raise _no_control_error(table, rule, raw_names)
         return hit
     column = table.find(FLAG_WORDS)
     if column is None:
@@ -150,6 +175,29 @@ def flagged_controls(table: RowTable) -> pl.Series | None:
     if not set(values.drop_nulls().unique().to_list()) <= flags:
         return None
     return values.is_in(["1", "true", "yes"]).fill_null(False)
+
+
+def _control_column(table: RowTable, column: str, raw_names: pl.Series) -> pl.Series:
+    """Return the column of a control rule; refuses the name of a perturbation."""
+    is_known = column in table.frame.columns or column in table.empty
+    if not is_known and is_one_of(raw_names, [column]).any():
+        raise SchemaError(
+            f"{table.path}: {column!r} is a perturbation and no column (mapping file, controls). Write "
+            f"`control_pert: {column}`."
+        )
+    return table.require(column, "controls")
+
+
+def _no_control_error(table: RowTable, rule: ControlRule, raw_names: pl.Series) -> SchemaError:
+    what = f"{listed(rule.values)} (mapping file, controls)"
+    if rule.column is None:
+        held = as_text(raw_names).drop_nulls().unique(maintain_order=True).to_list()
+        nearest = [name for value in rule.values for name in nearest_known(str(value), held)]
+        hint = f"Nearest: {listed(dict.fromkeys(nearest))}" if nearest else f"It holds {listed(held)}"
+        return SchemaError(f"{table.path}: no perturbation is called {what}. {hint}.")
+    values = as_text(table.require(rule.column, "controls"))
+    held = listed(values.drop_nulls().unique(maintain_order=True))
+    return SchemaError(f"{table.path}: no row has {rule.column} in {what}. It holds {held}.")
 
 
 def undecided_control_code(treatment_codes: pl.Series) -> str:

@@ -5,7 +5,7 @@ A wrong key is an error that names the nearest known one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -247,7 +247,7 @@ def load_mapping(path: Path) -> IngestMapping:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such mapping file. Check the path.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: is no YAML ({error}). Correct the file.") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path}: must hold `column: rule` lines. See docs/ingest.md.")
@@ -258,7 +258,13 @@ def load_mapping(path: Path) -> IngestMapping:
 
 
 def _explain(error: ValidationError) -> str:
-    return "; ".join(explain_detail(detail) for detail in error.errors()) + ". See docs/ingest.md."
+    return sentence([explain_detail(detail) for detail in error.errors()])
+
+
+def sentence(told: Sequence[str]) -> str:
+    """Return findings as one sentence that says where mappings are explained."""
+    text = "; ".join(told)
+    return f"{text}{'' if text.endswith('?') else '.'} See docs/ingest.md."
 
 
 def explain_detail(detail: Any) -> str:

@@ -53,7 +53,7 @@ def canonical_path(word: str) -> str:
 def _meant(word: str, value: Any, kind: UserWordKind) -> Any:
     """Return the value that the canonical key gets; None where the word says nothing."""
     if kind == "control_names":
-        return {"values": list(value) if isinstance(value, list | tuple) else [value]}
+        return {"column": None, "values": list(value) if isinstance(value, list | tuple) else [value]}
     if kind == "control_flag":
         return _flag(word, value)
     if kind == "layer":

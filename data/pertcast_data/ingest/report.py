@@ -15,9 +15,16 @@ from pertcast_data.ingest.findings import Findings
 from pertcast_data.ingest.gene_records import GeneRecord
 from pertcast_data.quality.report import QualityReport
 from pertcast_data.text import aligned, counted, listed
-from pertcast_data.vocabulary import CONDITION_COLUMNS, CONTROL_TYPES, OBS_COLUMNS, Measure, Normalisation
+from pertcast_data.vocabulary import (
+    CONDITION_COLUMNS,
+    CONTROL_TYPES,
+    DESCRIPTIVE_COLUMNS,
+    OBS_COLUMNS,
+    Measure,
+    Normalisation,
+)
 
-_SHOWN_COLUMNS = (*OBS_COLUMNS, "gene_id", "gene_symbol", "measure", "normalisation")
+_SHOWN_COLUMNS = (*OBS_COLUMNS, *DESCRIPTIVE_COLUMNS, "gene_id", "gene_symbol", "measure", "normalisation")
 
 
 class ColumnReport(BaseModel):
@@ -31,7 +38,23 @@ class ColumnReport(BaseModel):
 
 
 class SourceReport(BaseModel):
-    """What was found in one file."""
+    """What was found in one file.
+
+    Attributes
+    ----------
+    path, format, n_rows, n_genes, layout
+        The file.
+    columns
+        Where each canonical column came from.
+    converted, dropped, warnings
+        Sentences.
+    genes
+        What genes are called.
+    counts
+        Reason -> how many rows or values it concerns.
+    details
+        Reason -> the values themselves, at most 1,000 and then a note; sentences show only a few.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,6 +68,8 @@ class SourceReport(BaseModel):
     dropped: tuple[str, ...]
     warnings: tuple[str, ...]
     genes: GeneRecord | None = None
+    counts: dict[str, int] = {}
+    details: dict[str, tuple[str, ...]] = {}
 
 
 class IngestReport(BaseModel):
@@ -142,6 +167,8 @@ def source_report(
         dropped=tuple(findings.dropped),
         warnings=tuple(findings.warnings),
         genes=findings.genes,
+        counts=dict(findings.counts),
+        details={reason: tuple(values) for reason, values in findings.listed.items()},
     )
 
 
