@@ -342,6 +342,16 @@ def test_damaged_files_of_a_store_give_a_typed_error_or_a_store_that_reads(
         assert str(path) in str(error)
 
 
+def test_a_chunk_that_claims_a_negative_size_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "cells.zarr", annotated(counts()), 2)
+    chunk = path / "X" / "data" / "0"
+    content = bytearray(chunk.read_bytes())
+    content[4:8] = b"\xff\xff\xff\xff"  # Blosc's header: size of the unpacked bytes
+    chunk.write_bytes(content)
+    with pytest.raises(FormatError, match=r"cells\.zarr: cannot be read as Zarr \(Negative size"):
+        whole(open_source(path))
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(places=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=8))
 def test_a_damaged_zip_gives_a_typed_error_or_a_store_that_reads(
