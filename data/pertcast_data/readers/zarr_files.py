@@ -26,17 +26,9 @@ _GROUP_FILES: Final = ("zarr.json", ".zgroup")
 _CHUNK_KEY: Final = re.compile(r"(c[./])?\d+([./]\d+)*")
 # What the libraries raise when they meet damaged bytes, found by damaging files at random.
 _BROKEN: Final = (
-    *(
-        OSError,
-        RuntimeError,
-        LookupError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        ArithmeticError,
-        MemoryError,
-    ),
-    *(AssertionError, EOFError, SyntaxError, zlib.error, struct.error, zipfile.BadZipFile),
+    *(OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError),
+    *(MemoryError, AssertionError, EOFError, SyntaxError, SystemError),
+    *(zlib.error, struct.error, zipfile.BadZipFile),
     pl.exceptions.PolarsError,
 )
 
