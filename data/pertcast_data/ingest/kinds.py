@@ -132,7 +132,7 @@ def _by_evidence(table: RowTable, name_column: str, has_structures: bool) -> pl.
 
 
 def user_controls(table: RowTable, name_column: str) -> frozenset[str]:
-    """Return perturbations that the mapping file calls controls, in lower case; none where it names a column."""
+    """Return perturbations that the mapping file calls controls, in lower case; none by a column."""
     rule = table.mapping.controls
     if rule is None or rule.column not in (None, name_column):
         return frozenset()
@@ -196,8 +196,8 @@ def _no_control_error(table: RowTable, rule: ControlRule, raw_names: pl.Series) 
         hint = f"Nearest: {listed(dict.fromkeys(nearest))}" if nearest else f"It holds {listed(held)}"
         return SchemaError(f"{table.path}: no perturbation is called {what}. {hint}.")
     values = as_text(table.require(rule.column, "controls"))
-    held = listed(values.drop_nulls().unique(maintain_order=True))
-    return SchemaError(f"{table.path}: no row has {rule.column} in {what}. It holds {held}.")
+    shown = listed(values.drop_nulls().unique(maintain_order=True))
+    return SchemaError(f"{table.path}: no row has {rule.column} in {what}. It holds {shown}.")
 
 
 def undecided_control_code(treatment_codes: pl.Series) -> str:

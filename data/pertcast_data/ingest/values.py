@@ -15,60 +15,57 @@ import numpy.typing as npt
 
 from pertcast_data.errors import SchemaError
 from pertcast_data.ingest.findings import Findings
+from pertcast_data.ingest.value_doubts import (
+    LOG_BASES,
+    LOG_CEILING,
+    ValueSummary,
+    spread_of,
+    totals_before_log,
+    value_doubts,
+)
 from pertcast_data.readers.source import ProfileBatch, as_dense, stored_values
 from pertcast_data.vocabulary import Measure, Normalisation
 
 _SAMPLE_ROWS: Final = 4096
-_LOG_CEILING: Final = 25.0
+_ROWS_FOR_TOTALS: Final = 512
 _INTENSITY_MEDIAN: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class ValueSummary:
-    """Facts of a sample of profiles.
-
-    Attributes
-    ----------
-    minimum, maximum
-        Of all values (0 counts where a sparse matrix leaves values out).
-    median
-        Of the values that are not zero.
-    share_of_zeros
-        0..1.
-    are_whole
-        Whether every value is a whole number.
-    """
-
-    minimum: float
-    maximum: float
-    median: float
-    share_of_zeros: float
-    are_whole: bool
 
 
 def summarise(batches: Iterable[ProfileBatch]) -> ValueSummary:
     """Look at the first profiles (about 4,096) of a file."""
     stored: list[npt.NDArray[np.float64]] = []
-    n_rows = n_cells = 0
+    sums: dict[float, list[npt.NDArray[np.float64]]] = {base: [] for base in LOG_BASES}
+    n_rows = n_cells = n_genes = 0
     for batch in batches:
         part = batch[: _SAMPLE_ROWS - n_rows]
         values = np.asarray(stored_values(part), np.float64).ravel()
         stored.append(values[np.isfinite(values)])
+        if n_rows < _ROWS_FOR_TOTALS:
+            for base, found in sums.items():
+                found.append(totals_before_log(part[: _ROWS_FOR_TOTALS - n_rows], base))
         n_rows += part.shape[0]
-        n_cells += part.shape[0] * part.shape[1]
+        n_genes = part.shape[1]
+        n_cells += part.shape[0] * n_genes
         if n_rows >= _SAMPLE_ROWS:
             break
     values = np.concatenate(stored) if stored else np.zeros(0)
     filled = values[values != 0]
-    has_zeros = n_cells > len(filled)
     extremes = [*filled[[filled.argmin(), filled.argmax()]].tolist()] if len(filled) else [0.0]
-    extremes += [0.0] if has_zeros else []
+    extremes += [0.0] if n_cells > len(filled) else []
+    n_known = max(1, n_cells)
+    mean = float(filled.sum() / n_known)
+    are_logarithms = min(extremes) >= 0 and max(extremes) <= LOG_CEILING
+    kept = sums.items() if are_logarithms and n_rows else ()
     return ValueSummary(
         minimum=min(extremes),
         maximum=max(extremes),
         median=float(np.median(filled)) if len(filled) else 0.0,
         share_of_zeros=1 - len(filled) / n_cells if n_cells else 0.0,
         are_whole=bool(np.all(filled == np.floor(filled))),
+        mean=mean,
+        sd=float(np.sqrt(max(0.0, float(np.square(filled).sum()) / n_known - mean**2))),
+        n_genes=n_genes,
+        totals={base: spread_of(np.concatenate(found)) for base, found in kept},
     )
 
 
@@ -78,7 +75,7 @@ def guess_normalisation(summary: ValueSummary) -> Normalisation | None:
         return "z_score"
     if summary.are_whole:
         return "counts"
-    if summary.maximum > _LOG_CEILING:
+    if summary.maximum > LOG_CEILING:
         return None
     is_filled = summary.share_of_zeros < 0.2
     return "log2_intensity" if is_filled and summary.median > _INTENSITY_MEDIAN else "log1p_cpm"
@@ -111,6 +108,7 @@ def decide_values(
             "nor logarithms. Bring raw counts or log1p values, or say `normalisation:` in the mapping file."
         )
     _check(summary, path, chosen)
+    findings.warnings += value_doubts(summary, chosen, normalisation is not None)
     natural: Measure = "response" if chosen in ("z_score", "log_fold_change") else "expression"
     findings.decide("normalisation", f"= {chosen}", "given" if normalisation else "guessed")
     findings.decide("measure", f"= {measure or natural}", "given" if measure else "guessed")
@@ -127,6 +125,11 @@ def _check(summary: ValueSummary, path: Path, normalisation: Normalisation) -> N
         raise SchemaError(
             f"{path}: declared as {normalisation}, but values go down to {summary.minimum:g}. Correct "
             "`normalisation:` in the mapping file."
+        )
+    if normalisation in ("log1p_cpm", "log2_intensity") and summary.maximum > LOG_CEILING:
+        raise SchemaError(
+            f"{path}: declared as {normalisation}, but values go up to {summary.maximum:g}: these are no "
+            "logarithms. Correct `normalisation:` in the mapping file."
         )
 
 
