@@ -17,11 +17,13 @@ from pertcast_data.ingest.report import (
     count_conditions,
     source_report,
 )
+from pertcast_data.ingest.sources import expand_sources
 from pertcast_data.ingest.writing.target import Writing
 from pertcast_data.ingest.writing.worker import RUN_BYTES, Runner, in_process
 from pertcast_data.ingest.writing.write_store import Written, write_store
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.quality import Quality, QualityReport, QualityRule, kept_rows, measure_quality
+from pertcast_data.storage.fetched import local_copy
 from pertcast_data.vocabulary import CONTROL_TYPES
 
 WORKER_MEMORY_BYTES = 3 * RUN_BYTES
@@ -50,9 +52,10 @@ def ingest(
     Parameters
     ----------
     sources
-        h5ad, gctx or gct files; several are joined on the genes that all of them have.
+        Files of profiles, patterns, folders, s3:// or gs:// locations; several files are joined on the genes
+        that all of them have.
     out
-        The store to create; must not exist.
+        The store to create, a folder or an s3:// or gs:// location; must not exist.
     mapping
         What the files' columns mean (or a YAML file that says it); what is left open is guessed and reported.
     obs_tables, key
@@ -85,9 +88,7 @@ def ingest(
         See each message; nothing is left behind.
     """
     started = time.monotonic()
-    paths = [Path(source) for source in sources]
-    if not paths:
-        raise ConfigError("No file to ingest. Name at least one.")
+    paths = [local_copy(source, progress=progress) for source in expand_sources(sources)]
     tables = [Path(path) for path in ((obs_tables,) if isinstance(obs_tables, str | Path) else obs_tables)]
     if key is not None and not tables:
         raise ConfigError(f"--key {key} needs --obs-table: name the table whose column it is.")
