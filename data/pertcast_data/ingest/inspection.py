@@ -12,7 +12,11 @@ from pertcast_data.ingest.report import IngestReport
 from pertcast_data.ingest.run import ingest
 from pertcast_data.readers.registry import open_source
 from pertcast_data.readers.source import SOURCE_ID
+from pertcast_data.storage import ObjectFolder
+from pertcast_data.storage.fetched import local_copy
+from pertcast_data.storage.location import is_remote
 from pertcast_data.store import ExpressionStore, StoreInfo
+from pertcast_data.store.manifest import MANIFEST_NAME
 from pertcast_data.text import aligned, counted, listed
 
 _SHOWN_CONTEXTS = 20
@@ -160,15 +164,19 @@ class StoreInspection(BaseModel):
 
 
 def inspect_path(path: Path | str) -> FileInspection | StoreInspection:
-    """Look at a store (a folder) or at a file of profiles.
+    """Look at a store or at a file of profiles, here or in a bucket.
 
     Raises
     ------
     FormatError, CorruptStore
         It is neither, or broken.
     """
-    path = Path(path)
-    return _inspect_store(path) if path.is_dir() else _inspect_file(path)
+    if is_remote(path):
+        if ObjectFolder(path).exists(MANIFEST_NAME):
+            return _inspect_store(path)
+        return _inspect_file(local_copy(path))
+    is_store = (Path(path) / MANIFEST_NAME).exists()
+    return _inspect_store(path) if is_store else _inspect_file(Path(path))
 
 
 def _inspect_file(path: Path) -> FileInspection:
@@ -205,7 +213,7 @@ def _column_facts(column: pl.Series) -> ColumnFacts:
     )
 
 
-def _inspect_store(path: Path) -> StoreInspection:
+def _inspect_store(path: Path | str) -> StoreInspection:
     store = ExpressionStore.open(path)
     obs = store.obs
     contexts = (

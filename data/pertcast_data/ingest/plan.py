@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,7 @@ class SourcePlan:
     """
 
     path: Path
-    options: dict[str, str]
+    options: dict[str, Any]
     source: ProfileSource
     obs: pl.DataFrame
     var: pl.DataFrame
@@ -183,9 +183,10 @@ def _plan_source(
         raw = joined.frame
         found[number] += joined.n_found
         told.append(joined.told)
-    obs, findings = harmonise(raw, path, mapping)
+    raw_genes = source.var()
+    obs, findings = harmonise(raw, path, mapping, _names_in(raw_genes))
     findings.converted[:0] = [*source.schema().notes, *told]
-    var = gene_table(with_gene_table(source.var(), mapping.genes, findings), path, mapping.genes, findings)
+    var = gene_table(with_gene_table(raw_genes, mapping.genes, findings), path, mapping.genes, findings)
     obs = resolve_targets(obs, var, names_of_rule(mapping.genes), findings)
     genes = kept_genes(var, path, mapping.genes, findings)
     summary = summarise(_columns(source.batches(rows=1024), genes))
@@ -196,10 +197,16 @@ def _plan_source(
     )
 
 
-def source_options(mapping: IngestMapping) -> dict[str, str]:
+def source_options(mapping: IngestMapping) -> dict[str, Any]:
     """Return how files are opened, as far as the mapping file says it."""
-    named = {"matrix": getattr(mapping, "matrix", None), "orientation": getattr(mapping, "orientation", None)}
+    named = {"matrix": mapping.matrix, "orientation": mapping.orientation}
     return {name: value for name, value in named.items() if value is not None}
+
+
+def _names_in(genes: pl.DataFrame) -> frozenset[str]:
+    """Return every name that a gene table has in any column: none of these is the name of a guide."""
+    texts = genes.select(pl.selectors.string())
+    return frozenset(name for column in texts for name in column.drop_nulls().to_list())
 
 
 def _columns(

@@ -8,8 +8,11 @@ from typing import Annotated, cast, get_args
 
 import typer
 from pertcast_data.errors import ConfigError
+from pertcast_data.ingest import IngestMapping, load_mapping
 from pertcast_data.ingest import ingest as ingest_files
 from pertcast_data.ingest.inspection import inspect_path
+from pertcast_data.ingest.mapping_pairs import mapping_from_pairs
+from pertcast_data.ingest.mapping_schema import mapping_json_schema
 from pertcast_data.ingest.run import WORKER_MEMORY_BYTES
 from pertcast_data.store import compact_store, validate_store
 from pertcast_data.store.info import Codec
@@ -34,10 +37,20 @@ StoreArgument = Annotated[Path, typer.Argument(help="A store.")]
 
 @app.command()
 def ingest(
-    sources: Annotated[list[Path], typer.Argument(help="h5ad, gctx or gct files; content decides which.")],
-    out: Annotated[Path, typer.Option(help="The store to create; must not exist.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SRC", help="Files of profiles, patterns, folders, s3:// or gs://."),
+    ],
+    out: Annotated[
+        str,
+        typer.Option(help="The store to create: a folder, s3:// or gs://.", metavar="STORE"),
+    ],
     map_: Annotated[
         Path | None, typer.Option("--map", help="YAML file that says what columns mean (docs/ingest.md).")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A line of the mapping: pert_col=condition. Repeatable.", metavar="A=B"),
     ] = None,
     obs_table: Annotated[
         list[Path] | None,
@@ -71,11 +84,12 @@ def ingest(
 
     Example: pertcast data ingest screen.h5ad --out stores/screen
     """
+    mapping = mapping_from_pairs(set_ or (), IngestMapping() if map_ is None else load_mapping(map_))
     with get_executor(executor)() as runner, progress_bar("ingest", "rows read and written") as progress:
         told = ingest_files(
             sources,
             out,
-            map_,
+            mapping,
             obs_table or (),
             key,
             seed=seed,
@@ -121,6 +135,15 @@ def validate(store: StoreArgument, json_: JsonFlag = False) -> None:
         print("\n".join([*lines, f"store: {store}"]))
     if problems:
         raise typer.Exit(1)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of mapping files, by which editors complete and check them.
+
+    Example: pertcast data schema > mapping.schema.json
+    """
+    print(json.dumps(mapping_json_schema(), indent=2))
 
 
 @app.command()

@@ -54,7 +54,7 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     path: Path
-    options: dict[str, str] = {}
+    options: dict[str, Any] = {}
     identity: str
 
 
