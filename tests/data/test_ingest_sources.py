@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import anndata
@@ -44,6 +45,7 @@ def test_a_folder_stands_for_its_files_of_profiles_in_natural_order(tmp_path: Pa
         },
     )
     (folder / "old").mkdir()
+    os.mkfifo(folder / "pipe")
     pl.DataFrame({"TP53": [1.0], "MYC": [2.0]}).write_parquet(folder / "plate3.parquet")
     pl.DataFrame({"sig_id": ["c1"], "cell_iname": ["A375"]}).write_parquet(folder / "rows.parquet")
     assert names(expand_sources([folder])) == ["plate1.csv", "plate2.txt", "plate3.parquet", "plate10.gct"]

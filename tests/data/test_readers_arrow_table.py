@@ -154,7 +154,7 @@ def test_vectors_need_names_of_genes_or_one_fixed_length(tmp_path: Path) -> None
     fixed = ArrowTableSource(write(tmp_path / "fixed", vectors(pa.list_(pa.float32(), 3))))
     assert fixed.var()["source_id"].to_list() == ["0", "1", "2"]
     assert any("genes have no names" in note for note in fixed.schema().notes)
-    with pytest.raises(FormatError, match="nothing names their genes"):
+    with pytest.raises(FormatError, match="nothing names the genes"):
         ArrowTableSource(write(tmp_path / "free", vectors(pa.list_(pa.float32()))))
     with pytest.raises(FormatError, match=r"name 2 genes.*vectors of 3 values"):
         ArrowTableSource(
@@ -360,3 +360,12 @@ def test_real_tables_of_annotations_are_refused(shared_data: SharedData, name: s
 def test_a_real_list_of_edges_is_no_matrix(shared_data: SharedData) -> None:
     with pytest.raises(FormatError, match=r"cannot tell|table of annotations"):
         ArrowTableSource(shared_data("transcriptionnet/network_disease.parquet"))
+
+
+def test_a_column_without_a_name_names_the_rows(tmp_path: Path) -> None:
+    table = pa.table(
+        [pa.array(["w1", "w2"]), pa.array([1.0, 2.0]), pa.array([3.0, 4.0])], names=["", "TP53", "MYC"]
+    )
+    source = ArrowTableSource(write(tmp_path / "table", table))
+    assert source.obs().to_dict(as_series=False) == {"source_id": ["w1", "w2"]}
+    assert whole(source).tolist() == [[1, 3], [2, 4]]

@@ -134,6 +134,8 @@ def _nothing_found(tables: Sequence[Path], others: Sequence[Path]) -> str:
 
 def _reader_of(path: Path) -> str | None:
     """Return the name of the first reader that knows the content, None where none does."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        return None  # A pipe: opening it would wait for ever.
     return next((name for name, reader in READERS.items() if _detects(reader, path)), None)
 
 

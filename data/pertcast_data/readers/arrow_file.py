@@ -12,6 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.parquet as parquet
@@ -21,7 +22,7 @@ from pertcast_data.errors import FormatError
 _PARQUET, _FILE, _STREAM, _FEATHER_1 = b"PAR1", b"ARROW1\0\0", b"\xff\xff\xff\xff", b"FEA1"
 _BUFFERS: Final = 64 << 20
 _BROKEN: Final = (
-    pa.ArrowException,
+    *(pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException),
     *(OSError, ValueError, LookupError, TypeError, OverflowError, MemoryError, RuntimeError, AttributeError),
 )
 
@@ -66,7 +67,7 @@ class ArrowFile:
         self._is_stream = start.startswith(_STREAM)
         with broken_as_format_error(path):
             self.schema, self._sizes = self._shape()
-        repeats = [name for name, count in Counter(self.schema.names).items() if count > 1]
+            repeats = [name for name, count in Counter(self.schema.names).items() if count > 1]
         if repeats:
             raise FormatError(
                 f"{path}: several columns share a name ({', '.join(map(repr, repeats[:5]))}). Rename them."

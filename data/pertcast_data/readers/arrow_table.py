@@ -56,7 +56,8 @@ class ArrowTableSource:
         self._file = ArrowFile(path)
         if self._file.n_rows == 0:
             raise FormatError(f"{path}: has no rows. Write it again with profiles.")
-        self._layout: ArrowLayout = settle_layout(path, self._file.schema, annotation_columns, matrix)
+        with broken_as_format_error(path):
+            self._layout: ArrowLayout = settle_layout(path, self._file.schema, annotation_columns, matrix)
         if self._layout.form != "vectors":
             refuse_choice(path, matrix, self._file.format)
         self._long: LongMatrix | None = None
@@ -97,16 +98,16 @@ class ArrowTableSource:
         if layout.form == "long":
             long = self._long_matrix()
             return id_frame(long.profiles, {name: long.obs[name] for name in long.obs.columns})
-        wanted = [*layout.notes, *([layout.row_name] if layout.row_name else [])]
-        frames = (
-            [note_frame(batch, wanted) for batch in self._file.batches(wanted, _NOTE_ROWS)] if wanted else []
-        )
+        row_name = layout.row_name
+        own = [] if row_name is None else [row_name]
+        wanted = [*layout.notes, *own]
         with broken_as_format_error(self.path):
+            batches = self._file.batches(wanted, _NOTE_ROWS) if wanted else ()
+            frames = [note_frame(batch, wanted) for batch in batches]
             frame = pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame()
-        names = (
-            _names(frame[layout.row_name]) if layout.row_name else list(map(str, range(self._file.n_rows)))
-        )
-        return id_frame(names, {name: frame[name] for name in layout.notes})
+            numbers = map(str, range(self._file.n_rows))
+            names = [*numbers] if row_name is None else _names(frame[row_name])
+            return id_frame(names, {name: frame[name] for name in layout.notes})
 
     def var(self) -> pl.DataFrame:
         """Return the genes' names (and, of a long list, their annotation columns)."""
@@ -166,12 +167,12 @@ class ArrowTableSource:
         is_fixed = pa.types.is_fixed_size_list(kind)
         if not layout.genes and not is_fixed:
             raise FormatError(
-                f"{self.path}: column {layout.values[0]!r} holds vectors, but nothing names their genes. "
-                "Write a JSON list of names into the schema's metadata under 'genes', or write a column a gene."
+                f"{self.path}: nothing names the genes of {layout.values[0]!r}, a column of vectors. Write a "
+                "JSON list of names into the schema's metadata under 'genes', or write a column a gene."
             )
         if layout.genes and is_fixed and len(layout.genes) != kind.list_size:
             raise FormatError(
-                f"{self.path}: the metadata name {len(layout.genes):,} genes, but {layout.values[0]!r} has "
+                f"{self.path}: the metadata name {len(layout.genes):,} genes, but {layout.values[0]!r} holds "
                 f"vectors of {kind.list_size:,} values. Correct the names."
             )
         return layout.genes or tuple(map(str, range(kind.list_size)))

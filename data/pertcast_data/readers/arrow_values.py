@@ -33,9 +33,8 @@ def matrix_of(batch: Any) -> npt.NDArray[np.float32]:
 
 def note_frame(batch: Any, names: Sequence[str]) -> pl.DataFrame:
     """Return annotation columns as a table: words as text, dates as text, numbers as they are."""
-    if not names:
-        return pl.DataFrame()
-    frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch.select(list(names))])))
+    # Column by column: names and metadata of a damaged schema stay out of it.
+    frame = pl.DataFrame({name: pl.Series(pl.from_arrow(batch.column(name))) for name in names})
     as_text = [
         pl.col(name).cast(pl.String)
         for name, kind in frame.schema.items()

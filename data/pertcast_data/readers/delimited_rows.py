@@ -198,7 +198,7 @@ def _parsed(text: bytes, separator: bytes, n_expected: int) -> npt.NDArray[np.fl
             quote_char=None,
             null_values=_MISSING_SPELLINGS,
         )["value"]
-    except pl.exceptions.PolarsError:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return None
     return column.to_numpy() if len(column) == n_expected else None
 
