@@ -14,11 +14,13 @@ from pertcast_data.errors import FormatError
 from pertcast_data.readers.arrow_table import ArrowTableSource
 from pertcast_data.readers.column_roles import Orientation
 from pertcast_data.readers.delimited import DelimitedSource
+from pertcast_data.readers.delimited_columns import AnnotationTableError
 from pertcast_data.readers.gct import GctSource
 from pertcast_data.readers.gctx import GctxSource
 from pertcast_data.readers.h5ad import H5adSource
 from pertcast_data.readers.hdf5 import has_hdf5_signature, open_hdf5
 from pertcast_data.readers.matrix_market import MatrixMarketSource
+from pertcast_data.readers.other_files import other_kind
 from pertcast_data.readers.source import ProfileSource
 from pertcast_data.readers.tenx_h5 import TenXH5Source
 from pertcast_data.readers.zarr_anndata import ZarrAnnDataSource
@@ -38,6 +40,7 @@ READERS: Final[Mapping[str, type[ProfileSource]]] = MappingProxyType(
 )
 """Format name -> reader; text of any columns comes last, as nothing else marks it."""
 
+_TABLES: Final = (DelimitedSource, ArrowTableSource)
 _FOLDER_FORMATS: Final = ("zarr", "mtx")
 _MOST_NAMES: Final = 8
 
@@ -84,9 +87,24 @@ def open_source(
     names = _FOLDER_FORMATS if path.is_dir() else READERS
     for reader in (READERS[name] for name in names):
         if reader.detects(path):
-            is_text = reader is DelimitedSource
-            return DelimitedSource(path, matrix, orientation=orientation) if is_text else reader(path, matrix)
-    raise FormatError(f"{path}: {_diagnosis(path)}")
+            return _opened(reader, path, matrix, orientation)
+    raise FormatError(f"{path}: {other_kind(path, is_annotations=True) or _diagnosis(path)}")
+
+
+def _opened(
+    reader: type[ProfileSource], path: Path, matrix: str | None, orientation: Orientation | None
+) -> ProfileSource:
+    try:
+        if reader is DelimitedSource:
+            return DelimitedSource(path, matrix, orientation=orientation)
+        return reader(path, matrix)
+    except FormatError as error:
+        # A table of anything looks like a matrix until its columns are understood.
+        is_annotations = isinstance(error, AnnotationTableError)
+        kind = other_kind(path, is_annotations=is_annotations) if reader in _TABLES else None
+        if kind is None:
+            raise
+        raise type(error)(f"{path}: {kind}") from error
 
 
 def _diagnosis(path: Path) -> str:
