@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pertcast_data.errors import ConfigError
 from pertcast_data.ingest.mapping import IngestMapping, explain_detail, sentence
 from pertcast_data.ingest.mapping_words import canonical_keys, canonical_path
+from pertcast_data.ingest.words import USER_WORDS
 
 _OPTION = "--set"
 
@@ -24,6 +25,12 @@ class _Pair:
     text: str
     path: tuple[str, ...]
     value: Any
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """Where the value is written: words that only rename a key meet under the canonical one."""
+        kind = USER_WORDS.get(self.path[0], ("", "rule"))[1]
+        return self.canonical if kind == "rule" else self.path
 
     @property
     def canonical(self) -> tuple[str, ...]:
@@ -80,7 +87,7 @@ def _parsed(pair: str) -> _Pair:
 def _set(said: dict[str, Any], pair: _Pair) -> None:
     """Write a pair's value under its path; raises ConfigError where another pair says something else."""
     place = said
-    for part in pair.path[:-1]:
+    for part in pair.place[:-1]:
         inner = place.setdefault(part, {})
         if isinstance(inner, str):
             # `pert_col=condition` and `pert_col.separator=_` are parts of one rule.
@@ -90,7 +97,7 @@ def _set(said: dict[str, Any], pair: _Pair) -> None:
                 f"{_OPTION} {pair.text!r}: {part} is set to {inner!r} by another pair. Keep one."
             )
         place = inner
-    last = pair.path[-1]
+    last = pair.place[-1]
     before = place.get(last)
     if isinstance(before, dict) and isinstance(pair.value, str) and "column" not in before:
         before["column"] = pair.value

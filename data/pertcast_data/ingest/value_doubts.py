@@ -96,7 +96,8 @@ def totals_before_log(batch: ProfileBatch, base: float) -> npt.NDArray[np.float6
         levels = matrix.copy().astype(np.float64)
         levels.data = np.expm1(np.clip(levels.data, None, LOG_CEILING) * factor)
         return np.asarray(levels.sum(axis=1), np.float64).ravel()
-    return np.expm1(np.clip(np.asarray(batch, np.float64), None, LOG_CEILING) * factor).sum(axis=1)
+    dense = np.clip(np.asarray(batch, np.float64), None, LOG_CEILING)
+    return np.asarray(np.expm1(dense * factor).sum(axis=1), np.float64)
 
 
 def spread_of(sums: npt.NDArray[np.float64]) -> Totals:
