@@ -256,8 +256,9 @@ def test_a_pair_wins_over_the_file_and_leaves_the_rest_of_it() -> None:
         (["pert_tmie.value=96"], "--set 'pert_tmie.value=96': unknown key pert_tmie; did you mean pert_time"),
         (["measure=level"], "--set 'measure=level': measure: Input should be"),
         (["pert_col=a", "pert_col=b"], "--set 'pert_col=b': another pair sets pert_col to 'a'"),
-        (["pert_col=a", "perturbation_key=b"], "two words for cmap_name"),
-        (["pert_time=3", "pert_time.column=t"], "another pair sets pert_time to 3"),
+        (["pert_col=a", "perturbation_key=b"], "--set 'perturbation_key=b': another pair sets"),
+        (["control_key=a", "control_pert=NT"], "two words for controls"),
+        (["pert_time=3", "pert_time.column=t"], "pert_time is set to 3 by another pair"),
         (["controls.values=[a]", "controls.colum=b"], "--set 'controls.colum=b': unknown key controls.colum"),
     ],
 )

@@ -148,15 +148,17 @@ def _counts(summary: ValueSummary) -> list[str]:
 
 def _log1p(summary: ValueSummary) -> list[str]:
     own = summary.totals.get(math.e)
-    if own is None or summary.n_genes < _WHOLE_TRANSCRIPTOME or own.spread <= _LARGE_SPREAD:
+    if own is None or own.spread <= _CONSTANT_SPREAD:
         return []
     for base in LOG_BASES[1:]:
         other = summary.totals[base]
-        if other.spread <= _CONSTANT_SPREAD:
+        if other.median and other.spread <= min(_CONSTANT_SPREAD, own.spread / 4):
             return [
                 f"profiles have one total ({other.median:,.0f}) only where the logarithm is taken to base "
                 f"{base:g}: bring natural logarithms (multiply by {math.log(base):.4f})"
             ]
+    if summary.n_genes < _WHOLE_TRANSCRIPTOME or own.spread <= _LARGE_SPREAD:
+        return []
     return [
         f"before the logarithm profiles sum to {own.low:,.0f} to {own.high:,.0f} (5th to 95th percentile, "
         f"median {own.median:,.0f}) over {summary.n_genes:,} genes, not to one total: they were not scaled, "
