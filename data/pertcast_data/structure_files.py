@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from pertcast_data.errors import FormatError, SchemaError
-from pertcast_data.readers.hdf5 import decode
 from pertcast_data.tables import open_table
-from pertcast_data.text import fold
+from pertcast_data.text import decode, fold
 from pertcast_data.text_tables import content_start, open_content
 
 ID_WORDS: Final = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 _NOT_WORD: Final = re.compile(r"[^0-9a-z]+")
 
@@ -32,3 +32,14 @@ def listed(items: Iterable[object], most: int = 5) -> str:
     words = [str(item) for item in items]
     shown = ", ".join(words[:most])
     return f"{shown} and {len(words) - most:,} more" if len(words) > most else shown
+
+
+def decode(text: Any) -> str:
+    """Return text from bytes or str: UTF-8, else Latin-1 (so that byte B5 is the micro sign)."""
+    if isinstance(text, str):
+        return text
+    raw = bytes(text)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")

@@ -20,9 +20,9 @@ from pertcast_data.errors import FormatError, nearest_known
 from pertcast_data.readers.anndata_tables import TableParts, is_array, read_table, table_length
 from pertcast_data.readers.compressed_rows import CompressedRows
 from pertcast_data.readers.dense_rows import chunk_rows, dense_batches
-from pertcast_data.readers.hdf5 import decode
 from pertcast_data.readers.source import ProfileBatch, SourceSchema, entries_per_batch, row_range
 from pertcast_data.readers.spill import RowOrdered, csc_to_row_order
+from pertcast_data.text import decode
 
 _Encoding = Literal["dense", "csr", "csc"]
 

@@ -15,8 +15,9 @@ import numpy.typing as npt
 import polars as pl
 
 from pertcast_data.errors import FormatError
-from pertcast_data.readers.hdf5 import decode, decode_array, is_text
+from pertcast_data.readers.hdf5 import decode_array, is_text
 from pertcast_data.readers.source import id_frame
+from pertcast_data.text import decode
 
 _EMPTY_INDEX_NAMES = ("index", "_index")
 

@@ -16,9 +16,9 @@ import polars as pl
 
 from pertcast_data.errors import FormatError
 from pertcast_data.readers.delimited_layout import TextLayout, ragged_error
-from pertcast_data.readers.hdf5 import decode
 from pertcast_data.readers.text_content import lies_as_it_is_read, line_blocks, lines_of, open_text
 from pertcast_data.readers.text_fields import MISSING, is_missing, is_number, split_line
+from pertcast_data.text import decode
 
 _MISSING_NUMBER: Final = -666
 _MISSING_SPELLINGS: Final = sorted(

@@ -15,7 +15,6 @@ import numpy.typing as npt
 import polars as pl
 
 from pertcast_data.errors import FormatError
-from pertcast_data.readers.hdf5 import decode
 from pertcast_data.readers.source import (
     ProfileBatch,
     SourceSchema,
@@ -25,6 +24,7 @@ from pertcast_data.readers.source import (
     rows_per_batch,
 )
 from pertcast_data.readers.spill import scratch_array
+from pertcast_data.text import decode
 
 _MISSING_VALUES = frozenset({"", "na", "n/a", "nan", "null", "none", "-666"})
 _INTEGER = r"^-?(0|[1-9]\d*)$"

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from pertcast_data.errors import FormatError
+from pertcast_data.text import decode
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SIGNATURE_OFFSETS = (0, 512, 1024, 2048)
@@ -62,17 +63,6 @@ def holds(path: Path, *names: str) -> bool:
             return all(name in file for name in names)
     except _BROKEN:
         return False
-
-
-def decode(text: Any) -> str:
-    """Return text from bytes or str: UTF-8, else Latin-1 (so that byte B5 is the micro sign)."""
-    if isinstance(text, str):
-        return text
-    raw = bytes(text)
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
 
 
 def is_text(dataset: Any) -> bool:

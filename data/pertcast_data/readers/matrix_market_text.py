@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from pertcast_data.errors import FormatError
-from pertcast_data.readers.hdf5 import decode
+from pertcast_data.text import decode
 from pertcast_data.text_tables import BLOCK_BYTES, open_content
 
 SIGNATURE: Final = b"%%MatrixMarket"

@@ -10,8 +10,8 @@ from typing import Final
 
 import polars as pl
 
-from pertcast_data.readers.hdf5 import decode
 from pertcast_data.readers.text_fields import split_line, typed_column
+from pertcast_data.text import decode
 
 _CHARACTERISTICS: Final = "characteristics_ch"
 _KEPT: Final = ("title", "geo_accession", "source_name_ch1", "organism_ch1", "platform_id", "description")
