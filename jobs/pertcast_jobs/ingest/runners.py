@@ -8,9 +8,9 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 from pertcast_data.environment import prepare_environment
-from pertcast_data.errors import ConfigError, nearest_known
 from pertcast_data.ingest.writing.worker import Runner, in_process
 
+from pertcast_jobs.executors import named_executor
 from pertcast_jobs.ray_session import ray_session
 
 
@@ -43,8 +43,4 @@ EXECUTORS: Final[Mapping[str, Executor]] = MappingProxyType({"in-process": _here
 
 def get_executor(name: str) -> Executor:
     """Return an executor by name; raises ConfigError with the known ones."""
-    if name not in EXECUTORS:
-        nearest = nearest_known(name, EXECUTORS)
-        hint = f" Did you mean {nearest[0]}?" if nearest else ""
-        raise ConfigError(f"Unknown executor {name!r}; known: {', '.join(EXECUTORS)}.{hint}")
-    return EXECUTORS[name]
+    return named_executor(EXECUTORS, name)

@@ -12,8 +12,8 @@ from typing import Final, Protocol
 
 from pertcast.predictor import Predictor
 from pertcast_data.environment import prepare_environment
-from pertcast_data.errors import ConfigError, nearest_known
 
+from pertcast_jobs.executors import named_executor
 from pertcast_jobs.screen.shards import ShardDone, ShardEngine, ShardTask
 
 
@@ -44,8 +44,4 @@ EXECUTORS: Final[Mapping[str, Executor]] = MappingProxyType({"ray-data": _ray_da
 
 def get_executor(name: str) -> Executor:
     """Return an executor by name; raises ConfigError with the known ones."""
-    if name not in EXECUTORS:
-        nearest = nearest_known(name, EXECUTORS)
-        hint = f" Did you mean {nearest[0]}?" if nearest else ""
-        raise ConfigError(f"Unknown executor {name!r}; known: {', '.join(EXECUTORS)}.{hint}")
-    return EXECUTORS[name]
+    return named_executor(EXECUTORS, name)
