@@ -126,7 +126,8 @@ def _converted(part: AmountText, fallback: str | None, kind: AmountKind, where: 
     try:
         value = float(f"{kind.convert(part.number, unit):.9g}")
     except UnitError as error:
-        raise UnitError(f"{where}, {kind.name}_unit: {error}") from None
+        said = str(error).replace(unit, f"{unit[:60]}...") if len(unit) > 60 else str(error)
+        raise UnitError(f"{where}, {kind.name}_unit: {said}") from None
     if math.isinf(value):
         raise refused_amount(part.text, "is too large", kind.name, where)
     return value

@@ -15,6 +15,7 @@ from pertcast_data.errors import SchemaError, nearest_known
 from pertcast_data.ingest.amount_text import plain_micro
 from pertcast_data.ingest.findings import LONGEST_LIST, Findings
 from pertcast_data.ingest.mapping import ColumnRule, IngestMapping, Scalar
+from pertcast_data.ingest.storable import is_plain, plain_text
 from pertcast_data.ingest.words import COLUMN_WORDS, fold
 from pertcast_data.readers.source import SOURCE_ID
 from pertcast_data.text import listed
@@ -121,6 +122,8 @@ class Taken:
 
 def as_text(values: pl.Series) -> pl.Series:
     """Return a column as text; whole floats lose their ".0" (5720.0 -> "5720")."""
+    if not is_plain(values.dtype):
+        return pl.Series(values.name, map(plain_text, values), dtype=pl.String)
     text = values.cast(pl.String)
     return text.str.replace(r"^(-?\d+)\.0$", "$1") if values.dtype.is_float() else text
 

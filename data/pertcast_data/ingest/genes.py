@@ -30,11 +30,13 @@ from pertcast_data.ingest.gene_resolution import (
 from pertcast_data.ingest.mapping import GeneRule
 from pertcast_data.ingest.missing import clear_missing
 from pertcast_data.ingest.side_table import join_side_table
+from pertcast_data.ingest.storable import storable_names
 from pertcast_data.ingest.words import SYMBOL_WORDS
 from pertcast_data.readers.source import SOURCE_ID
 from pertcast_data.text import fold, listed
 
 _LAST_EXACT_FLOAT32: Final = 1 << 24
+_OWN_COLUMNS: Final = ("source_gene_symbol", "gene_id_version")
 _ID_NUMBERS: Final = ("pr_gene_id", "entrez_id", "entrez", "entrez_gene_id")
 
 
@@ -80,6 +82,9 @@ def gene_table(raw: pl.DataFrame, path: Path, rule: GeneRule, findings: Findings
     if is_kept and not as_text(others["gene_id"]).eq_missing(ids).all():
         others = others.rename({"gene_id": "source_gene_id"})
     others = others.drop(SOURCE_ID, "gene_id", "gene_symbol", strict=False)
+    others = others.rename(
+        storable_names(others.columns, ("gene_id", "gene_symbol", *_OWN_COLUMNS), findings)
+    )
     canonical = pl.concat([pl.DataFrame({"gene_id": ids, "gene_symbol": symbols}), others], how="horizontal")
     return _resolved(canonical, namespace, path, rule, findings)
 

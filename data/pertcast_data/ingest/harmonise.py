@@ -33,6 +33,7 @@ from pertcast_data.ingest.kinds import (
 from pertcast_data.ingest.mapping import IngestMapping
 from pertcast_data.ingest.missing import clear_missing
 from pertcast_data.ingest.perturbations import read_names
+from pertcast_data.ingest.storable import storable_names
 from pertcast_data.ingest.structures import canonical_structures
 from pertcast_data.ingest.words import fold
 from pertcast_data.readers.source import SOURCE_ID
@@ -41,6 +42,8 @@ from pertcast_data.vocabulary import GENETIC_TYPES, OBS_COLUMNS
 
 SOURCE_FILE = "source_file"
 _TEXT_COLUMNS = ("cell_iname", "batch_id", "targets")
+_OWN_COLUMNS = ("condition_id", "is_control")
+"""What a store adds to every row."""
 _NEEDED = ("cell_iname", "pert_id", "pert_type")
 
 
@@ -273,6 +276,8 @@ def _assemble(table: RowTable, canonical: pl.DataFrame, descriptive: pl.DataFram
     )
     identity = table.frame.select(SOURCE_ID, SOURCE_ROW, pl.lit(table.path.name).alias(SOURCE_FILE))
     extra = kept.drop([name for name in identity.columns if name in kept.columns])
+    taken = (*canonical.columns, *identity.columns, *descriptive.columns, *_OWN_COLUMNS)
+    extra = extra.rename(storable_names(extra.columns, taken, table.findings))
     whole = pl.concat([canonical, identity, descriptive, extra], how="horizontal")
     complete = pl.all_horizontal(
         pl.col(name).is_not_null() for name in ("cell_iname", "pert_id", "pert_type")

@@ -247,6 +247,10 @@ def load_mapping(path: Path) -> IngestMapping:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such mapping file. Check the path.") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read as a mapping file ({error.strerror}). Name a file of YAML."
+        ) from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: is no YAML ({error}). Correct the file.") from error
     if content is not None and not isinstance(content, dict):

@@ -7,6 +7,7 @@ from typing import Final
 import polars as pl
 
 from pertcast_data.ingest.findings import Findings
+from pertcast_data.ingest.storable import plain_columns
 from pertcast_data.readers.source import SOURCE_ID
 from pertcast_data.text import listed
 
@@ -24,6 +25,7 @@ def clear_missing(frame: pl.DataFrame, findings: Findings) -> pl.DataFrame:
     findings
         Told which columns changed and which were dropped.
     """
+    frame = plain_columns(frame, findings)
     names = [name for name in frame.columns if name != SOURCE_ID]
     cleared = null_words(frame)
     changed = {name: cleared[name].null_count() - frame[name].null_count() for name in names}

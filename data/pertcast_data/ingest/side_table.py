@@ -135,7 +135,8 @@ def _read_lines(
         return _library_lines(path, rule, wanted, notes)
     table = open_table(path, _REMEDY)
     _require_columns(table, rule, said_by)
-    chosen = [name for name in rule.columns or table.columns if name != rule.key]
+    # A column without a name says nothing, and Polars would give it one of its own.
+    chosen = [name for name in rule.columns or table.columns if name and name != rule.key]
     parts = []
     for block in table.blocks([rule.key, *chosen]):
         keys = as_text(block[rule.key]).str.strip_chars().alias(_KEY)
@@ -152,7 +153,7 @@ def _detached(lines: pl.DataFrame) -> pl.DataFrame:
 
 def _require_columns(table: Table, rule: TableRule, said_by: str) -> None:
     for name in (rule.key, *(rule.columns or ())):
-        if name in table.columns:
+        if name and name in table.columns:
             continue
         if table.looks_headless:
             raise SchemaError(

@@ -34,7 +34,9 @@ def matrix_of(batch: Any) -> npt.NDArray[np.float32]:
 def note_frame(batch: Any, names: Sequence[str]) -> pl.DataFrame:
     """Return annotation columns as a table: words as text, dates as text, numbers as they are."""
     # Column by column: names and metadata of a damaged schema stay out of it.
-    frame = pl.DataFrame({name: pl.Series(pl.from_arrow(batch.column(name))) for name in names})
+    frame = pl.DataFrame([pl.Series(pl.from_arrow(batch.column(name))).alias(name) for name in names])
+    # Polars gives a column without a name one of its own.
+    frame.columns = [*names]
     as_text = [
         pl.col(name).cast(pl.String)
         for name, kind in frame.schema.items()

@@ -80,15 +80,25 @@ def open_source(
         The file is absent, empty, truncated, broken or of an unknown format, or holds no such matrix.
     """
     path = Path(path)
-    if not path.exists():
-        if MatrixMarketSource.detects(path):
-            return MatrixMarketSource(path, matrix)
-        raise FormatError(f"{path}: no such file. Check the path.")
-    names = _FOLDER_FORMATS if path.is_dir() else READERS
-    for reader in (READERS[name] for name in names):
-        if reader.detects(path):
-            return _opened(reader, path, matrix, orientation)
-    raise FormatError(f"{path}: {other_kind(path, is_annotations=True) or _diagnosis(path)}")
+    reader = _reader(path)
+    if reader is None:
+        raise FormatError(f"{path}: {other_kind(path, is_annotations=True) or _diagnosis(path)}")
+    return _opened(reader, path, matrix, orientation)
+
+
+def _reader(path: Path) -> type[ProfileSource] | None:
+    """Return the first reader that knows the content; raises FormatError where it cannot be looked at."""
+    try:
+        if not path.exists():
+            if MatrixMarketSource.detects(path):
+                return MatrixMarketSource
+            raise FormatError(f"{path}: no such file. Check the path.")
+        names = _FOLDER_FORMATS if path.is_dir() else (*READERS,)
+        return next((READERS[name] for name in names if READERS[name].detects(path)), None)
+    except (OSError, ValueError) as error:
+        # A name that is too long, a folder or a file that may not be read, a null character.
+        said = error.strerror if isinstance(error, OSError) else error
+        raise FormatError(f"{path}: cannot be looked at ({said}). Check its name and permissions.") from error
 
 
 def _opened(

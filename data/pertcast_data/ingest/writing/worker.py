@@ -13,11 +13,12 @@ from typing import Final, Literal, Protocol
 
 import numpy as np
 
-from pertcast_data.errors import FormatError
+from pertcast_data.errors import FormatError, SchemaError
 from pertcast_data.ingest.values import ValueWatch
 from pertcast_data.ingest.writing.selection import selected
 from pertcast_data.ingest.writing.workspace import Workspace
 from pertcast_data.readers.registry import open_source
+from pertcast_data.readers.source import ProfileBatch
 from pertcast_data.storage.publish import publish_file
 from pertcast_data.store.building.collect import RunCollector
 from pertcast_data.store.building.growth import StoreRun
@@ -26,7 +27,7 @@ from pertcast_data.store.building.runs import Run
 from pertcast_data.store.disk_space import disk_errors
 from pertcast_data.store.expression_store import store_info
 from pertcast_data.store.manifest import read_manifest
-from pertcast_data.store.row_blocks import narrow_batch
+from pertcast_data.store.row_blocks import NarrowBatch, narrow_batch
 
 Stage = Literal["deal", "write"]
 RUN_BYTES: Final = 192 << 20
@@ -62,6 +63,16 @@ class IngestWorker:
             else:
                 self._write(number)
 
+    def _narrow(self, batch: ProfileBatch, path: Path, first_row: int) -> NarrowBatch:
+        plan = self._work.plan
+        try:
+            return narrow_batch(batch, plan.layout, plan.n_genes, plan.normalisation, first_row)
+        except SchemaError as error:
+            raise SchemaError(
+                f"{path}: {error} Or leave out profiles with missing values, in the mapping file: `quality: "
+                "{drop_rows_with_missing: true}`."
+            ) from None
+
     def _deal(self, number: int) -> None:
         plan = self._work.plan
         task = plan.tasks[number]
@@ -74,7 +85,7 @@ class IngestWorker:
         wanted, first = places[is_kept], 0
         chosen = selected(watch.watch(batches), is_kept, self._work.columns(task.part), plan.layout)
         for batch in chosen:
-            narrow = narrow_batch(batch, plan.layout, plan.n_genes, plan.normalisation, task.start + first)
+            narrow = self._narrow(batch, part.path, task.start + first)
             collector.add(narrow, wanted[first : first + narrow.n_rows])
             first += narrow.n_rows
         if first != len(wanted):
