@@ -1,4 +1,4 @@
-"""The ingest contract as a whole: guides, donors, controls by name, checks of values, the schema, the report."""
+"""The ingest contract: guides, donors, controls by name, checks of values, the schema, the report."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_control_that_is_not_there_is_refused_with_the_nearest_name() -> None:
         SchemaError, match=r"screen\.h5ad: no perturbation is called contol.*Nearest: control"
     ):
         harmonised(screen(perturbation=["control", "TP53"]), control_pert="contol")
-    with pytest.raises(SchemaError, match="'NT' is a perturbation and no column.*control_pert: NT"):
+    with pytest.raises(SchemaError, match=r"'NT' is a perturbation and no column.*control_pert: NT"):
         harmonised(screen(perturbation=["NT", "TP53"]), control_key="NT")
     empty = ControlRule(column="flag", values=("x",))
     with pytest.raises(SchemaError, match="no row has flag in x"):

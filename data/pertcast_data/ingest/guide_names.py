@@ -24,19 +24,24 @@ _NUMBERED: Final = re.compile(
     r"(?P<gene>.*?\S)[-_. ]+(?:sg|g|sgRNA|gRNA|sgrna|grna|guide|Guide)?[-_]?[0-9]{1,3}", re.DOTALL
 )
 _PREFIXED: Final = re.compile(r"sg[-_]?(?P<gene>(?!RNA)[A-Z][A-Za-z0-9].*)", re.DOTALL)
+_EDGES: Final = re.compile(r"\A[\s_]+|[\s_]+\Z")
 _SHARE_OF_GUIDES: Final = 0.9
 _SHARE_IN_GUIDE_COLUMNS: Final = 0.5
 
 
 def members(text: str) -> list[str]:
-    """Return the members of a combination: of "A+B", "A|B", "A || B" or "A;B"."""
-    return [part for part in _PARTS.split(text.strip()) if part]
+    """Return the members of a combination: of "A+B", "A|B", "A || B", "A;B" or "A_+_B"."""
+    parts = _PARTS.split(text.strip())
+    if len(parts) == 1:
+        return [part for part in parts if part]
+    # An underscore left beside a "+" would make a strand of it.
+    return [member for part in parts for member in members(_EDGES.sub("", part))]
 
 
 def sure_gene(part: str) -> str:
     """Return what a guide is about that carries its spacer or its place in the genome; other names as is."""
     while (match := _SURE.fullmatch(part)) is not None:
-        part = match["gene"]
+        part = _EDGES.sub("", match["gene"]) or match["gene"]
     return part
 
 

@@ -71,6 +71,16 @@ def read_genetic_name(
     controls
         Further names of controls, in lower case.
     """
+    once = _read(text, strip_guides, known_genes, controls)
+    # What is left of a name may itself be one of several members.
+    while once.name != text:
+        text, once = once.name, _read(once.name, False, known_genes, controls)
+    return once
+
+
+def _read(
+    text: str, strip_guides: bool, known_genes: frozenset[str], controls: frozenset[str]
+) -> PerturbationName:
     parts = members(text)
     genes = [_gene(part, strip_guides, known_genes) for part in parts]
     told = [
