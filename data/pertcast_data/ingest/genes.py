@@ -72,7 +72,7 @@ def gene_table(raw: pl.DataFrame, path: Path, rule: GeneRule, findings: Findings
     if raw.is_empty():
         raise SchemaError(f"{path}: has no genes.")
     table = clear_missing(raw, Findings())
-    ids = _unique_ids(_named(table, rule.gene_id or SOURCE_ID, path), findings)
+    ids = _unique_ids(_named(table, rule.gene_id or SOURCE_ID, path), path, findings)
     findings.decide("gene_id", rule.gene_id or "row id", "given" if rule.gene_id else "guessed")
     namespace = gene_namespace(ids)
     require_namespace(namespace, rule.namespace, path, ids)
@@ -205,8 +205,9 @@ def _symbols(
     return ids
 
 
-def _unique_ids(ids: pl.Series, findings: Findings) -> pl.Series:
-    filled = ids.fill_null("unnamed")
+def _unique_ids(ids: pl.Series, path: Path, findings: Findings) -> pl.Series:
+    named = ids.str.strip_chars() != ""
+    filled = pl.select(pl.when(named).then(ids)).to_series().fill_null("unnamed").alias(ids.name)
     repeated = filled.is_duplicated()
     if not repeated.any():
         return filled
@@ -219,7 +220,7 @@ def _unique_ids(ids: pl.Series, findings: Findings) -> pl.Series:
     unique = frame.select(pl.when(pl.col("number") > 0).then(numbered).otherwise("id")).to_series()
     if unique.n_unique() < len(unique):
         raise SchemaError(
-            f"Gene ids are repeated: {listed(filled.filter(repeated).unique())}. Make them unique."
+            f"{path}: gene ids are repeated: {listed(filled.filter(repeated).unique())}. Make them unique."
         )
     return unique
 

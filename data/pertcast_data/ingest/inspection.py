@@ -175,8 +175,15 @@ def inspect_path(path: Path | str) -> FileInspection | StoreInspection:
         if ObjectFolder(path).exists(MANIFEST_NAME):
             return _inspect_store(path)
         return _inspect_file(local_copy(path))
-    is_store = (Path(path) / MANIFEST_NAME).exists()
-    return _inspect_store(path) if is_store else _inspect_file(Path(path))
+    return _inspect_store(path) if _is_store(Path(path)) else _inspect_file(Path(path))
+
+
+def _is_store(path: Path) -> bool:
+    try:
+        return (path / MANIFEST_NAME).exists()
+    except (OSError, ValueError):
+        # What is wrong with the name is told where the file is opened.
+        return False
 
 
 def _inspect_file(path: Path) -> FileInspection:

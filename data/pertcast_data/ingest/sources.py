@@ -72,10 +72,16 @@ def _expanded(item: str | Path) -> Sequence[str | Path]:
     if _REMOTE.match(str(item)):
         return [item]
     path = Path(item).expanduser()
-    if path.is_dir():
-        return _of_folder(path)
-    if path.exists():
-        return [path]
+    try:
+        if path.is_dir():
+            return _of_folder(path)
+        if path.exists():
+            return [path]
+    except OSError as error:
+        # A name that is too long, or a folder that may not be looked into.
+        raise FormatError(
+            f"{path}: cannot be looked at ({error.strerror}). Check its name and permissions."
+        ) from error
     if _PATTERN.search(str(path)):
         return _of_pattern(path)
     # What the names of a 10x matrix and its tables begin with is no file itself.

@@ -29,6 +29,7 @@ from pertcast_data.vocabulary import Measure, Normalisation
 _SAMPLE_ROWS: Final = 4096
 _ROWS_FOR_TOTALS: Final = 512
 _INTENSITY_MEDIAN: Final = 2.0
+_LARGEST: Final = float(np.finfo(np.float32).max)
 
 
 def summarise(batches: Iterable[ProfileBatch]) -> ValueSummary:
@@ -133,9 +134,17 @@ def _check(summary: ValueSummary, path: Path, normalisation: Normalisation) -> N
         )
 
 
+def _is_odd(values: npt.NDArray[np.floating]) -> bool:
+    """Return whether a value is missing, infinite, or would be infinite in a store."""
+    if values.dtype.itemsize <= 4:
+        return not np.isfinite(values.sum(dtype=np.float64))
+    # The sum of large numbers overflows where none of them does; a missing one is in no range.
+    return bool(values.size) and not (values.min() >= -_LARGEST and values.max() <= _LARGEST)
+
+
 @dataclass(slots=True)
 class ValueWatch:
-    """Counts missing values while profiles stream by, and refuses infinite ones.
+    """Counts missing values while profiles stream by, and refuses those that float32 cannot hold.
 
     Attributes
     ----------
@@ -157,17 +166,19 @@ class ValueWatch:
         first = self.first_row
         for batch in batches:
             values = stored_values(batch)
-            if values.dtype.kind == "f" and not np.isfinite(values.sum(dtype=np.float64)):
+            if values.dtype.kind == "f" and _is_odd(values):
                 self._look(batch, values, first)
             first += batch.shape[0]
             yield batch
 
     def _look(self, batch: ProfileBatch, values: npt.NDArray[np.floating], first: int) -> None:
-        if np.isinf(values).any():
+        if (np.abs(values) > _LARGEST).any():
             dense = as_dense(batch)
-            row, gene = (int(place[0]) for place in np.nonzero(np.isinf(dense)))
+            row, gene = (int(place[0]) for place in np.nonzero(np.abs(dense) > _LARGEST))
+            value = dense[row, gene]
+            what = f"is {value:g}, beyond what float32 holds" if np.isfinite(value) else "is infinite"
             raise SchemaError(
-                f"{self.path}: the value of row {first + row}, gene {gene} is infinite. Correct the file."
+                f"{self.path}: the value of row {first + row}, gene {gene} {what}. Correct the file."
             )
         missing = np.isnan(values)
         self.n_missing += int(missing.sum())

@@ -155,7 +155,8 @@ class GctSource:
         except ValueError:
             values = np.array([self._value(text, gene) for text in texts], dtype=np.float64)
         values[values == -666] = np.nan
-        return values.astype(np.float32)
+        with np.errstate(over="ignore"):
+            return values.astype(np.float32)
 
     def _value(self, text: str, gene: int) -> float:
         if text.strip().lower() in _MISSING_VALUES:
@@ -164,7 +165,10 @@ class GctSource:
             return float(text)
         except ValueError:
             line = 4 + self._header.n_sample_fields + gene
-            raise FormatError(f"{self.path}, line {line}: {text!r} is no number. Correct the file.") from None
+            shown = text if len(text) <= 60 else f"{text[:59]}…"
+            raise FormatError(
+                f"{self.path}, line {line}: {shown!r} is no number. Correct the file."
+            ) from None
 
 
 def _lines(file: BinaryIO, count: int, path: Path) -> Iterator[bytes]:

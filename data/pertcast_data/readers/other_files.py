@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pertcast_data.errors import PertcastError
-from pertcast_data.networks.edge_list import known_ends
+from pertcast_data.networks.edge_list import EVIDENCE_WORDS, SCORE_WORDS, known_ends
 from pertcast_data.networks.gene_groups import group_kind
 from pertcast_data.readers.arrow_file import ArrowFile
 from pertcast_data.readers.column_roles import is_gene_note, looks_like_gene
@@ -52,8 +52,14 @@ _GENES: Final = (
     "FILE, key: COLUMN}}` for annotations, or `genes: {names: FILE}` for approved symbols."
 )
 
+_FEATURES: Final = (
+    "is a table of gene features, not of profiles. Give it to a training: `encoder.gene_embedding=FILE` "
+    "(docs/gene_features.md)."
+)
+
 _SEPARATORS: Final = ("\t", ";", ",", None)
 _SMILES: Final = re.compile(r"(?=.*[Cc])(?=.*[=()\[\]#123])[A-Za-z0-9@+\-\[\]()=#$/\\.%*:~]{5,}")
+_NUMBERED: Final = re.compile(r"(?:f|feat|features?|dim|d|pc|emb|embedding|z|latent|component|v)[_.-]?\d+")
 _LINE_IDS: Final = re.compile(r"ACH-\d{6}|SIDM\d{5}|COSMIC_?\d+|\w+_(LARGE_INTESTINE|LUNG|BREAST|SKIN|OVARY)")
 _DRUG_IDS: Final = re.compile(r"GDSC[12]?:\d+|BRD-[AK]\d{8}\S*|DB\d{5}|CHEMBL\d+")
 _SMILES_WORDS: Final = frozenset({"smiles", "canonical_smiles", "isomeric_smiles", "x_smiles", "structure"})
@@ -71,6 +77,9 @@ _LINE_WORDS: Final = frozenset(
     {"depmap_id", "depmapid", "ccle_id", "cosmic_id", "model_id", "sanger_model_id"}
 )
 _ANSWERS: Final = frozenset({"ln_ic50", "ic50", "auc", "aac", "ec50"})
+_FITTED: Final = frozenset({"ln_ic50", "ic50", "log_ic50"})
+_LINE_NAMES: Final = frozenset({*_LINE_WORDS, "cell_line_name", "cell_line", "cell_iname"})
+_MOST_FITTED: Final = 40
 _READ_LINES: Final = 64
 
 
@@ -103,6 +112,34 @@ def other_kind(path: Path, *, is_annotations: bool = False) -> str | None:
     except (PertcastError, OSError):
         # What it is cannot be told: the reader's own words stand.
         return None
+
+
+def misread_kind(path: Path) -> str | None:
+    """Return what a table is that has numbers, and that a reader would take for profiles.
+
+    Features of genes ("f0", "f1", ...), edges between numbered genes, and fitted IC50s are told by their
+    header; None for everything else.
+    """
+    try:
+        is_arrow = ArrowFile.detects(path)
+        names = ArrowFile(path).schema.names if is_arrow else _header(head_lines(path))
+    except (PertcastError, OSError):
+        return None
+    folded = {fold(name) for name in names}
+    ends = known_ends([*names])
+    if ends is not None and folded <= {*map(fold, ends), *SCORE_WORDS, *EVIDENCE_WORDS}:
+        return _NETWORK
+    if folded & _FITTED and folded & _DRUG_WORDS and folded & _LINE_NAMES and len(names) <= _MOST_FITTED:
+        return _SENSITIVITY
+    numbered = [name for name in names if _NUMBERED.fullmatch(name.lower())]
+    others = [name for name in names if name not in numbered]
+    is_table = len(numbered) >= 8 and bool(others) and all(map(is_gene_note, others))
+    return _FEATURES if is_table else None
+
+
+def _header(lines: Sequence[str]) -> list[str]:
+    line = next((line for line in lines if line.strip() and not line.startswith(("#", "!"))), "")
+    return fields_of(line, next((mark for mark in _SEPARATORS if mark is not None and mark in line), None))
 
 
 def _of_text(path: Path, lines: Sequence[str], is_annotations: bool) -> str | None:

@@ -20,7 +20,7 @@ from pertcast_data.readers.gctx import GctxSource
 from pertcast_data.readers.h5ad import H5adSource
 from pertcast_data.readers.hdf5 import has_hdf5_signature, open_hdf5
 from pertcast_data.readers.matrix_market import MatrixMarketSource
-from pertcast_data.readers.other_files import other_kind
+from pertcast_data.readers.other_files import misread_kind, other_kind
 from pertcast_data.readers.source import ProfileSource
 from pertcast_data.readers.tenx_h5 import TenXH5Source
 from pertcast_data.readers.zarr_anndata import ZarrAnnDataSource
@@ -104,6 +104,9 @@ def _reader(path: Path) -> type[ProfileSource] | None:
 def _opened(
     reader: type[ProfileSource], path: Path, matrix: str | None, orientation: Orientation | None
 ) -> ProfileSource:
+    misread = misread_kind(path) if reader in _TABLES and orientation is None else None
+    if misread is not None:
+        raise AnnotationTableError(f"{path}: {misread}")
     try:
         if reader is DelimitedSource:
             return DelimitedSource(path, matrix, orientation=orientation)
