@@ -17,7 +17,7 @@ from pertcast_data.errors import PertcastError
 from pertcast_data.gene_set_report import read_gene_set_report
 from pertcast_data.gene_tables.gene_names import read_gene_names
 from pertcast_data.ingest import IngestReport, ingest
-from pertcast_data.networks.multiplex import read_multiplex
+from pertcast_data.networks.reading import read_multiplex
 from pertcast_data.store import validate_store
 from pertcast_data.tables import open_table
 from pertcast_data.text import counted
@@ -185,11 +185,11 @@ ENTRIES = (
 
 
 def _outcome(report: IngestReport) -> str:
-    parts = [
-        f"{report.n_rows:,} profiles x {report.n_genes:,} genes; {counted(report.n_conditions, 'condition')}, "
-        f"{counted(report.n_control_rows, 'control')}; {report.measure}, {report.normalisation}"
-    ]
+    conditions = counted(report.n_conditions, "condition")
+    controls = counted(report.n_control_rows, "control")
     told = [*report.warnings, *(item for source in report.sources for item in source.warnings)]
+    shape = f"{report.n_rows:,} profiles x {report.n_genes:,} genes"
+    parts = [f"{shape}; {conditions}, {controls}; {report.measure}, {report.normalisation}"]
     parts += [f"Left out: {item}" for source in report.sources for item in source.dropped if " row" in item]
     return ". ".join([*parts, *(f"Warning: {item}" for item in told)])
 

@@ -40,7 +40,8 @@ def summarise(batches: Iterable[ProfileBatch]) -> ValueSummary:
     for batch in batches:
         part = batch[: _SAMPLE_ROWS - n_rows]
         values = np.asarray(stored_values(part), np.float64).ravel()
-        stored.append(values[np.isfinite(values)])
+        # What is missing tells nothing, and what float32 cannot hold is refused when it is read.
+        stored.append(values[np.abs(values) <= _LARGEST])
         if n_rows < _ROWS_FOR_TOTALS:
             for base, found in sums.items():
                 found.append(totals_before_log(part[: _ROWS_FOR_TOTALS - n_rows], base))
