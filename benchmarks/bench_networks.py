@@ -51,7 +51,7 @@ def generate(folder: Path, n_rows: int, packed: bool) -> None:
 
 def contest(name: str, folder: Path) -> None:
     """Read the links once and print seconds and the memory that it took."""
-    from pertcast_data.networks.multiplex import read_multiplex
+    from pertcast_data.networks.reading import read_multiplex
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, cpu_start = time.perf_counter(), time.process_time()

@@ -24,7 +24,7 @@ from pertcast.evaluation.links.held_out_edges import Scope
 from pertcast.evaluation.links.link_prediction import LinkScore, link_prediction
 from pertcast.models.multiplex_network.integration.config import IntegrationConfig, IntegrationMethod
 from pertcast.models.multiplex_network.integration.multiplex import Multiplex, NetworkLayer
-from pertcast_data.networks.multiplex import read_multiplex
+from pertcast_data.networks.reading import read_multiplex
 
 MULTIPLEXES: tuple[tuple[tuple[str, ...], str | None], ...] = (
     (

@@ -13,12 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pertcast_data.errors import FormatError, PertcastError, SchemaError
 from pertcast_data.networks.edge_list import read_edge_list
-from pertcast_data.networks.gene_network import (
-    GeneNetwork,
-    join_networks,
-    read_gene_network,
-    read_gene_networks,
-)
+from pertcast_data.networks.gene_network import GeneNetwork, join_networks
+from pertcast_data.networks.reading import read_gene_network, read_gene_networks
 from pertcast_data.simulate import AtlasConfig
 from pertcast_data.simulate.genome import Network, build_network
 from pertcast_data.simulate.network_files import LAYOUTS, write_network

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pertcast_data.errors import ConfigError, FormatError, SchemaError
 from pertcast_data.networks.edge_table import is_edge_table, write_edge_table
-from pertcast_data.networks.gene_network import read_gene_network, read_gene_networks
-from pertcast_data.networks.multiplex import MultiplexNetwork, read_multiplex
+from pertcast_data.networks.multiplex import MultiplexNetwork
+from pertcast_data.networks.reading import read_gene_network, read_gene_networks, read_multiplex
 
 SharedData = Callable[[str], Path]
 STRING_FULL = (

@@ -16,7 +16,8 @@ from pertcast_data.gene_tables.gene_names import GeneNames, read_gene_names
 from pertcast_data.networks.co_membership import co_membership
 from pertcast_data.networks.edge_list import read_edge_list
 from pertcast_data.networks.gene_groups import group_kind
-from pertcast_data.networks.gene_network import GeneNetwork, read_gene_network
+from pertcast_data.networks.gene_network import GeneNetwork
+from pertcast_data.networks.reading import read_gene_network
 
 NAMES = (
     "symbol\tentrez_id\tensembl_protein_id\tuniprot_ids\talias\n"

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pertcast_data.errors import ConfigError, SchemaError
 from pertcast_data.gene_tables.identifiers import fold_gene
-from pertcast_data.networks.gene_network import join_networks, read_gene_network, read_gene_networks
-from pertcast_data.networks.multiplex import ListedNetwork, MultiplexNetwork, read_multiplex
+from pertcast_data.networks.gene_network import join_networks
+from pertcast_data.networks.multiplex import ListedNetwork, MultiplexNetwork
+from pertcast_data.networks.reading import read_gene_network, read_gene_networks, read_multiplex
 
 
 def write(path: Path, text: str) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from pertcast_data.quality import measure_quality
+from pertcast_data.quality import measure_quality, report_lines
 from pertcast_data.quality.effects import half_correlation, pair_correlation
 from pertcast_data.store.densify import normalise_dense
 
@@ -161,7 +161,7 @@ def test_conditions_are_drawn_where_there_are_too_many_and_the_report_says_so() 
     assert quality.report.effects is not None
     assert (quality.report.effects.n_measured, quality.report.effects.n_treated) == (20, 60)
     assert quality.per_condition["tas"].count() == 20
-    assert any("20 of 60 drawn" in line for line in quality.report.lines())
+    assert any("20 of 60 drawn" in line for line in report_lines(quality.report))
     assert quality.per_condition.equals(bulk().quality(max_conditions=20).per_condition)
 
 

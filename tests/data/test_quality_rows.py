@@ -13,7 +13,14 @@ import pytest
 from pertcast_data.errors import ConfigError, SchemaError
 from pertcast_data.ingest.mapping import IngestMapping
 from pertcast_data.ingest.plan import plan_ingest
-from pertcast_data.quality import QualityReport, QualityRule, kept_rows, measure_quality, mend_first
+from pertcast_data.quality import (
+    QualityReport,
+    QualityRule,
+    kept_rows,
+    measure_quality,
+    mend_first,
+    report_lines,
+)
 from pydantic import ValidationError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -223,7 +230,7 @@ def test_tables_that_do_not_fit_together_are_refused() -> None:
 def test_the_report_survives_json_and_its_lines_lead_with_the_verdict() -> None:
     report = knockdowns().quality().report
     assert QualityReport.model_validate_json(report.to_json()) == report
-    lines = report.lines()
+    lines = report_lines(report)
     assert lines[0].startswith("Checked 1,020 profiles x 120 genes")
     assert any("trt_sh" in line and "12 of 13" in line for line in lines)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from pertcast_data.networks.multiplex import read_multiplex
+from pertcast_data.networks.reading import read_multiplex
 from pertcast_data.store import create_store
 from pertcast_jobs.cli import run
 

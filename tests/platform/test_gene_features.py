@@ -14,7 +14,7 @@ from pertcast.encoding.network_features import as_multiplex
 from pertcast.models.multiplex_network.integration.config import IntegrationConfig
 from pertcast.models.multiplex_network.integration.integrate import integrate
 from pertcast_data.errors import ConfigError, SchemaError, UnknownGene
-from pertcast_data.networks.multiplex import read_multiplex
+from pertcast_data.networks.reading import read_multiplex
 from pertcast_data.splits import FittedOn
 from pertcast_data.store import ExpressionStore
 from pydantic import ValidationError

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pertcast_data.ingest.findings import Findings
 from pertcast_data.ingest.gene_records import GeneRecord
-from pertcast_data.quality.report import QualityReport
+from pertcast_data.quality import QualityReport, report_lines
 from pertcast_data.text import aligned, counted, listed
 from pertcast_data.vocabulary import (
     CONDITION_COLUMNS,
@@ -128,7 +128,7 @@ class IngestReport(BaseModel):
         lines += _noted("converted", self.converted) + _noted("dropped", self.dropped)
         lines += _noted("warning", self.warnings)
         if self.quality is not None:
-            lines += ["", *self.quality.lines(), ""]
+            lines += ["", *report_lines(self.quality), ""]
         if self.out:
             return [*lines, f"store: {self.out}"]
         size, memory = self.estimated_bytes / 1e6, self.estimated_memory_bytes / 1e6

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -21,10 +21,8 @@ from numpy.typing import NDArray
 
 from pertcast_data.errors import ConfigError, FormatError, SchemaError
 from pertcast_data.networks.edge_list import EdgeList, edges_of_frame
+from pertcast_data.networks.multiplex import ListedNetwork, MultiplexNetwork
 from pertcast_data.text_tables import PARQUET, content_start, open_content, read_parquet, sha256_of
-
-if TYPE_CHECKING:
-    from pertcast_data.networks.multiplex import ListedNetwork, MultiplexNetwork
 
 OWN_COLUMNS: Final = ("network", "gene_a", "gene_b", "weight", "n_rows")
 """Columns of every table; channels of evidence (float32) follow them in alphabetical order."""

@@ -7,19 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pertcast_data.errors import ConfigError
-from pertcast_data.gene_tables.gene_names import read_gene_names
-from pertcast_data.networks.gene_network import (
-    GeneNetwork,
-    join_networks,
-    read_named_networks,
-    union_of_genes,
-)
+from pertcast_data.networks.gene_network import GeneNetwork, join_networks, union_of_genes
 
 
 @dataclass(frozen=True)
@@ -132,66 +124,3 @@ class MultiplexNetwork:
             examples_unmapped=listed.examples_unmapped,
             notes=listed.notes,
         )
-
-
-def read_multiplex(
-    paths: Sequence[Path],
-    least_score: float | None = None,
-    gene_names: Path | None = None,
-    *,
-    with_evidence: bool = False,
-) -> MultiplexNetwork:
-    """Read networks, each from its file, over one set of genes.
-
-    Parameters
-    ----------
-    paths
-        Edge lists, files of groups of genes, and tables of networks; see `read_gene_network`.
-    least_score
-        Edges with a smaller score are left out, on the scale of each file; files without scores keep all.
-    gene_names
-        A table of what ids and older symbols stand for; see `read_gene_names`.
-    with_evidence
-        Also read STRING's channels of evidence where a file has them.
-
-    Raises
-    ------
-    ConfigError
-        No file is given, or one twice.
-    FormatError, SchemaError
-        As `read_gene_network` and `read_gene_names`.
-    """
-    _require_each_once(paths)
-    table = None if gene_names is None else read_gene_names(gene_names)
-    found = [
-        (name or _stem(Path(path)), network)
-        for path in paths
-        for name, network in read_named_networks(Path(path), least_score, table, with_evidence)
-    ]
-    return MultiplexNetwork.of(_distinct([name for name, _ in found]), [network for _, network in found])
-
-
-def _require_each_once(paths: Sequence[Path]) -> None:
-    if not paths:
-        raise ConfigError("No network is given. Name one file at least.")
-    places = [Path(path).resolve() for path in paths]
-    twice = next((path for row, path in enumerate(places) if path in places[:row]), None)
-    if twice is not None:
-        raise ConfigError(f"{twice}: the network is given twice. Name each file once.")
-
-
-def _stem(path: Path) -> str:
-    """Return the name of a file without folder, .gz and ending."""
-    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).stem
-
-
-def _distinct(wanted: Sequence[str]) -> list[str]:
-    """Return the names; one that is taken has a number added."""
-    names: list[str] = []
-    for stem in wanted:
-        number, name = 1, stem
-        while name in names:
-            number += 1
-            name = f"{stem}_{number}"
-        names.append(name)
-    return names

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pertcast_data.quality.mending import mend_first
+from pertcast_data.quality.report import (
+    Distribution,
+    Effects,
+    GroupStatistics,
+    QualityReport,
+    TargetSummary,
+)
 from pertcast_data.text import aligned, counted, listed
-
-if TYPE_CHECKING:
-    from pertcast_data.quality.report import (
-        Distribution,
-        Effects,
-        GroupStatistics,
-        QualityReport,
-        TargetSummary,
-    )
 
 LEVEL_WORDS = {
     "batch": "on the same plate or batch",
@@ -36,7 +32,7 @@ def share(value: float | None) -> str:
 
 
 def report_lines(report: QualityReport) -> list[str]:
-    """Return the report for a terminal."""
+    """Return the report for a terminal: the verdict first, then what was measured, then what to mend."""
     mending = mend_first(report)
     marks = counted(len(mending), "thing") + " to mend" if mending else "nothing to mend"
     lines = [f"Checked {report.n_rows:,} profiles x {report.n_genes:,} genes: {marks}", ""]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from pertcast_data.quality.report import EffectSummary, QualityReport, TargetSummary
 from pertcast_data.text import listed
-
-if TYPE_CHECKING:
-    from pertcast_data.quality.report import EffectSummary, QualityReport, TargetSummary
 
 _MUCH: Final = 0.01
 _SMALL: Final = 0.25

@@ -1,6 +1,7 @@
 """The quality report: what is known of profiles before anything is written, as plain numbers.
 
-It is printed (`lines`), saved as JSON and drawn as a page; the tables it was made from stand beside it.
+It is printed (`report_lines`), saved as JSON and drawn as a page; the tables it was made from stand beside
+it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from pertcast_data.quality.lines import report_lines
 from pertcast_data.vocabulary import Measure, Normalisation
 
 QUANTILES: Final = tuple(number / 20 for number in range(21))
@@ -268,7 +268,3 @@ class QualityReport(_Frozen):
     def to_json(self) -> str:
         """Return the report as indented JSON."""
         return self.model_dump_json(indent=2)
-
-    def lines(self) -> list[str]:
-        """Return the report for a terminal: the verdict first, then what was measured, then what to mend."""
-        return report_lines(self)

@@ -51,7 +51,7 @@ def networks(
     """
     # Here, not above: the other commands of `data` need no PyTorch, which takes a second to import.
     from pertcast_data.networks.edge_table import write_edge_table
-    from pertcast_data.networks.multiplex import read_multiplex
+    from pertcast_data.networks.reading import read_multiplex
 
     from pertcast_jobs.networks.examine import examine_networks
     from pertcast_jobs.networks.held_out import LinkPlan, methods_named

@@ -14,7 +14,7 @@ from pertcast.analysis.gene_modules import GeneModuleResult, ModuleKnowledge, an
 from pertcast.analysis.gene_sets import GeneSets, read_gmt
 from pertcast.evaluation.bootstrap import N_DRAWS
 from pertcast.predictor import Predictor
-from pertcast_data.networks.gene_network import read_gene_networks
+from pertcast_data.networks.reading import read_gene_networks
 
 from pertcast_jobs.evaluate.compared import compared_responses, replicate_halves
 from pertcast_jobs.evaluate.saving import Evaluation

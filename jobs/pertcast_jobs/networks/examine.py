@@ -10,7 +10,8 @@ from typing import Any, Final
 import numpy as np
 from pertcast.encoding.network_features import as_multiplex
 from pertcast_data.errors import ConfigError, FormatError, SchemaError
-from pertcast_data.networks.multiplex import MultiplexNetwork, read_multiplex
+from pertcast_data.networks.multiplex import MultiplexNetwork
+from pertcast_data.networks.reading import read_multiplex
 from pertcast_data.progress import ProgressCallback, no_progress
 
 from pertcast_jobs.networks.held_out import LinkPlan, LinkReport, judge_methods

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pertcast_data.errors import FormatError
-from pertcast_data.networks.multiplex import MultiplexNetwork, read_multiplex
+from pertcast_data.networks.multiplex import MultiplexNetwork
+from pertcast_data.networks.reading import read_multiplex
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 

@@ -15,7 +15,8 @@ from pertcast_data.errors import ConfigError, SchemaError
 from pertcast_data.gene_sets_file import GeneSets, read_gmt
 from pertcast_data.gene_tables.identifiers import fold_gene
 from pertcast_data.loading import pair_controls
-from pertcast_data.networks.gene_network import GeneNetwork, read_gene_networks
+from pertcast_data.networks.gene_network import GeneNetwork
+from pertcast_data.networks.reading import read_gene_networks
 from pertcast_data.splits import FittedOn, Split
 from pertcast_data.store import ExpressionStore
 from pertcast_data.store.readers import RowReader
