@@ -14,6 +14,7 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from pertcast_data.store import validate_store
 from scipy import sparse
@@ -109,16 +110,34 @@ def test_an_ingest_killed_at_twenty_points_ends_with_the_same_bytes(
     assert stages >= {"reading", "writing"}
 
 
-def test_an_ingest_on_workers_that_is_killed_goes_on_without_them(sources: list[str], tmp_path: Path) -> None:
-    finish(start(sources, tmp_path / "undisturbed"))
-    expected = bytes_of(tmp_path / "undisturbed")
-    out = tmp_path / "store"
-    process = start(sources, out, "--executor", "ray-data")
+def wait_for_a_sorted_piece(process: subprocess.Popen[bytes], out: Path) -> None:
     deadline = time.monotonic() + 120
     while not any(name.endswith(".done") for name in pieces(out)):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_an_ingest_on_workers_that_is_killed_goes_on(sources: list[str], tmp_path: Path) -> None:
+    finish(start(sources, tmp_path / "undisturbed"))
+    expected = bytes_of(tmp_path / "undisturbed")
+    out = tmp_path / "store"
+    process = start(sources, out, "--executor", "ray-data")
+    wait_for_a_sorted_piece(process, out)
     kill(process)
     assert not out.exists()
     finish(start(sources, out, "--executor", "ray-data"))
     assert bytes_of(out) == expected
+
+
+def test_a_killed_worker_takes_nothing_with_it(sources: list[str], tmp_path: Path) -> None:
+    finish(start(sources, tmp_path / "undisturbed"))
+    out = tmp_path / "store"
+    process = start(sources, out, "--executor", "ray-data")
+    wait_for_a_sorted_piece(process, out)
+    workers = [
+        child for child in psutil.Process(process.pid).children(recursive=True) if "do_piece" in child.name()
+    ]
+    assert workers
+    workers[0].kill()
+    finish(process)
+    assert bytes_of(out) == bytes_of(tmp_path / "undisturbed")
