@@ -17,8 +17,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/pertcast demo --out demo
 
+# Rooms without Ray in two processes, the others one after the other on one Ray; both are run whatever the first finds.
 test: install
-	$(BIN)/python -m pytest -m "not acceptance"
+	@failed=0; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not acceptance" -n 2 --dist loadfile tests/data tests/platform tests/test_house.py || failed=1; \
+	$(BIN)/python -m pytest -m "not acceptance" tests/jobs tests/serve tests/k8s || failed=1; \
+	exit $$failed
 
 acceptance: install
 	$(BIN)/python -m pytest -m acceptance
