@@ -34,7 +34,8 @@ def _kind(dtype: pl.DataType) -> str:
 
 def _column_bytes(series: pl.Series) -> bytes:
     if series.dtype in (pl.String, pl.Enum):
-        return _SEPARATOR.join(series.cast(pl.String).fill_null(_NULL).to_list()).encode()
+        joined = series.cast(pl.String).fill_null(_NULL).str.join(_SEPARATOR).to_list()
+        return "".join(joined).encode()
     missing = series.is_null().to_numpy().tobytes()
     filled = series.fill_null(False) if series.dtype == pl.Boolean else series.fill_null(0)
     return missing + filled.to_numpy().tobytes()
