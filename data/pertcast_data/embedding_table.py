@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from pertcast_data.errors import FormatError, SchemaError
 from pertcast_data.ingest.missing import MISSING_WORDS
 from pertcast_data.ingest.words import COLUMN_WORDS
-from pertcast_data.tables import open_table
+from pertcast_data.tables.content import sha256_of
+from pertcast_data.tables.table import open_table
 from pertcast_data.text import fold, listed
-from pertcast_data.text_tables import sha256_of
 
 KEY_WORDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {

@@ -10,9 +10,8 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pertcast_data import structure_files
-from pertcast_data.compound_library import library_blocks, read_compound_library
-from pertcast_data.compounds import canonicalise, why_no_structure
+from pertcast_data.compounds import canonicalise, structure_files, why_no_structure
+from pertcast_data.compounds.library import library_blocks, read_compound_library
 from pertcast_data.errors import FormatError, SchemaError
 from pertcast_data.ingest.findings import Findings
 from pertcast_data.ingest.mapping import TableRule
@@ -188,7 +187,7 @@ def test_rows_get_the_structures_of_their_own_ids_and_only_these_are_looked_at(t
 
 
 def test_a_library_is_read_a_block_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pertcast_data.compound_library._RECORDS_AT_ONCE", 2)
+    monkeypatch.setattr("pertcast_data.compounds.library._RECORDS_AT_ONCE", 2)
     path = tmp_path / "library.smi"
     path.write_text("".join(f"{'C' * n} L{n}\n" for n in range(1, 6)))
     heights = [block.compounds.height for block in library_blocks(path)]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pertcast_data.errors import FormatError, SchemaError
-from pertcast_data.gene_set_report import namespaces, read_gene_set_report
-from pertcast_data.gene_sets_file import read_gmt
+from pertcast_data.gene_sets.gmt import read_gmt
+from pertcast_data.gene_sets.report import namespaces, read_gene_set_report
 from pertcast_data.networks.gene_groups import read_gene_groups
 
 SharedData = Callable[[str], Path]

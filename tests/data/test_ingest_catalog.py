@@ -14,12 +14,12 @@ from typing import Any
 
 from pertcast_data.embedding_table import GENES, read_embedding_table
 from pertcast_data.errors import PertcastError
-from pertcast_data.gene_set_report import read_gene_set_report
+from pertcast_data.gene_sets.report import read_gene_set_report
 from pertcast_data.gene_tables.gene_names import read_gene_names
 from pertcast_data.ingest import IngestReport, ingest
 from pertcast_data.networks.reading import read_multiplex
 from pertcast_data.store import validate_store
-from pertcast_data.tables import open_table
+from pertcast_data.tables.table import open_table
 from pertcast_data.text import counted
 
 SharedData = Callable[[str], Path]

@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from pertcast_data.errors import ConfigError, FormatError, SchemaError
 from pertcast_data.gene_tables.gene_names import read_gene_names
-from pertcast_data.landmark_inference import infer_store
-from pertcast_data.landmark_weights import LandmarkWeights
+from pertcast_data.landmarks.inference import infer_store
+from pertcast_data.landmarks.weights import LandmarkWeights
 from pertcast_data.store import ExpressionStore, create_store, validate_store
 
 LANDMARKS = ("5720", "466", "6009")

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pertcast_data import text_tables
 from pertcast_data.errors import FormatError, PertcastError, SchemaError
 from pertcast_data.gene_tables.gene_names import GeneNames, read_gene_names
 from pertcast_data.networks.co_membership import co_membership
@@ -18,6 +17,7 @@ from pertcast_data.networks.edge_list import read_edge_list
 from pertcast_data.networks.gene_groups import group_kind
 from pertcast_data.networks.gene_network import GeneNetwork
 from pertcast_data.networks.reading import read_gene_network
+from pertcast_data.tables import text_blocks
 
 NAMES = (
     "symbol\tentrez_id\tensembl_protein_id\tuniprot_ids\talias\n"
@@ -308,7 +308,7 @@ def test_a_file_read_in_many_blocks_is_the_file_read_in_one(
     path = tmp_path / "links.txt"
     path.write_text("\n".join(["protein1 protein2 combined_score", *rows]) + "\n")
     whole, network = read_edge_list(path), read_gene_network(path)
-    monkeypatch.setattr(text_tables, "BLOCK_BYTES", 256)
+    monkeypatch.setattr(text_blocks, "BLOCK_BYTES", 256)
     parts = read_edge_list(path)
     assert parts.names == whole.names
     np.testing.assert_array_equal(parts.ends, whole.ends)

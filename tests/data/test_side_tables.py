@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pertcast_data import text_tables
 from pertcast_data.errors import FormatError, SchemaError
 from pertcast_data.ingest.lincs_tables import lincs_tables, recognise_side_table
 from pertcast_data.ingest.mapping import TableRule
 from pertcast_data.ingest.side_table import join_side_table
-from pertcast_data.tables import open_table
+from pertcast_data.tables import text_blocks
+from pertcast_data.tables.table import open_table
 
 TEXT = "id,dose,note\nw1,10 µM,a\nw2,500 nM,\nw3,,c\n"
 FRAME = pl.DataFrame({"id": ["w1", "w2", "w3"], "dose": ["10 µM", "500 nM", None], "note": ["a", None, "c"]})
@@ -73,7 +73,7 @@ def test_what_is_written_in_quotes_is_read_back_in_blocks_of_any_size(
     frame = pl.DataFrame({"key": [a for a, _ in rows], "value": [f"{b} x\n{b}" for _, b in rows]})
     frame.write_csv(path, separator=separator, quote_style="always")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_tables, "BLOCK_BYTES", 40)
+        patch.setattr(text_blocks, "BLOCK_BYTES", 40)
         assert open_table(path).read().equals(frame)
 
 

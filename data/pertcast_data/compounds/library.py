@@ -22,9 +22,9 @@ from pertcast_data.compounds import (
     why_no_molecule,
     why_no_structure,
 )
+from pertcast_data.compounds.structure_files import StructureRecord, is_structure_file, structure_records
 from pertcast_data.errors import SchemaError
-from pertcast_data.structure_files import StructureRecord, is_structure_file, structure_records
-from pertcast_data.text_tables import sha256_of
+from pertcast_data.tables.content import sha256_of
 
 __all__ = ["CompoundLibrary", "is_structure_file", "library_blocks", "read_compound_library"]
 

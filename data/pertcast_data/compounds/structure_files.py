@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from pertcast_data.errors import FormatError, SchemaError
-from pertcast_data.tables import open_table
+from pertcast_data.tables.content import content_start, open_content
+from pertcast_data.tables.table import open_table
 from pertcast_data.text import decode, fold
-from pertcast_data.text_tables import content_start, open_content
 
 ID_WORDS: Final = (
     *("pert_id", "broad_id", "compound_id", "drug_id"),
@@ -69,7 +69,7 @@ def is_structure_file(path: Path) -> bool:
 
 
 def structure_records(path: Path, id_property: str | None = None) -> Iterator[StructureRecord]:
-    """Yield the records of a file of structures; see `pertcast_data.compound_library`.
+    """Yield the records of a file of structures; see `pertcast_data.compounds.library`.
 
     Raises
     ------

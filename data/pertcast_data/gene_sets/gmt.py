@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from pertcast_data.errors import FormatError, SchemaError
-from pertcast_data.text_tables import open_content, sha256_of
+from pertcast_data.tables.content import open_content, sha256_of
 
 Repeated = Literal["refuse", "number"]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from pertcast_data.gene_sets_file import gmt_lines, nothing_in, numbered
+from pertcast_data.gene_sets.gmt import gmt_lines, nothing_in, numbered
 from pertcast_data.gene_tables.identifiers import fold_gene, identifier_kind
-from pertcast_data.text_tables import sha256_of
+from pertcast_data.tables.content import sha256_of
 
 MIN_SIZES: Final = (5, 15)
 """Least sizes that are counted; 15 is what enrichment usually asks for (GSEA's default)."""

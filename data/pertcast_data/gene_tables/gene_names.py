@@ -15,18 +15,9 @@ import polars as pl
 
 from pertcast_data.errors import FormatError, SchemaError
 from pertcast_data.gene_tables.identifiers import HUMAN, identifier_key, identifier_kind
+from pertcast_data.tables.content import PARQUET, content_start, head_lines, read_parquet, sha256_of
+from pertcast_data.tables.text_blocks import TextLayout, fields_of, table_blocks, unique_names
 from pertcast_data.text import fold
-from pertcast_data.text_tables import (
-    PARQUET,
-    TextLayout,
-    content_start,
-    fields_of,
-    head_lines,
-    read_parquet,
-    sha256_of,
-    table_blocks,
-    unique_names,
-)
 
 SYMBOL_WORDS: Final = (
     *("approved_symbol", "hgnc_symbol", "symbol", "gene_symbol", "official_symbol", "preferred_name"),

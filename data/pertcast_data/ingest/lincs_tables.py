@@ -11,10 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 
-from pertcast_data.compound_library import ID, STRUCTURE_COLUMNS, is_structure_file
+from pertcast_data.compounds.library import ID, STRUCTURE_COLUMNS, is_structure_file
 from pertcast_data.errors import SchemaError
 from pertcast_data.ingest.mapping import TableRule
-from pertcast_data.tables import Table, open_table
+from pertcast_data.tables.table import Table, open_table
 
 LincsTable = Literal["signatures", "samples", "compounds", "cells", "genes"]
 """What a table has one line of each of."""

@@ -33,8 +33,8 @@ class TableRule(FrozenRule):
     Attributes
     ----------
     file
-        csv, tsv or Parquet (`pertcast_data.tables`), or a library of compounds in SDF or SMI
-        (`pertcast_data.compound_library`); several are put under each other (each release of LINCS has its
+        csv, tsv or Parquet (`pertcast_data.tables.table`), or a library of compounds in SDF or SMI
+        (`pertcast_data.compounds.library`); several are put under each other (each release of LINCS has its
         own). A path without a folder lies beside the mapping file.
     key
         Column of the table that says what a line is about; of a library "id", or the property with the ids.

@@ -12,7 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from pertcast_data.compound_library import (
+from pertcast_data.compounds.library import (
     ID,
     STRUCTURE_COLUMNS,
     InvalidRecord,
@@ -24,7 +24,7 @@ from pertcast_data.ingest.columns import as_text
 from pertcast_data.ingest.mapping import TableRule
 from pertcast_data.ingest.missing import null_words
 from pertcast_data.readers.source import SOURCE_ID
-from pertcast_data.tables import Table, open_table
+from pertcast_data.tables.table import Table, open_table
 from pertcast_data.text import fold, listed
 
 LISTED_WORDS: Final = (

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pertcast_data.errors import ConfigError, SchemaError
 from pertcast_data.gene_tables.gene_names import GeneNames
-from pertcast_data.landmark_weights import LandmarkWeights
+from pertcast_data.landmarks.weights import LandmarkWeights
 from pertcast_data.preprocessing import PreprocessingStep
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.readers.source import rows_per_batch

@@ -19,13 +19,13 @@ import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
 from pertcast_data.errors import ConfigError, SchemaError
-from pertcast_data.gene_set_report import namespaces
+from pertcast_data.gene_sets.report import namespaces
 from pertcast_data.gene_tables.identifiers import identifier_key
 from pertcast_data.readers.registry import open_source
 from pertcast_data.readers.source import SOURCE_ID, as_dense
-from pertcast_data.tables import open_table
+from pertcast_data.tables.content import open_content, sha256_of
+from pertcast_data.tables.table import open_table
 from pertcast_data.text import fold
-from pertcast_data.text_tables import open_content, sha256_of
 
 OFFSET: Final = "OFFSET"
 _OFFSET_WORDS: Final = frozenset({"offset", "intercept", "bias", "const", "constant"})

@@ -17,19 +17,9 @@ from numpy.typing import NDArray
 from pertcast_data.errors import FormatError, SchemaError
 from pertcast_data.gene_tables.identifiers import HUMAN
 from pertcast_data.networks.name_numbers import NameNumbers
+from pertcast_data.tables.content import PARQUET, content_start, head_lines, read_parquet, sha256_of
+from pertcast_data.tables.text_blocks import TextLayout, fields_of, require_text, table_blocks, unique_names
 from pertcast_data.text import fold
-from pertcast_data.text_tables import (
-    PARQUET,
-    TextLayout,
-    content_start,
-    fields_of,
-    head_lines,
-    read_parquet,
-    require_text,
-    sha256_of,
-    table_blocks,
-    unique_names,
-)
 
 END_WORDS: Final = (
     ("node1", "node2"),

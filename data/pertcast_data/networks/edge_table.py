@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pertcast_data.errors import ConfigError, FormatError, SchemaError
 from pertcast_data.networks.edge_list import EdgeList, edges_of_frame
 from pertcast_data.networks.multiplex import ListedNetwork, MultiplexNetwork
-from pertcast_data.text_tables import PARQUET, content_start, open_content, read_parquet, sha256_of
+from pertcast_data.tables.content import PARQUET, content_start, open_content, read_parquet, sha256_of
 
 OWN_COLUMNS: Final = ("network", "gene_a", "gene_b", "weight", "n_rows")
 """Columns of every table; channels of evidence (float32) follow them in alphabetical order."""

@@ -23,8 +23,8 @@ from pertcast_data.readers.column_roles import (
     looks_like_gene,
 )
 from pertcast_data.readers.text_fields import is_missing, is_number
+from pertcast_data.tables.text_blocks import unique_names
 from pertcast_data.text import fold
-from pertcast_data.text_tables import unique_names
 
 Kind = Literal["numbers", "text"]
 _ROW_NAME_WORDS: Final = (*ROW_NUMBER_WORDS, "id", "name")

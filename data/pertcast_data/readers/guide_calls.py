@@ -13,7 +13,8 @@ import polars as pl
 
 from pertcast_data.errors import FormatError
 from pertcast_data.readers.source import SOURCE_ID
-from pertcast_data.text_tables import TextLayout, content_start, require_text, table_blocks
+from pertcast_data.tables.content import content_start
+from pertcast_data.tables.text_blocks import TextLayout, require_text, table_blocks
 
 CALL_FILE: Final = "protospacer_calls_per_cell.csv"
 _COLUMNS: Final = ("cell_barcode", "num_features", "feature_call", "num_umis")

@@ -16,8 +16,9 @@ import numpy.typing as npt
 import polars as pl
 
 from pertcast_data.errors import FormatError
+from pertcast_data.tables.content import open_content
+from pertcast_data.tables.text_blocks import BLOCK_BYTES
 from pertcast_data.text import decode
-from pertcast_data.text_tables import BLOCK_BYTES, open_content
 
 SIGNATURE: Final = b"%%MatrixMarket"
 _FIELDS: Final[dict[str, np.dtype[Any]]] = {

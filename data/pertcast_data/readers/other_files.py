@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from pertcast_data.compounds.structure_files import is_structure_file
 from pertcast_data.errors import PertcastError
 from pertcast_data.networks.edge_list import EVIDENCE_WORDS, SCORE_WORDS, known_ends
 from pertcast_data.networks.gene_groups import group_kind
 from pertcast_data.readers.arrow_file import ArrowFile
 from pertcast_data.readers.column_roles import is_gene_note, looks_like_gene
-from pertcast_data.structure_files import is_structure_file
+from pertcast_data.tables.content import content_start, head_lines
+from pertcast_data.tables.text_blocks import fields_of
 from pertcast_data.text import fold
-from pertcast_data.text_tables import content_start, fields_of, head_lines
 
 _GMT: Final = (
     "is a file of gene sets (GMT), not of profiles. Read it with `pertcast data gene-sets FILE`, and give it "

@@ -12,7 +12,8 @@ import polars as pl
 
 from pertcast_data.errors import FormatError
 from pertcast_data.readers.source import id_frame
-from pertcast_data.text_tables import TextLayout, content_start, require_text, table_blocks
+from pertcast_data.tables.content import content_start
+from pertcast_data.tables.text_blocks import TextLayout, require_text, table_blocks
 
 GENE_EXPRESSION: Final = "Gene Expression"
 GUIDE_CAPTURE: Final = "CRISPR Guide Capture"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from pertcast_data.errors import FormatError
-from pertcast_data.text_tables import open_content
+from pertcast_data.tables.content import open_content
 
 BLOCK_BYTES: Final = 1 << 24
 _LONGEST_LINE: Final = 1 << 30

@@ -18,17 +18,8 @@ import pyarrow.ipc as ipc
 import pyarrow.parquet as parquet
 
 from pertcast_data.errors import FormatError, SchemaError
-from pertcast_data.text_tables import (
-    ARROW,
-    PARQUET,
-    TextLayout,
-    content_start,
-    head_lines,
-    line_blocks,
-    open_content,
-    parsed_block,
-    split_lines,
-)
+from pertcast_data.tables.content import ARROW, PARQUET, content_start, head_lines, open_content
+from pertcast_data.tables.text_blocks import TextLayout, line_blocks, parsed_block, split_lines
 
 _ROWS_AT_ONCE: Final = 1 << 16
 _BYTES_AT_ONCE: Final = 1 << 23

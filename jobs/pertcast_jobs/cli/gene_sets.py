@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pertcast_data.gene_set_report import read_gene_set_report
+from pertcast_data.gene_sets.report import read_gene_set_report
 from pertcast_data.store import ExpressionStore
 
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 from pertcast_data.gene_tables.gene_names import read_gene_names
-from pertcast_data.landmark_inference import infer_store
-from pertcast_data.landmark_weights import LandmarkWeights
+from pertcast_data.landmarks.inference import infer_store
+from pertcast_data.landmarks.weights import LandmarkWeights
 from pertcast_data.store import ExpressionStore
 
 from pertcast_jobs.progress import progress_bar

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pertcast_data.errors import SchemaError
-from pertcast_data.gene_sets_file import GeneSets, read_gmt
+from pertcast_data.gene_sets.gmt import GeneSets, read_gmt
 
 __all__ = ["MIN_SIZE", "DroppedSet", "GeneSets", "SetIndex", "index_sets", "read_gmt"]
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pertcast_data.errors import ConfigError, SchemaError
-from pertcast_data.gene_sets_file import GeneSets, read_gmt
+from pertcast_data.gene_sets.gmt import GeneSets, read_gmt
 from pertcast_data.gene_tables.identifiers import fold_gene
 from pertcast_data.loading import pair_controls
 from pertcast_data.networks.gene_network import GeneNetwork
