@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from pertcast_data.errors import FormatError, SchemaError
 from pertcast_data.ingest.missing import MISSING_WORDS
-from pertcast_data.ingest.words import COLUMN_WORDS
 from pertcast_data.tables.content import sha256_of
 from pertcast_data.tables.table import open_table
 from pertcast_data.text import fold, listed
+from pertcast_data.words import COLUMN_WORDS
 
 KEY_WORDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {

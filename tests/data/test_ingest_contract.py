@@ -20,8 +20,8 @@ from pertcast_data.ingest.findings import LONGEST_LIST, Findings
 from pertcast_data.ingest.harmonise import harmonise
 from pertcast_data.ingest.mapping_schema import DRAFT, mapping_json_schema
 from pertcast_data.ingest.values import decide_values, summarise
-from pertcast_data.ingest.words import USER_WORDS
 from pertcast_data.vocabulary import DESCRIPTIVE_COLUMNS, OBS_COLUMNS
+from pertcast_data.words import USER_WORDS
 from scipy import sparse
 
 PATH = Path("screen.h5ad")

@@ -17,7 +17,8 @@ from pertcast_data.ingest.mapping import GeneRule, IngestMapping, load_mapping
 from pertcast_data.ingest.missing import clear_missing
 from pertcast_data.ingest.perturbations import read_compound_name, read_genetic_name, read_names
 from pertcast_data.ingest.values import guess_normalisation, summarise
-from pertcast_data.ingest.words import control_code, fold, kind_code
+from pertcast_data.text import fold
+from pertcast_data.words import control_code, kind_code
 from scipy import sparse
 
 PATH = Path("file.h5ad")

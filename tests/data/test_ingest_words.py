@@ -14,7 +14,7 @@ from pertcast_data.ingest.amount_text import parse_amount, plain_micro, plain_un
 from pertcast_data.ingest.amounts import DOSE, TIME, AmountKind, read_amounts
 from pertcast_data.ingest.mapping import ColumnRule, ControlRule, IngestMapping, load_mapping
 from pertcast_data.ingest.mapping_pairs import mapping_from_pairs
-from pertcast_data.ingest.words import NORMALISATION_WORDS, USER_WORDS
+from pertcast_data.words import NORMALISATION_WORDS, USER_WORDS
 from pydantic import ValidationError
 
 

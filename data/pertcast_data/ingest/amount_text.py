@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pertcast_data.errors import SchemaError
-from pertcast_data.ingest.words import UNIT_WORDS
+from pertcast_data.words import UNIT_WORDS
 
 _DIGITS: Final = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)"
 _AMOUNT: Final = re.compile(rf"([-+]?{_DIGITS}(?:[eE][-+]?[0-9]+)?)\s*([^0-9\s].*)?")

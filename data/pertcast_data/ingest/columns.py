@@ -16,10 +16,10 @@ from pertcast_data.ingest.amount_text import plain_micro
 from pertcast_data.ingest.findings import LONGEST_LIST, Findings
 from pertcast_data.ingest.mapping import ColumnRule, IngestMapping, Scalar
 from pertcast_data.ingest.storable import is_plain, plain_text
-from pertcast_data.ingest.words import COLUMN_WORDS, fold
 from pertcast_data.readers.source import SOURCE_ID
-from pertcast_data.text import listed
+from pertcast_data.text import fold, listed
 from pertcast_data.vocabulary import PAIR_SEPARATOR
+from pertcast_data.words import COLUMN_WORDS
 
 SOURCE_ROW = "source_row"
 """Row number in the file, from 0."""

@@ -23,8 +23,8 @@ from pertcast_data.ingest.gene_namespace import gene_namespace
 from pertcast_data.ingest.gene_records import NAMESPACE_WORDS, NamespaceName
 from pertcast_data.ingest.gene_resolution import ID_COLUMNS, SOURCE_SYMBOL
 from pertcast_data.ingest.mapping import GeneRule
-from pertcast_data.ingest.words import SYMBOL_WORDS
 from pertcast_data.text import fold, listed
+from pertcast_data.words import SYMBOL_WORDS
 
 FEWEST_REFUSED: Final = 10
 """So many genes must disagree before files are refused: fewer may be chance."""

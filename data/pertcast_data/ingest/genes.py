@@ -31,9 +31,9 @@ from pertcast_data.ingest.mapping import GeneRule
 from pertcast_data.ingest.missing import clear_missing
 from pertcast_data.ingest.side_table import join_side_table
 from pertcast_data.ingest.storable import storable_names
-from pertcast_data.ingest.words import SYMBOL_WORDS
 from pertcast_data.readers.source import SOURCE_ID
 from pertcast_data.text import fold, listed
+from pertcast_data.words import SYMBOL_WORDS
 
 _LAST_EXACT_FLOAT32: Final = 1 << 24
 _OWN_COLUMNS: Final = ("source_gene_symbol", "gene_id_version")

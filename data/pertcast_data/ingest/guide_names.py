@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from pertcast_data.ingest.words import GUIDE_COLUMNS, HYPHENATED_SYMBOLS, control_code
+from pertcast_data.words import GUIDE_COLUMNS, HYPHENATED_SYMBOLS, control_code
 
 _PARTS: Final = re.compile(r"\s*(?:\|\||\||(?<!_)\+|\+(?!_(?:[0-9]|[ACGT]{17}))|;)\s*")
 """Between the members of a combination. The strand of "GENE_+_12345.23-P1P2" stands between underscores."""

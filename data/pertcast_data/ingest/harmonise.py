@@ -35,9 +35,8 @@ from pertcast_data.ingest.missing import clear_missing
 from pertcast_data.ingest.perturbations import read_names
 from pertcast_data.ingest.storable import storable_names
 from pertcast_data.ingest.structures import canonical_structures
-from pertcast_data.ingest.words import fold
 from pertcast_data.readers.source import SOURCE_ID
-from pertcast_data.text import counted, listed
+from pertcast_data.text import counted, fold, listed
 from pertcast_data.vocabulary import GENETIC_TYPES, OBS_COLUMNS
 
 SOURCE_FILE = "source_file"

@@ -12,18 +12,17 @@ import polars as pl
 from pertcast_data.errors import SchemaError, nearest_known
 from pertcast_data.ingest.columns import RowTable, as_text, is_one_of, missing_column_error
 from pertcast_data.ingest.mapping import ControlRule
-from pertcast_data.ingest.words import (
+from pertcast_data.text import fold, listed
+from pertcast_data.vocabulary import CONTROL_TYPES, GENETIC_TYPES, PERTURBATION_KINDS
+from pertcast_data.words import (
     COMPOUND_COLUMNS,
     FLAG_WORDS,
     KIND_COLUMN_WORDS,
     LIGAND_COLUMNS,
     PERTURBATION_TYPE_SUFFIXES,
     control_code,
-    fold,
     kind_code,
 )
-from pertcast_data.text import listed
-from pertcast_data.vocabulary import CONTROL_TYPES, GENETIC_TYPES, PERTURBATION_KINDS
 
 _POSITIVE_CONTROL = "trt_poscon"
 

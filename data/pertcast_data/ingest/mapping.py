@@ -19,10 +19,11 @@ from pertcast_data.ingest.rules import NO_VALUES, FrozenRule, ValuesByColumn
 from pertcast_data.ingest.rules import ColumnRule as ColumnRule
 from pertcast_data.ingest.rules import ControlRule as ControlRule
 from pertcast_data.ingest.rules import Scalar as Scalar
-from pertcast_data.ingest.words import NORMALISATION_WORDS, USER_WORDS, fold
 from pertcast_data.preprocessing import PreprocessingStep
 from pertcast_data.quality.rule import QualityRule
+from pertcast_data.text import fold
 from pertcast_data.vocabulary import DESCRIPTIVE_COLUMNS, OBS_COLUMNS, Measure, Normalisation
+from pertcast_data.words import NORMALISATION_WORDS, USER_WORDS
 
 _RULED: Final = (*OBS_COLUMNS, *DESCRIPTIVE_COLUMNS)
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pertcast_data.errors import ConfigError
 from pertcast_data.ingest.mapping import IngestMapping, explain_detail, sentence
 from pertcast_data.ingest.mapping_words import canonical_keys, canonical_path
-from pertcast_data.ingest.words import USER_WORDS
+from pertcast_data.words import USER_WORDS
 
 _OPTION = "--set"
 

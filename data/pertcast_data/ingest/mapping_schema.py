@@ -15,10 +15,10 @@ from pydantic import BaseModel
 
 from pertcast_data.ingest.mapping import GeneRule, IngestMapping, TableRule
 from pertcast_data.ingest.rules import ColumnRule, ControlRule
-from pertcast_data.ingest.words import NORMALISATION_WORDS, USER_WORDS, UserWordKind
 from pertcast_data.preprocessing import PreprocessingStep
 from pertcast_data.quality.rule import QualityRule
 from pertcast_data.vocabulary import Normalisation
+from pertcast_data.words import NORMALISATION_WORDS, USER_WORDS, UserWordKind
 
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from pertcast_data.ingest.words import USER_WORDS, UserWordKind
+from pertcast_data.words import USER_WORDS, UserWordKind
 
 _TRUE_WORDS: Final = ("1", "true", "yes")
 """Values of a column that marks controls."""

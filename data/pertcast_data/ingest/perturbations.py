@@ -13,8 +13,8 @@ import polars as pl
 
 from pertcast_data.ingest.findings import Findings
 from pertcast_data.ingest.guide_names import are_guides, members, names_guide, numbered_gene, sure_gene
-from pertcast_data.ingest.words import CUTTING_CONTROLS, control_code
 from pertcast_data.vocabulary import PAIR_SEPARATOR
+from pertcast_data.words import CUTTING_CONTROLS, control_code
 
 GUIDES_READ: Final = "guides read as their genes"
 """Reason in `Findings` where names are those of guides."""

@@ -90,7 +90,7 @@ _SAMPLE: Final = re.compile(
 @cache
 def _row_words() -> frozenset[str]:
     # Ingest knows the readers: at import time this would be a circle.
-    from pertcast_data.ingest import words
+    from pertcast_data import words
 
     columns = [word for several in words.COLUMN_WORDS.values() for word in several]
     return frozenset((*words.COLUMN_WORDS, *columns, *words.FLAG_WORDS, *words.KIND_COLUMN_WORDS))
@@ -98,14 +98,14 @@ def _row_words() -> frozenset[str]:
 
 @cache
 def _symbol_words() -> frozenset[str]:
-    from pertcast_data.ingest import words
+    from pertcast_data import words
 
     return frozenset(words.SYMBOL_WORDS)
 
 
 def folded(name: str) -> str:
     """Return a column's name as it is compared: "Cell Line" -> "cell_line"."""
-    from pertcast_data.ingest.words import fold
+    from pertcast_data.text import fold
 
     return fold(name)
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import polars as pl
 
 from pertcast_data.gene_tables.identifiers import fold_gene
-from pertcast_data.ingest.words import control_code
+from pertcast_data.words import control_code
 
 _SEPARATORS: Final = re.compile(r"\s*(?:\|\||\||;|(?<=[^(\[+])\+(?=[^)\]+]))\s*")
 _GUIDE_PREFIX: Final = re.compile(r"^(?:sgRNA|gRNA|shRNA|siRNA|sg|sh|si)[-_ ]?(?P<gene>[A-Z].*)$")

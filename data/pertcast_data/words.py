@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
-from pertcast_data.text import fold as fold
 from pertcast_data.vocabulary import Normalisation
 
 COLUMN_WORDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
