@@ -46,7 +46,7 @@ from pertcast_data.store import ExpressionStore, validate_store
 from scipy import sparse
 
 SECONDS = 10
-MODES = ("ingest", "ingest", "ingest", "ingest", "dry run", "checked", "append", "inspect")
+MODES = ("ingest", "ingest", "dry run", "dry run", "checked", "append", "inspect")
 _ENDINGS = {"hdf5": ".h5ad", "zarr2": ".zarr", "zarr3": ".zarr"}
 
 
@@ -317,7 +317,12 @@ def _listing(folder: Path) -> dict[str, int]:
 
 def _fault_of_refusal(case: Case, error: PertcastError, folder: Path, before: dict[str, int]) -> str:
     message = str(error)
-    names = {path.name for path in (folder / "in").rglob("*")} | {case.source.name, "mapping file", "--"}
+    names = {path.name for path in (folder / "in").rglob("*")} | {
+        case.source.name,
+        "rows.csv",
+        "mapping file",
+        "--",
+    }
     names |= {path.name for path in (case.mapping, case.table) if path is not None} | {str(folder)}
     if len(message) < 20 or not any(name in message for name in names if name):
         return f"names no input: {message!r}"

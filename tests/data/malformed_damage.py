@@ -43,7 +43,7 @@ def _reshaped(tree: Tree, draw: random.Random) -> None:
         if draw.random() < 0.5
         else _matrix_array(tree, draw, "X", "matrix", "data", "shape")
     )
-    array = tree.arrays[name]
+    array = np.atleast_1d(tree.arrays[name])
     makes: tuple[Callable[[], Any], ...] = (
         array.ravel,
         lambda: array[..., None],

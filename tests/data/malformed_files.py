@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -83,15 +84,15 @@ def _put_table(
 
 
 def _compressed(values: Any, form: str) -> Any:
-    numbers = (
-        values
-        if values.dtype.kind in "biuf" and values.dtype != np.float16
-        else np.zeros(values.shape, np.float32)
-    )
-    matrix = sparse.csr_matrix(numbers.astype(numbers.dtype.newbyteorder("=")))
-    if numbers is not values:
-        matrix.data = np.asarray(values)[np.zeros(matrix.nnz, int), 0] if values.size else values.ravel()
-    return matrix if form == "csr" else sparse.csc_matrix(matrix)
+    """Return a compressed matrix; of numbers that SciPy has no matrices of, one with all entries."""
+    if values.dtype.kind in "biuf" and values.dtype.itemsize in (1, 4, 8):
+        matrix = sparse.csr_matrix(values.astype(values.dtype.newbyteorder("=")))
+        return matrix if form == "csr" else sparse.csc_matrix(matrix)
+    full = sparse.csr_matrix(np.ones(values.shape, np.float32))
+    matrix = full if form == "csr" else sparse.csc_matrix(full)
+    entries = np.asarray(values).ravel("C" if form == "csr" else "F")
+    parts = SimpleNamespace(data=entries, indices=matrix.indices, indptr=matrix.indptr)
+    return parts
 
 
 def _put_sparse(tree: Tree, key: str, values: Any, form: str) -> None:

@@ -12,14 +12,15 @@ from pathlib import Path
 import polars as pl
 
 from pertcast_data.errors import SchemaError, nearest_known
-from pertcast_data.ingest.amount_text import plain_micro
+from pertcast_data.ingest.rows.amount_text import plain_micro
 from pertcast_data.ingest.findings import LONGEST_LIST, Findings
 from pertcast_data.ingest.mapping import ColumnRule, IngestMapping, Scalar
-from pertcast_data.ingest.storable import is_plain, plain_text
-from pertcast_data.readers.source import SOURCE_ID
-from pertcast_data.text import fold, listed
-from pertcast_data.vocabulary import PAIR_SEPARATOR
+from pertcast_data.ingest.storable import is_plain, plain_text, short_name
 from pertcast_data.words import COLUMN_WORDS
+from pertcast_data.text import fold
+from pertcast_data.readers.source import SOURCE_ID
+from pertcast_data.text import listed
+from pertcast_data.vocabulary import PAIR_SEPARATOR
 
 SOURCE_ROW = "source_row"
 """Row number in the file, from 0."""
@@ -63,7 +64,8 @@ class RowTable:
             return pl.Series(column, [None] * self.frame.height, dtype=pl.String)
         if column not in self.frame.columns:
             nearest = nearest_known(column, self.frame.columns)
-            hint = f"Nearest: {', '.join(nearest)}" if nearest else f"It has {listed(self.frame.columns, 30)}"
+            known = listed(map(short_name, self.frame.columns), 30)
+            hint = f"Nearest: {', '.join(nearest)}" if nearest else f"It has {known}"
             raise SchemaError(f"{self.path}: has no column {column!r} (mapping file, {said_by}). {hint}.")
         return self.frame[column]
 
@@ -168,7 +170,7 @@ def tell_rows(table: RowTable, reason: str, concerned: pl.Series) -> None:
 def missing_column_error(table: RowTable, canonical: str, example: str) -> SchemaError:
     """Return the error for a canonical column that is needed and cannot be found."""
     columns = [name for name in table.frame.columns if name not in (SOURCE_ID, SOURCE_ROW)]
-    held = f"It holds {listed(columns, 30)}." if columns else "It holds only row ids."
+    held = f"It holds {listed(map(short_name, columns), 30)}." if columns else "It holds only row ids."
     return SchemaError(
         f"{table.path}: no column tells {canonical}. {held} Say it in a mapping file (--map), e.g. "
         f"`{example}`, or bring the rows' table with --obs-table FILE --key COLUMN."

@@ -13,17 +13,17 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from pertcast_data.errors import ConfigError, nearest_known
-from pertcast_data.ingest.gene_records import DeclaredNamespace
+from pertcast_data.ingest.genes.records import DeclaredNamespace
 from pertcast_data.ingest.mapping_words import canonical_keys, canonical_path
 from pertcast_data.ingest.rules import NO_VALUES, FrozenRule, ValuesByColumn
 from pertcast_data.ingest.rules import ColumnRule as ColumnRule
 from pertcast_data.ingest.rules import ControlRule as ControlRule
 from pertcast_data.ingest.rules import Scalar as Scalar
+from pertcast_data.words import NORMALISATION_WORDS, USER_WORDS
+from pertcast_data.text import fold
 from pertcast_data.preprocessing import PreprocessingStep
 from pertcast_data.quality.rule import QualityRule
-from pertcast_data.text import fold
 from pertcast_data.vocabulary import DESCRIPTIVE_COLUMNS, OBS_COLUMNS, Measure, Normalisation
-from pertcast_data.words import NORMALISATION_WORDS, USER_WORDS
 
 _RULED: Final = (*OBS_COLUMNS, *DESCRIPTIVE_COLUMNS)
 
@@ -254,6 +254,8 @@ def load_mapping(path: Path) -> IngestMapping:
         ) from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: is no YAML ({error}). Correct the file.") from error
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deep for a mapping. Correct the file.") from None
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path}: must hold `column: rule` lines. See docs/ingest.md.")
     try:

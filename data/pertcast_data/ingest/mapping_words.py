@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from pertcast_data.words import USER_WORDS, UserWordKind
 
+_MOST_SHOWN: Final = 200
 _TRUE_WORDS: Final = ("1", "true", "yes")
 """Values of a column that marks controls."""
 
@@ -112,4 +113,5 @@ def _comparable(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    return str(value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value)
+    text = str(value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."

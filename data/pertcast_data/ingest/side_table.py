@@ -19,10 +19,10 @@ from pertcast_data.compounds.library import (
     is_structure_file,
     library_blocks,
 )
-from pertcast_data.errors import SchemaError, nearest_known
+from pertcast_data.errors import FormatError, SchemaError, nearest_known
 from pertcast_data.ingest.columns import as_text
 from pertcast_data.ingest.mapping import TableRule
-from pertcast_data.ingest.missing import null_words
+from pertcast_data.ingest.rows.missing import null_words
 from pertcast_data.readers.source import SOURCE_ID
 from pertcast_data.tables.table import Table, open_table
 from pertcast_data.text import fold, listed
@@ -33,7 +33,8 @@ LISTED_WORDS: Final = (
 )
 """Folded names of columns that `repeats: join` joins; of all others the first value counts."""
 
-_KEY: Final = "__key"
+# No column of a file bears it: the character is of no alphabet.
+_KEY: Final = "\ue000key"
 _REMEDY: Final = "Check --obs-table, or `tables` in the mapping file."
 
 
@@ -131,7 +132,7 @@ def _read_lines(
     path: Path, rule: TableRule, wanted: pl.Series, said_by: str, notes: list[str]
 ) -> pl.DataFrame:
     """Return the lines of one file about the wanted keys."""
-    if is_structure_file(path):
+    if _is_library(path):
         return _library_lines(path, rule, wanted, notes)
     table = open_table(path, _REMEDY)
     _require_columns(table, rule, said_by)
@@ -146,8 +147,19 @@ def _read_lines(
     return pl.concat(parts) if parts else pl.DataFrame(schema=dict.fromkeys([_KEY, *chosen], pl.String))
 
 
+def _is_library(path: Path) -> bool:
+    try:
+        return is_structure_file(path)
+    except (OSError, ValueError) as error:
+        # A name that is too long, or a folder that may not be looked into.
+        said = error.strerror if isinstance(error, OSError) else error
+        raise FormatError(f"{path}: cannot be looked at ({said}). {_REMEDY}") from error
+
+
 def _detached(lines: pl.DataFrame) -> pl.DataFrame:
     """Return a frame that holds its own text: Polars' views would keep that of the whole block alive."""
+    # Arrow's names are C strings: a null character in one makes Polars panic.
+    lines.columns = [name.replace("\0", " ") for name in lines.columns]
     return pl.DataFrame(lines.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
 

@@ -52,11 +52,11 @@ def plain_columns(frame: pl.DataFrame, findings: Findings) -> pl.DataFrame:
     as_bytes = [name for name, dtype in frame.schema.items() if dtype == pl.Binary]
     nested = [name for name, dtype in frame.schema.items() if not is_plain(dtype) and name not in as_bytes]
     if as_bytes:
-        findings.converted.append(f"bytes read as text: {listed(map(_short, as_bytes))}")
+        findings.converted.append(f"bytes read as text: {listed(map(short_name, as_bytes))}")
         texts = [pl.Series(name, map(plain_text, frame[name]), dtype=pl.String) for name in as_bytes]
         frame = frame.with_columns(texts)
     if nested:
-        findings.dropped.append(f"columns that hold lists or records: {listed(map(_short, nested))}")
+        findings.dropped.append(f"columns that hold lists or records: {listed(map(short_name, nested))}")
     return frame.drop(nested)
 
 
@@ -89,7 +89,7 @@ def storable_names(names: Iterable[str], taken: Iterable[str], findings: Finding
         wanted = "index" if wanted == "_index" else "column" if wanted in _NO_FOLDERS else wanted
         stored[name] = _unlike(wanted, known)
         known.add(stored[name].casefold())
-    changed = [f"{_short(name)!r} -> {new!r}" for name, new in stored.items() if name != new]
+    changed = [f"{short_name(name)!r} -> {new!r}" for name, new in stored.items() if name != new]
     if changed:
         findings.converted.append(f"columns renamed, as a store cannot tell them apart: {listed(changed)}")
     return stored
@@ -102,5 +102,6 @@ def _unlike(name: str, known: set[str]) -> str:
     return found
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
+    """Return a name as a message shows it: at most a hundred characters."""
     return name if len(name) <= _LONGEST_NAME else f"{name[:40]}..."

@@ -17,7 +17,7 @@ import polars as pl
 from pertcast_data.errors import FormatError
 from pertcast_data.readers.anndata_tables import numeric_series
 from pertcast_data.readers.dense_rows import dense_batches
-from pertcast_data.readers.hdf5 import decode_array, holds, is_text, open_hdf5, read_ids
+from pertcast_data.readers.hdf5 import decode_array, holds, is_text, open_hdf5, read_ids, require_numbers
 from pertcast_data.readers.source import (
     ProfileBatch,
     SourceSchema,
@@ -58,6 +58,7 @@ class GctxSource:
                         f"{path}: has no {name}, so it is no whole gctx file. Download it again."
                     )
             values = file[_MATRIX]
+            require_numbers(values, _MATRIX, path)
             self._shape = tuple(int(size) for size in values.shape)
             self._dtype = str(values.dtype)
             n_samples, n_genes = file[f"{_SAMPLES}/id"].shape[0], file[f"{_GENES}/id"].shape[0]

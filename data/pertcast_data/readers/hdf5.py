@@ -70,6 +70,12 @@ def is_text(dataset: Any) -> bool:
     return dataset.dtype.kind in "SUT" or h5py.check_string_dtype(dataset.dtype) is not None
 
 
+def require_numbers(dataset: Any, name: str, path: Path) -> None:
+    """Raise FormatError where a matrix holds anything but real numbers: complex ones would lose a part."""
+    if dataset.dtype.kind not in "biuf":
+        raise FormatError(f"{path}: {name} holds {dataset.dtype} and no real numbers. Write it as float32.")
+
+
 def decode_array(values: npt.NDArray[Any]) -> list[str]:
     """Decode an array of strings: all at once where they are UTF-8, else one by one."""
     raw = values.tolist()

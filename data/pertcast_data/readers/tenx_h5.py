@@ -21,7 +21,7 @@ from pertcast_data.readers.guide_calls import (
     missing_calls_note,
     name_prefixes,
 )
-from pertcast_data.readers.hdf5 import has_hdf5_signature, holds, open_hdf5, read_ids
+from pertcast_data.readers.hdf5 import has_hdf5_signature, holds, open_hdf5, read_ids, require_numbers
 from pertcast_data.readers.source import ProfileBatch, SourceSchema, id_frame, refuse_choice
 from pertcast_data.readers.tenx_tables import choose_genes
 
@@ -63,6 +63,7 @@ class TenXH5Source:
                 raise FormatError(f"{path}: {self._group} lacks {', '.join(missing)}. Copy the file again.")
             n_features, n_cells = (int(size) for size in group["shape"][...])
             self._shape = (n_cells, n_features)
+            require_numbers(group["data"], f"{self._group}/data", path)
             self._dtype = str(group["data"].dtype)
             features = _read_features(group)
             self._cells = id_frame(read_ids(group["barcodes"]), {})
