@@ -109,6 +109,18 @@ def test_what_each_column_was_taken_for_is_said(tmp_path: Path) -> None:
     assert "taken for annotations: purity" in notes
 
 
+def test_a_dose_with_its_unit_in_brackets_is_no_gene(tmp_path: Path) -> None:
+    matrix = np.arange(24, dtype=np.float32).reshape(3, 8)
+    genes = [*GENES, "KLF1", "GATA1", "ACTB", "GAPDH", "SET"]
+    table = wide(matrix, genes).append_column("Dose (µM)", pa.array([10.0, None, 1.0]))
+    source = ArrowTableSource(
+        write(tmp_path / "wells.parquet", table.append_column("[odd] 1", pa.array([1.0] * 3)))
+    )
+    assert source.obs()["Dose (µM)"].to_list() == [10.0, None, 1.0]
+    assert source.var()["source_id"].to_list() == [*genes, "[odd] 1"]
+    assert "1 column taken for genes by other names: [odd] 1" in source.schema().notes
+
+
 def test_columns_that_cannot_be_told_are_asked_for_and_taken(tmp_path: Path) -> None:
     table = pa.table({"id": ["a", "b"], "apple": [1.0, 2.0], "pear": [3.0, 4.0], "plum": [5.0, 6.0]})
     path = write(tmp_path / "table", table)

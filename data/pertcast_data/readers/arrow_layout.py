@@ -27,7 +27,7 @@ from pertcast_data.readers.column_roles import (
     looks_like_gene,
 )
 from pertcast_data.readers.delimited_columns import AnnotationTableError
-from pertcast_data.text import fold
+from pertcast_data.text import counted, fold, listed
 
 Form = Literal["wide", "vectors", "long"]
 _NAME_KEYS: Final = (
@@ -274,4 +274,7 @@ def _genes(
             "own (--obs-table)."
         )
     told = [f"columns of numbers taken for annotations: {', '.join(words[:10])}"] if words else []
+    others = [name for name in strange if name not in words]
+    if others:
+        told.append(f"{counted(len(others), 'column')} taken for genes by other names: {listed(others)}")
     return [name for name in candidates if name not in words], told

@@ -76,6 +76,8 @@ _SURE_GENE: Final = re.compile(
     r"|ZNF\d+|A[CLPF]\d{6}\.\d+|TMEM\d+[A-Z]?|SLC\d+A\d+|KIAA\d{4}|CCDC\d+|SNOR[AD]\d+.*|HLA-.+|COL\d+A\d+"
     r"|CYP\d+[A-Z]\d+|MAP\dK\d+|CXC[LR]\d+|[A-Z][A-Z0-9-]+ \(\d+\)|[A-Z][A-Z0-9-]+\|\d+"
 )
+_UNIT_BEHIND: Final = re.compile(r"\s*[(\[][^)\]]*[)\]]\s*$")
+"""A unit in brackets at the end of a name: "Dose (uM)"."""
 _SYMBOL: Final = re.compile(
     r"(?=.{2,16}$)([A-Z][A-Z0-9]*([-._][A-Z0-9]+)*|[A-Z][a-z0-9]+(-[A-Za-z0-9]+)*|[Gg]ene[-_]?\d+)"
 )
@@ -118,7 +120,7 @@ def is_profile_id(name: str) -> bool:
 def is_profile_note(name: str) -> bool:
     """Return whether a column of this name annotates profiles ("pert_dose", "n_genes", "Cell Line")."""
     word = folded(name)
-    if word in _row_words() or word in _PROFILE_ID_WORDS:
+    if {word, folded(_UNIT_BEHIND.sub("", name))} & (_row_words() | _PROFILE_ID_WORDS):
         return True
     # A symbol in capitals ("AGE") is a gene sooner than a word.
     return not name.isupper() and _ROW_NOTES.fullmatch(word) is not None
