@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pertcast_data.errors import FormatError, SchemaError
-from pertcast_data.ingest.missing import MISSING_WORDS
+from pertcast_data.ingest.rows.missing import MISSING_WORDS
 from pertcast_data.tables.content import sha256_of
 from pertcast_data.tables.table import open_table
 from pertcast_data.text import fold, listed

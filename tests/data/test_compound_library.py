@@ -15,8 +15,8 @@ from pertcast_data.compounds.library import library_blocks, read_compound_librar
 from pertcast_data.errors import FormatError, SchemaError
 from pertcast_data.ingest.findings import Findings
 from pertcast_data.ingest.mapping import TableRule
+from pertcast_data.ingest.rows.structures import canonical_structures
 from pertcast_data.ingest.side_table import join_side_table
-from pertcast_data.ingest.structures import canonical_structures
 from rdkit import Chem
 
 SharedData = Callable[[str], Path]

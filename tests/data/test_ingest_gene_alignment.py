@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pertcast_data.errors import SchemaError
 from pertcast_data.ingest.findings import Findings
-from pertcast_data.ingest.gene_alignment import check_alignment
-from pertcast_data.ingest.genes import gene_table, join_genes
+from pertcast_data.ingest.genes.alignment import check_alignment
+from pertcast_data.ingest.genes.join import join_genes
+from pertcast_data.ingest.genes.table import gene_table
 from pertcast_data.ingest.mapping import GeneRule
 from pertcast_data.readers.registry import open_source
 

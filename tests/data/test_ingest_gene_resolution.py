@@ -18,12 +18,12 @@ from pertcast_data.errors import ConfigError, FormatError, SchemaError
 from pertcast_data.gene_tables.gene_names import GeneNames, read_gene_names
 from pertcast_data.ingest import GeneRule, IngestMapping, ingest, load_mapping
 from pertcast_data.ingest.findings import Findings
-from pertcast_data.ingest.gene_dates import date_candidates
-from pertcast_data.ingest.gene_namespace import gene_namespace
-from pertcast_data.ingest.gene_records import GeneRecord
-from pertcast_data.ingest.gene_resolution import resolve_name
-from pertcast_data.ingest.gene_targets import resolve_targets
-from pertcast_data.ingest.genes import gene_table, kept_genes
+from pertcast_data.ingest.genes.dates import date_candidates
+from pertcast_data.ingest.genes.namespace import gene_namespace
+from pertcast_data.ingest.genes.records import GeneRecord
+from pertcast_data.ingest.genes.resolution import resolve_name
+from pertcast_data.ingest.genes.table import gene_table, kept_genes
+from pertcast_data.ingest.genes.targets import resolve_targets
 from pertcast_data.readers.registry import open_source
 from pertcast_data.store import ExpressionStore
 

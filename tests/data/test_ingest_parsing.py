@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pertcast_data.errors import ConfigError, SchemaError, UnitError
-from pertcast_data.ingest.amounts import DOSE, TIME, AmountKind, read_amounts
 from pertcast_data.ingest.findings import Findings
-from pertcast_data.ingest.genes import gene_table, join_genes
+from pertcast_data.ingest.genes.join import join_genes
+from pertcast_data.ingest.genes.table import gene_table
 from pertcast_data.ingest.mapping import GeneRule, IngestMapping, load_mapping
-from pertcast_data.ingest.missing import clear_missing
-from pertcast_data.ingest.perturbations import read_compound_name, read_genetic_name, read_names
-from pertcast_data.ingest.values import guess_normalisation, summarise
+from pertcast_data.ingest.rows.amounts import DOSE, TIME, AmountKind, read_amounts
+from pertcast_data.ingest.rows.missing import clear_missing
+from pertcast_data.ingest.rows.perturbations import read_compound_name, read_genetic_name, read_names
+from pertcast_data.ingest.values.normalisation import guess_normalisation, summarise
 from pertcast_data.text import fold
 from pertcast_data.words import control_code, kind_code
 from scipy import sparse

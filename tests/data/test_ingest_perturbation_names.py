@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pertcast_data.ingest.findings import Findings
-from pertcast_data.ingest.guide_names import are_guides, members
-from pertcast_data.ingest.perturbations import read_compound_name, read_genetic_name, read_names
+from pertcast_data.ingest.rows.guide_names import are_guides, members
+from pertcast_data.ingest.rows.perturbations import read_compound_name, read_genetic_name, read_names
 from pertcast_data.words import control_code
 
 SPACER = "ACGTACGTACGTACGTACGT"

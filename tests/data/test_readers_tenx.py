@@ -15,7 +15,7 @@ import scipy.io
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pertcast_data.errors import FormatError, PertcastError
-from pertcast_data.ingest.perturbations import read_genetic_name
+from pertcast_data.ingest.rows.perturbations import read_genetic_name
 from pertcast_data.readers import ProfileSource, matrix_market_text, open_source, spill
 from pertcast_data.readers.matrix_market import MatrixMarketSource
 from pertcast_data.readers.source import as_dense

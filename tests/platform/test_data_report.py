@@ -120,7 +120,7 @@ def test_what_a_file_s_report_says_more_is_shown_too(tmp_path: Path) -> None:
     report = ingest_report()
     if "genes" not in SourceReport.model_fields:
         pytest.skip("the report of a file holds nothing more")
-    records = importlib.import_module("pertcast_data.ingest.gene_records")
+    records = importlib.import_module("pertcast_data.ingest.genes.records")
     record = records.GeneRecord(
         namespace=records.Namespace(name="symbol", share=0.9, counts={"symbol": 108, "ensembl": 12}),
         table="genes.tsv",

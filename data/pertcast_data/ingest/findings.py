@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from pertcast_data.ingest.gene_records import GeneRecord
+from pertcast_data.ingest.genes.records import GeneRecord
 
 How = Literal["given", "guessed", "derived", "absent"]
 

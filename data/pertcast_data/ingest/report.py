@@ -12,7 +12,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from pertcast_data.ingest.findings import Findings
-from pertcast_data.ingest.gene_records import GeneRecord
+from pertcast_data.ingest.genes.records import GeneRecord
 from pertcast_data.quality import QualityReport, report_lines
 from pertcast_data.text import aligned, counted, listed
 from pertcast_data.vocabulary import (

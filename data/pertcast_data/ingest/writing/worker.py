@@ -14,7 +14,7 @@ from typing import Final, Literal, Protocol
 import numpy as np
 
 from pertcast_data.errors import FormatError, SchemaError
-from pertcast_data.ingest.values import ValueWatch
+from pertcast_data.ingest.values.normalisation import ValueWatch
 from pertcast_data.ingest.writing.selection import selected
 from pertcast_data.ingest.writing.workspace import Workspace
 from pertcast_data.readers.registry import open_source

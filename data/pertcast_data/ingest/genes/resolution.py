@@ -18,8 +18,8 @@ from pertcast_data.gene_tables.gene_names import IDENTIFIER_WORDS, GeneNames, re
 from pertcast_data.gene_tables.identifiers import identifier_kind
 from pertcast_data.ingest.columns import as_text
 from pertcast_data.ingest.findings import Findings
-from pertcast_data.ingest.gene_dates import date_candidates, renamed_since
-from pertcast_data.ingest.gene_records import (
+from pertcast_data.ingest.genes.dates import date_candidates, renamed_since
+from pertcast_data.ingest.genes.records import (
     UNRESOLVED,
     GeneRecord,
     GeneResolution,

@@ -16,9 +16,9 @@ from pertcast_data.gene_tables.gene_names import GeneNames
 from pertcast_data.gene_tables.identifiers import identifier_key, identifier_kind, main_kind
 from pertcast_data.ingest.columns import as_text
 from pertcast_data.ingest.findings import Findings
-from pertcast_data.ingest.gene_namespace import gene_namespace
-from pertcast_data.ingest.gene_records import GeneRecord, GeneResolution, counts_of, listed_ones
-from pertcast_data.ingest.gene_resolution import ID_COLUMNS, SOURCE_SYMBOL, resolve_name
+from pertcast_data.ingest.genes.namespace import gene_namespace
+from pertcast_data.ingest.genes.records import GeneRecord, GeneResolution, counts_of, listed_ones
+from pertcast_data.ingest.genes.resolution import ID_COLUMNS, SOURCE_SYMBOL, resolve_name
 from pertcast_data.text import counted, fold, listed
 from pertcast_data.vocabulary import GENETIC_TYPES, PAIR_SEPARATOR, split_perturbation
 

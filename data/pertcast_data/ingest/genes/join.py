@@ -16,7 +16,7 @@ import polars as pl
 from pertcast_data.errors import SchemaError
 from pertcast_data.gene_tables.identifiers import ENSEMBL_VERSION, identifier_key
 from pertcast_data.ingest.findings import Findings
-from pertcast_data.ingest.gene_alignment import check_alignment, columns_to_check
+from pertcast_data.ingest.genes.alignment import check_alignment, columns_to_check
 from pertcast_data.ingest.mapping import GeneRule
 from pertcast_data.text import listed
 

@@ -14,8 +14,8 @@ from typing import Final
 
 from pertcast_data.errors import SchemaError
 from pertcast_data.gene_tables.identifiers import IdentifierKind, identifier_kind
-from pertcast_data.ingest.gene_dates import date_candidates
-from pertcast_data.ingest.gene_records import NAMESPACE_WORDS, Namespace, NamespaceName
+from pertcast_data.ingest.genes.dates import date_candidates
+from pertcast_data.ingest.genes.records import NAMESPACE_WORDS, Namespace, NamespaceName
 from pertcast_data.text import listed
 
 _PROBE: Final = re.compile(r"AFFX[-_].+|\S+_(?:at|st)|ILMN_\d+|A_\d+_P\d+|cg\d{8}", re.IGNORECASE)

@@ -11,8 +11,6 @@ from pathlib import Path
 import polars as pl
 
 from pertcast_data.errors import SchemaError
-from pertcast_data.ingest.amount_text import plain_micro
-from pertcast_data.ingest.amounts import DOSE, TIME, AmountKind, read_amounts
 from pertcast_data.ingest.columns import (
     SOURCE_ROW,
     RowTable,
@@ -21,20 +19,22 @@ from pertcast_data.ingest.columns import (
     missing_column_error,
     tell_rows,
 )
-from pertcast_data.ingest.descriptive import batch_of_donor, descriptive_columns
 from pertcast_data.ingest.findings import Findings
-from pertcast_data.ingest.kinds import (
+from pertcast_data.ingest.mapping import IngestMapping
+from pertcast_data.ingest.rows.amount_text import plain_micro
+from pertcast_data.ingest.rows.amounts import DOSE, TIME, AmountKind, read_amounts
+from pertcast_data.ingest.rows.descriptive import batch_of_donor, descriptive_columns
+from pertcast_data.ingest.rows.kinds import (
     Kinds,
     flagged_controls,
     read_kinds,
     undecided_control_code,
     user_controls,
 )
-from pertcast_data.ingest.mapping import IngestMapping
-from pertcast_data.ingest.missing import clear_missing
-from pertcast_data.ingest.perturbations import read_names
+from pertcast_data.ingest.rows.missing import clear_missing
+from pertcast_data.ingest.rows.perturbations import read_names
+from pertcast_data.ingest.rows.structures import canonical_structures
 from pertcast_data.ingest.storable import storable_names
-from pertcast_data.ingest.structures import canonical_structures
 from pertcast_data.readers.source import SOURCE_ID
 from pertcast_data.text import counted, fold, listed
 from pertcast_data.vocabulary import GENETIC_TYPES, OBS_COLUMNS

@@ -16,11 +16,10 @@ from pertcast_data.errors import SchemaError
 from pertcast_data.gene_tables.identifiers import ENSEMBL_VERSION
 from pertcast_data.ingest.columns import as_text, is_one_of
 from pertcast_data.ingest.findings import Findings
-from pertcast_data.ingest.gene_alignment import check_alignment, columns_to_check
-from pertcast_data.ingest.gene_join import join_genes as join_genes
-from pertcast_data.ingest.gene_namespace import ID_NAMESPACES, gene_namespace, require_namespace
-from pertcast_data.ingest.gene_records import GeneRecord, Namespace
-from pertcast_data.ingest.gene_resolution import (
+from pertcast_data.ingest.genes.alignment import check_alignment, columns_to_check
+from pertcast_data.ingest.genes.namespace import ID_NAMESPACES, gene_namespace, require_namespace
+from pertcast_data.ingest.genes.records import GeneRecord, Namespace
+from pertcast_data.ingest.genes.resolution import (
     names_of_rule,
     require_resolved,
     resolve_genes,
@@ -28,7 +27,7 @@ from pertcast_data.ingest.gene_resolution import (
     unresolved_rows,
 )
 from pertcast_data.ingest.mapping import GeneRule
-from pertcast_data.ingest.missing import clear_missing
+from pertcast_data.ingest.rows.missing import clear_missing
 from pertcast_data.ingest.side_table import join_side_table
 from pertcast_data.ingest.storable import storable_names
 from pertcast_data.readers.source import SOURCE_ID

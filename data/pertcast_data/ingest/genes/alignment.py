@@ -19,9 +19,9 @@ from pertcast_data.gene_tables.gene_names import GeneNames
 from pertcast_data.gene_tables.identifiers import identifier_key
 from pertcast_data.ingest.columns import as_text
 from pertcast_data.ingest.findings import Findings
-from pertcast_data.ingest.gene_namespace import gene_namespace
-from pertcast_data.ingest.gene_records import NAMESPACE_WORDS, NamespaceName
-from pertcast_data.ingest.gene_resolution import ID_COLUMNS, SOURCE_SYMBOL
+from pertcast_data.ingest.genes.namespace import gene_namespace
+from pertcast_data.ingest.genes.records import NAMESPACE_WORDS, NamespaceName
+from pertcast_data.ingest.genes.resolution import ID_COLUMNS, SOURCE_SYMBOL
 from pertcast_data.ingest.mapping import GeneRule
 from pertcast_data.text import fold, listed
 from pertcast_data.words import SYMBOL_WORDS

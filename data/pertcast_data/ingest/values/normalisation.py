@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pertcast_data.errors import SchemaError
 from pertcast_data.ingest.findings import Findings
-from pertcast_data.ingest.value_doubts import (
+from pertcast_data.ingest.values.doubts import (
     LOG_BASES,
     LOG_CEILING,
     ValueSummary,

@@ -13,7 +13,7 @@ from typing import Final
 import polars as pl
 
 from pertcast_data.errors import UnitError
-from pertcast_data.ingest.amount_text import (
+from pertcast_data.ingest.rows.amount_text import (
     AmountText,
     different_amounts,
     parse_amount,

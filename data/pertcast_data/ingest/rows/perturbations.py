@@ -12,7 +12,7 @@ from typing import Final
 import polars as pl
 
 from pertcast_data.ingest.findings import Findings
-from pertcast_data.ingest.guide_names import are_guides, members, names_guide, numbered_gene, sure_gene
+from pertcast_data.ingest.rows.guide_names import are_guides, members, names_guide, numbered_gene, sure_gene
 from pertcast_data.vocabulary import PAIR_SEPARATOR
 from pertcast_data.words import CUTTING_CONTROLS, control_code
 

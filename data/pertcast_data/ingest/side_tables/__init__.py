@@ -1,0 +1,1 @@
+"""Annotations in files of their own, joined to rows and genes; those of LINCS are recognised."""

@@ -1,0 +1,1 @@
+"""What the numbers of a file are, and whether they keep what their normalisation promises."""
