@@ -88,7 +88,7 @@ def test_damaged_bytes_give_a_format_error_or_a_file_that_reads(
     [
         (b"", "is empty"),
         (b"just some words\n", "no known format"),
-        (gzip.compress(GCT.encode()), "gzip archive.*gunzip"),
+        (gzip.compress(GCT.encode(), mtime=0), "gzip archive.*gunzip"),
         (b"PAR1" + b"\0" * 20, "cannot be read as Parquet.*again"),
         (b"#1.3\nfew words\n", "line 2"),
         (GCT.replace("1.25", "high").encode(), "line 5.*'high'"),

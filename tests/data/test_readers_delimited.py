@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pertcast_data.errors import ConfigError, FormatError, PertcastError
-from pertcast_data.readers import delimited_rows, text_content
-from pertcast_data.readers.delimited import DelimitedSource
-from pertcast_data.readers.delimited_columns import AnnotationTableError
+from pertcast_data.readers.text import delimited_rows, text_content
+from pertcast_data.readers.text.delimited import DelimitedSource
+from pertcast_data.readers.text.delimited_columns import AnnotationTableError
 from pertcast_data.readers.source import as_dense
 
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
@@ -285,7 +285,7 @@ def test_nul_bytes_are_refused_at_the_head_and_further_down(tmp_path: Path) -> N
         b"A page of prose, with commas.\nIts lines are, well, of any length, so to say.\nNo table.\n",
         b"",
         b"\n\n",
-        gzip.compress(b"#1.3\n1\t1\t1\t1\n"),
+        gzip.compress(b"#1.3\n1\t1\t1\t1\n", mtime=0),
     ],
 )
 def test_other_files_are_not_taken_for_matrices(tmp_path: Path, content: bytes) -> None:
