@@ -17,7 +17,7 @@ from pertcast_data.errors import ConfigError, SchemaError, StorageError
 from pertcast_data.export import export_gctx, export_h5ad, export_parquet, export_store, ordering
 from pertcast_data.ingest import ingest
 from pertcast_data.readers import open_source
-from pertcast_data.readers.gctx import GctxSource
+from pertcast_data.readers.cmap.gctx import GctxSource
 from pertcast_data.store import ExpressionStore, create_store
 from pertcast_data.vocabulary import OBS_COLUMNS
 from scipy import sparse

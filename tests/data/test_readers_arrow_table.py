@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pertcast_data.errors import FormatError, PertcastError
-from pertcast_data.readers.arrow_table import ArrowTableSource
+from pertcast_data.readers.arrow.table import ArrowTableSource
 from pertcast_data.readers.source import ProfileBatch, as_dense
 from scipy import sparse
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from pertcast_data.errors import FormatError
 from pertcast_data.readers import open_source
-from pertcast_data.readers.delimited_columns import AnnotationTableError
+from pertcast_data.readers.text.delimited_columns import AnnotationTableError
 
 ATOMS = "ethanol\n  tool\n\n  3  2  0  0  0  0  0  0  0  0999 V2000\n"
 LINES = ",".join(f"ACH-{number:06d}" for number in range(30))

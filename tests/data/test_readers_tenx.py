@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pertcast_data.errors import FormatError, PertcastError
 from pertcast_data.ingest.rows.perturbations import read_genetic_name
-from pertcast_data.readers import ProfileSource, matrix_market_text, open_source, spill
-from pertcast_data.readers.matrix_market import MatrixMarketSource
+from pertcast_data.readers import ProfileSource, open_source, spill
 from pertcast_data.readers.source import as_dense
+from pertcast_data.readers.tenx import matrix_market_text
+from pertcast_data.readers.tenx.matrix_market import MatrixMarketSource
 from scipy import sparse
 
 N_CELLS, N_GENES = 23, 9

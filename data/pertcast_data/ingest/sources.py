@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from pertcast_data.errors import ConfigError, FormatError, PertcastError, nearest_known
-from pertcast_data.readers.delimited_columns import AnnotationTableError
 from pertcast_data.readers.registry import READERS
 from pertcast_data.readers.source import ProfileSource
+from pertcast_data.readers.text.delimited_columns import AnnotationTableError
 from pertcast_data.text import listed
 
 _REMOTE: Final = re.compile(r"(s3|gs):/")

@@ -11,20 +11,20 @@ from types import MappingProxyType
 from typing import Final
 
 from pertcast_data.errors import FormatError
-from pertcast_data.readers.arrow_table import ArrowTableSource
+from pertcast_data.readers.anndata.h5ad import H5adSource
+from pertcast_data.readers.anndata.zarr import ZarrAnnDataSource
+from pertcast_data.readers.anndata.zarr_files import zarr_names
+from pertcast_data.readers.arrow.table import ArrowTableSource
+from pertcast_data.readers.cmap.gct import GctSource
+from pertcast_data.readers.cmap.gctx import GctxSource
 from pertcast_data.readers.column_roles import Orientation
-from pertcast_data.readers.delimited import DelimitedSource
-from pertcast_data.readers.delimited_columns import AnnotationTableError
-from pertcast_data.readers.gct import GctSource
-from pertcast_data.readers.gctx import GctxSource
-from pertcast_data.readers.h5ad import H5adSource
 from pertcast_data.readers.hdf5 import has_hdf5_signature, open_hdf5
-from pertcast_data.readers.matrix_market import MatrixMarketSource
 from pertcast_data.readers.other_files import misread_kind, other_kind
 from pertcast_data.readers.source import ProfileSource
-from pertcast_data.readers.tenx_h5 import TenXH5Source
-from pertcast_data.readers.zarr_anndata import ZarrAnnDataSource
-from pertcast_data.readers.zarr_files import zarr_names
+from pertcast_data.readers.tenx.h5 import TenXH5Source
+from pertcast_data.readers.tenx.matrix_market import MatrixMarketSource
+from pertcast_data.readers.text.delimited import DelimitedSource
+from pertcast_data.readers.text.delimited_columns import AnnotationTableError
 
 READERS: Final[Mapping[str, type[ProfileSource]]] = MappingProxyType(
     {

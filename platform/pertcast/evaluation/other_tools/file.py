@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from pertcast_data.errors import SchemaError, UnitError
 from pertcast_data.progress import ProgressCallback, no_progress
-from pertcast_data.readers.h5ad import H5adSource
+from pertcast_data.readers.anndata.h5ad import H5adSource
 
 from pertcast.evaluation.from_store.store_truth import read_blocks
 from pertcast.evaluation.held_out import FloatArray, IndexArray

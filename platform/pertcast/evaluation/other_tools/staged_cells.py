@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sparse
 from pertcast_data.errors import SchemaError
 from pertcast_data.progress import ProgressCallback, no_progress
-from pertcast_data.readers.h5ad import H5adSource
+from pertcast_data.readers.anndata.h5ad import H5adSource
 from pertcast_data.readers.source import ProfileBatch, as_dense, stored_values
 from pertcast_data.readers.spill import scratch_array
 

@@ -14,9 +14,9 @@ from typing import Final
 
 from pertcast_data.errors import FormatError
 from pertcast_data.readers.column_roles import Orientation
-from pertcast_data.readers.delimited_columns import Columns, settle_columns
-from pertcast_data.readers.text_content import UTF_8_MARK, LineEnds, open_text
-from pertcast_data.readers.text_fields import is_missing, is_number, split_line
+from pertcast_data.readers.text.delimited_columns import Columns, settle_columns
+from pertcast_data.readers.text.fields import is_missing, is_number, split_line
+from pertcast_data.readers.text.text_content import UTF_8_MARK, LineEnds, open_text
 from pertcast_data.text import decode
 
 _SEPARATORS: Final = (b"\t", b";", b",", b"|", b" ")

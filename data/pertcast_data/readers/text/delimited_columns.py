@@ -22,7 +22,7 @@ from pertcast_data.readers.column_roles import (
     is_profile_note,
     looks_like_gene,
 )
-from pertcast_data.readers.text_fields import is_missing, is_number
+from pertcast_data.readers.text.fields import is_missing, is_number
 from pertcast_data.tables.text_blocks import unique_names
 from pertcast_data.text import fold
 

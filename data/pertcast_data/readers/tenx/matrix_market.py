@@ -17,16 +17,16 @@ import polars as pl
 
 from pertcast_data.errors import FormatError
 from pertcast_data.readers.compressed_rows import CompressedRows
-from pertcast_data.readers.guide_calls import (
+from pertcast_data.readers.source import ProfileBatch, SourceSchema, entries_per_batch, refuse_choice
+from pertcast_data.readers.spill import RowOrdered, entries_to_row_order, scratch_array
+from pertcast_data.readers.tenx.guide_calls import (
     find_guide_calls,
     join_guide_calls,
     missing_calls_note,
     name_prefixes,
 )
-from pertcast_data.readers.matrix_market_text import is_matrix_market, read_entries, read_header
-from pertcast_data.readers.source import ProfileBatch, SourceSchema, entries_per_batch, refuse_choice
-from pertcast_data.readers.spill import RowOrdered, entries_to_row_order, scratch_array
-from pertcast_data.readers.tenx_tables import choose_genes, read_barcodes, read_features
+from pertcast_data.readers.tenx.matrix_market_text import is_matrix_market, read_entries, read_header
+from pertcast_data.readers.tenx.tables import choose_genes, read_barcodes, read_features
 
 _ENDINGS: Final = (".tsv.gz", ".tsv", ".txt.gz", ".txt")
 _FEATURE_NAMES: Final = ("features", "genes")

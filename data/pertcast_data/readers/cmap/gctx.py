@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from pertcast_data.errors import FormatError
-from pertcast_data.readers.anndata_tables import numeric_series
+from pertcast_data.readers.anndata.tables import numeric_series
 from pertcast_data.readers.dense_rows import dense_batches
 from pertcast_data.readers.hdf5 import decode_array, holds, is_text, open_hdf5, read_ids, require_numbers
 from pertcast_data.readers.source import (

@@ -26,7 +26,7 @@ from pertcast_data.readers.column_roles import (
     is_profile_note,
     looks_like_gene,
 )
-from pertcast_data.readers.delimited_columns import AnnotationTableError
+from pertcast_data.readers.text.delimited_columns import AnnotationTableError
 from pertcast_data.text import counted, fold, listed
 
 Form = Literal["wide", "vectors", "long"]

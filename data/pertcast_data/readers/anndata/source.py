@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from pertcast_data.errors import FormatError, nearest_known
-from pertcast_data.readers.anndata_tables import TableParts, is_array, read_table, table_length
+from pertcast_data.readers.anndata.tables import TableParts, is_array, read_table, table_length
 from pertcast_data.readers.compressed_rows import CompressedRows
 from pertcast_data.readers.dense_rows import chunk_rows, dense_batches
 from pertcast_data.readers.source import ProfileBatch, SourceSchema, entries_per_batch, row_range

@@ -10,7 +10,7 @@ from typing import Final
 
 import polars as pl
 
-from pertcast_data.readers.text_fields import split_line, typed_column
+from pertcast_data.readers.text.fields import split_line, typed_column
 from pertcast_data.text import decode
 
 _CHARACTERISTICS: Final = "characteristics_ch"

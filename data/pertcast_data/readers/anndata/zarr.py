@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pertcast_data.errors import CorruptStore, FormatError
-from pertcast_data.readers.anndata_source import AnnDataSource
-from pertcast_data.readers.anndata_tables import TableParts, index_array, is_array
-from pertcast_data.readers.zarr_files import ChunkFiles, CompleteArray, open_zarr, zarr_names
+from pertcast_data.readers.anndata.source import AnnDataSource
+from pertcast_data.readers.anndata.tables import TableParts, index_array, is_array
+from pertcast_data.readers.anndata.zarr_files import ChunkFiles, CompleteArray, open_zarr, zarr_names
 
 _MANIFEST = "manifest.json"
 

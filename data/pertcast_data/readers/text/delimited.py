@@ -16,9 +16,6 @@ import polars as pl
 
 from pertcast_data.errors import ConfigError, FormatError
 from pertcast_data.readers.column_roles import Orientation
-from pertcast_data.readers.delimited_layout import Head, read_head, read_layout
-from pertcast_data.readers.delimited_rows import LineCutter, Place, blocks_from, texts
-from pertcast_data.readers.series_matrix import sample_columns
 from pertcast_data.readers.source import (
     ProfileBatch,
     SourceSchema,
@@ -27,9 +24,12 @@ from pertcast_data.readers.source import (
     row_range,
     rows_per_batch,
 )
-from pertcast_data.readers.text_content import lies_as_it_is_read
-from pertcast_data.readers.text_fields import is_missing, is_number, typed_column
-from pertcast_data.readers.turned import TurnedMatrix
+from pertcast_data.readers.text.delimited_layout import Head, read_head, read_layout
+from pertcast_data.readers.text.delimited_rows import LineCutter, Place, blocks_from, texts
+from pertcast_data.readers.text.fields import is_missing, is_number, typed_column
+from pertcast_data.readers.text.series_matrix import sample_columns
+from pertcast_data.readers.text.text_content import lies_as_it_is_read
+from pertcast_data.readers.text.turned import TurnedMatrix
 
 
 @dataclass(frozen=True, slots=True)

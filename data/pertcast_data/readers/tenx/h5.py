@@ -13,17 +13,17 @@ from typing import Any, Final
 import polars as pl
 
 from pertcast_data.errors import FormatError, nearest_known
-from pertcast_data.readers.anndata_tables import is_array
+from pertcast_data.readers.anndata.tables import is_array
 from pertcast_data.readers.compressed_rows import CompressedRows
-from pertcast_data.readers.guide_calls import (
+from pertcast_data.readers.hdf5 import has_hdf5_signature, holds, open_hdf5, read_ids, require_numbers
+from pertcast_data.readers.source import ProfileBatch, SourceSchema, id_frame, refuse_choice
+from pertcast_data.readers.tenx.guide_calls import (
     find_guide_calls,
     join_guide_calls,
     missing_calls_note,
     name_prefixes,
 )
-from pertcast_data.readers.hdf5 import has_hdf5_signature, holds, open_hdf5, read_ids, require_numbers
-from pertcast_data.readers.source import ProfileBatch, SourceSchema, id_frame, refuse_choice
-from pertcast_data.readers.tenx_tables import choose_genes
+from pertcast_data.readers.tenx.tables import choose_genes
 
 _PARTS: Final = ("data", "indices", "indptr", "shape", "barcodes")
 _MATRIX: Final = "matrix"

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pertcast_data.readers.anndata_source import AnnDataSource
+from pertcast_data.readers.anndata.source import AnnDataSource
 from pertcast_data.readers.hdf5 import holds, open_hdf5
 
 

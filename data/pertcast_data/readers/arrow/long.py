@@ -18,9 +18,9 @@ import pyarrow as pa
 from scipy import sparse
 
 from pertcast_data.errors import FormatError
-from pertcast_data.readers.arrow_file import ArrowFile
-from pertcast_data.readers.arrow_layout import ArrowLayout
-from pertcast_data.readers.arrow_values import note_frame, numbers_of
+from pertcast_data.readers.arrow.file import ArrowFile
+from pertcast_data.readers.arrow.layout import ArrowLayout
+from pertcast_data.readers.arrow.values import note_frame, numbers_of
 from pertcast_data.readers.source import ProfileBatch
 from pertcast_data.readers.spill import scratch_array
 

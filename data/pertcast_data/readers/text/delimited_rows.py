@@ -15,9 +15,9 @@ import numpy.typing as npt
 import polars as pl
 
 from pertcast_data.errors import FormatError
-from pertcast_data.readers.delimited_layout import TextLayout, ragged_error
-from pertcast_data.readers.text_content import lies_as_it_is_read, line_blocks, lines_of, open_text
-from pertcast_data.readers.text_fields import MISSING, is_missing, is_number, split_line
+from pertcast_data.readers.text.delimited_layout import TextLayout, ragged_error
+from pertcast_data.readers.text.fields import MISSING, is_missing, is_number, split_line
+from pertcast_data.readers.text.text_content import lies_as_it_is_read, line_blocks, lines_of, open_text
 from pertcast_data.text import decode
 
 _MISSING_NUMBER: Final = -666

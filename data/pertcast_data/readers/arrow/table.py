@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as compute
 
 from pertcast_data.errors import FormatError
-from pertcast_data.readers.arrow_file import ArrowFile, broken_as_format_error
-from pertcast_data.readers.arrow_layout import ArrowLayout, settle_layout
-from pertcast_data.readers.arrow_long import LongMatrix
-from pertcast_data.readers.arrow_values import matrix_of, note_frame, numbers_of
+from pertcast_data.readers.arrow.file import ArrowFile, broken_as_format_error
+from pertcast_data.readers.arrow.layout import ArrowLayout, settle_layout
+from pertcast_data.readers.arrow.long import LongMatrix
+from pertcast_data.readers.arrow.values import matrix_of, note_frame, numbers_of
 from pertcast_data.readers.source import (
     ProfileBatch,
     SourceSchema,

@@ -1,0 +1,1 @@
+"""The Connectivity Map's own files: GCT and GCTX."""
