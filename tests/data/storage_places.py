@@ -6,7 +6,6 @@ Every test runs against the small server of `object_server`, and in the acceptan
 from __future__ import annotations
 
 import importlib
-import os
 import secrets
 import socket
 import subprocess

@@ -14,9 +14,9 @@ from pertcast_data.compounds import canonicalise, structure_files, why_no_struct
 from pertcast_data.compounds.library import library_blocks, read_compound_library
 from pertcast_data.errors import FormatError, SchemaError
 from pertcast_data.ingest.findings import Findings
-from pertcast_data.ingest.mapping import TableRule
+from pertcast_data.ingest.mapping.rules import TableRule
 from pertcast_data.ingest.rows.structures import canonical_structures
-from pertcast_data.ingest.side_table import join_side_table
+from pertcast_data.ingest.side_tables.joining import join_side_table
 from rdkit import Chem
 
 SharedData = Callable[[str], Path]

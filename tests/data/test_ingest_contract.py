@@ -17,7 +17,7 @@ import yaml
 from pertcast_data.errors import ConfigError, SchemaError
 from pertcast_data.ingest import ColumnRule, ControlRule, IngestMapping, ingest, load_mapping
 from pertcast_data.ingest.findings import LONGEST_LIST, Findings
-from pertcast_data.ingest.mapping_schema import DRAFT, mapping_json_schema
+from pertcast_data.ingest.mapping.schema import DRAFT, mapping_json_schema
 from pertcast_data.ingest.rows.harmonise import harmonise
 from pertcast_data.ingest.values.normalisation import decide_values, summarise
 from pertcast_data.vocabulary import DESCRIPTIVE_COLUMNS, OBS_COLUMNS

@@ -15,7 +15,7 @@ from pertcast_data.ingest.findings import Findings
 from pertcast_data.ingest.genes.alignment import check_alignment
 from pertcast_data.ingest.genes.join import join_genes
 from pertcast_data.ingest.genes.table import gene_table
-from pertcast_data.ingest.mapping import GeneRule
+from pertcast_data.ingest.mapping.rules import GeneRule
 from pertcast_data.readers.registry import open_source
 
 SharedData = Callable[[str], Path]

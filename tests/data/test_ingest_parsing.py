@@ -13,7 +13,9 @@ from pertcast_data.errors import ConfigError, SchemaError, UnitError
 from pertcast_data.ingest.findings import Findings
 from pertcast_data.ingest.genes.join import join_genes
 from pertcast_data.ingest.genes.table import gene_table
-from pertcast_data.ingest.mapping import GeneRule, IngestMapping, load_mapping
+from pertcast_data.ingest.mapping.ingest_mapping import IngestMapping
+from pertcast_data.ingest.mapping.loading import load_mapping
+from pertcast_data.ingest.mapping.rules import GeneRule
 from pertcast_data.ingest.rows.amounts import DOSE, TIME, AmountKind, read_amounts
 from pertcast_data.ingest.rows.missing import clear_missing
 from pertcast_data.ingest.rows.perturbations import read_compound_name, read_genetic_name, read_names

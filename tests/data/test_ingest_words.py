@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pertcast_data.errors import ConfigError, PertcastError, SchemaError
-from pertcast_data.ingest.mapping import ColumnRule, ControlRule, IngestMapping, load_mapping
-from pertcast_data.ingest.mapping_pairs import mapping_from_pairs
+from pertcast_data.ingest.mapping.ingest_mapping import IngestMapping
+from pertcast_data.ingest.mapping.loading import load_mapping
+from pertcast_data.ingest.mapping.pairs import mapping_from_pairs
+from pertcast_data.ingest.mapping.rules import ColumnRule, ControlRule
 from pertcast_data.ingest.rows.amount_text import parse_amount, plain_micro, plain_unit
 from pertcast_data.ingest.rows.amounts import DOSE, TIME, AmountKind, read_amounts
 from pertcast_data.words import NORMALISATION_WORDS, USER_WORDS

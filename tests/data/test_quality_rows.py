@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 from pertcast_data.errors import ConfigError, SchemaError
-from pertcast_data.ingest.mapping import IngestMapping
+from pertcast_data.ingest.mapping.ingest_mapping import IngestMapping
 from pertcast_data.ingest.plan import plan_ingest
 from pertcast_data.quality import (
     QualityReport,

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pertcast_data.errors import ConfigError, FormatError, PertcastError
+from pertcast_data.readers.source import as_dense
 from pertcast_data.readers.text import delimited_rows, text_content
 from pertcast_data.readers.text.delimited import DelimitedSource
 from pertcast_data.readers.text.delimited_columns import AnnotationTableError
-from pertcast_data.readers.source import as_dense
 
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
 SharedData = Callable[[str], Path]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pertcast_data.errors import FormatError, SchemaError
-from pertcast_data.ingest.mapping import TableRule
-from pertcast_data.ingest.side_table import join_side_table
+from pertcast_data.ingest.mapping.rules import TableRule
+from pertcast_data.ingest.side_tables.joining import join_side_table
 from pertcast_data.ingest.side_tables.lincs import lincs_tables, recognise_side_table
 from pertcast_data.tables import text_blocks
 from pertcast_data.tables.table import open_table

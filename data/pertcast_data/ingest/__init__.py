@@ -1,13 +1,10 @@
 """Ingest: any lab's file becomes a store, with every guess, conversion and omission reported."""
 
-from pertcast_data.ingest.mapping import (
-    ColumnRule,
-    ControlRule,
-    GeneRule,
-    IngestMapping,
-    TableRule,
-    load_mapping,
-)
+from pertcast_data.ingest.mapping.ingest_mapping import IngestMapping
+from pertcast_data.ingest.mapping.loading import load_mapping
+from pertcast_data.ingest.mapping.pairs import mapping_from_pairs
+from pertcast_data.ingest.mapping.rules import ColumnRule, ControlRule, GeneRule, TableRule
+from pertcast_data.ingest.mapping.schema import mapping_json_schema
 from pertcast_data.ingest.report import IngestReport
 from pertcast_data.ingest.run import ingest
 
@@ -20,4 +17,6 @@ __all__ = [
     "TableRule",
     "ingest",
     "load_mapping",
+    "mapping_from_pairs",
+    "mapping_json_schema",
 ]

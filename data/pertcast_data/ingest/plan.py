@@ -12,15 +12,16 @@ import numpy.typing as npt
 import polars as pl
 
 from pertcast_data.errors import ConfigError, SchemaError
-from pertcast_data.ingest.columns import SOURCE_ROW
 from pertcast_data.ingest.findings import Findings
 from pertcast_data.ingest.genes.join import join_genes
 from pertcast_data.ingest.genes.resolution import names_of_rule
 from pertcast_data.ingest.genes.table import gene_table, kept_genes, with_gene_table
 from pertcast_data.ingest.genes.targets import resolve_targets
-from pertcast_data.ingest.mapping import IngestMapping, TableRule
+from pertcast_data.ingest.mapping.ingest_mapping import IngestMapping
+from pertcast_data.ingest.mapping.rules import TableRule
+from pertcast_data.ingest.rows.columns import SOURCE_ROW
 from pertcast_data.ingest.rows.harmonise import harmonise
-from pertcast_data.ingest.side_table import join_side_table
+from pertcast_data.ingest.side_tables.joining import join_side_table
 from pertcast_data.ingest.side_tables.lincs import lincs_tables
 from pertcast_data.ingest.values.normalisation import decide_values, summarise
 from pertcast_data.ingest.writing.selection import selected

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from pertcast_data.errors import ConfigError
-from pertcast_data.ingest.mapping import IngestMapping, load_mapping
+from pertcast_data.ingest.mapping.ingest_mapping import IngestMapping
+from pertcast_data.ingest.mapping.loading import load_mapping
 from pertcast_data.ingest.plan import IngestPlan, plan_ingest
 from pertcast_data.ingest.report import (
     IngestReport,

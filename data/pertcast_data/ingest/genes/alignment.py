@@ -17,12 +17,12 @@ import polars as pl
 from pertcast_data.errors import SchemaError
 from pertcast_data.gene_tables.gene_names import GeneNames
 from pertcast_data.gene_tables.identifiers import identifier_key
-from pertcast_data.ingest.columns import as_text
 from pertcast_data.ingest.findings import Findings
 from pertcast_data.ingest.genes.namespace import gene_namespace
 from pertcast_data.ingest.genes.records import NAMESPACE_WORDS, NamespaceName
 from pertcast_data.ingest.genes.resolution import ID_COLUMNS, SOURCE_SYMBOL
-from pertcast_data.ingest.mapping import GeneRule
+from pertcast_data.ingest.mapping.rules import GeneRule
+from pertcast_data.ingest.rows.columns import as_text
 from pertcast_data.text import fold, listed
 from pertcast_data.words import SYMBOL_WORDS
 

@@ -17,7 +17,7 @@ from pertcast_data.errors import SchemaError
 from pertcast_data.gene_tables.identifiers import ENSEMBL_VERSION, identifier_key
 from pertcast_data.ingest.findings import Findings
 from pertcast_data.ingest.genes.alignment import check_alignment, columns_to_check
-from pertcast_data.ingest.mapping import GeneRule
+from pertcast_data.ingest.mapping.rules import GeneRule
 from pertcast_data.text import listed
 
 GeneKey = Literal["gene_id", "gene_symbol"]

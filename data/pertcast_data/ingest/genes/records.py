@@ -11,15 +11,16 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pertcast_data.ingest.mapping.rules import DeclaredNamespace
+
 Resolved = Literal["identical", "spelling", "renamed", "id", "date"]
 Unresolved = Literal["ambiguous", "withdrawn", "unknown"]
 Resolution = Literal[Resolved, Unresolved]
 
 UNRESOLVED: Final[tuple[Unresolved, ...]] = ("ambiguous", "withdrawn", "unknown")
 
-DeclaredNamespace = Literal["symbol", "ensembl", "entrez", "probe", "uniprot"]
 NamespaceName = Literal[DeclaredNamespace, "ensembl_protein", "date", "row_number", "unrecognised"]
-"""Kinds of names; those that a mapping file can declare, and what else is found."""
+"""Kinds of names: those that a mapping file can declare, and what else is found."""
 
 NAMESPACE_WORDS: Final[dict[NamespaceName, str]] = {
     "symbol": "symbols",

@@ -16,7 +16,6 @@ import polars as pl
 from pertcast_data.errors import FormatError, SchemaError
 from pertcast_data.gene_tables.gene_names import IDENTIFIER_WORDS, GeneNames, read_gene_names
 from pertcast_data.gene_tables.identifiers import identifier_kind
-from pertcast_data.ingest.columns import as_text
 from pertcast_data.ingest.findings import Findings
 from pertcast_data.ingest.genes.dates import date_candidates, renamed_since
 from pertcast_data.ingest.genes.records import (
@@ -28,7 +27,8 @@ from pertcast_data.ingest.genes.records import (
     counts_of,
     listed_ones,
 )
-from pertcast_data.ingest.mapping import GeneRule
+from pertcast_data.ingest.mapping.rules import GeneRule
+from pertcast_data.ingest.rows.columns import as_text
 from pertcast_data.text import counted, fold, listed
 
 SOURCE_SYMBOL: Final = "source_gene_symbol"

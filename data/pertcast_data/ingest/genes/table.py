@@ -14,7 +14,6 @@ import polars as pl
 
 from pertcast_data.errors import SchemaError
 from pertcast_data.gene_tables.identifiers import ENSEMBL_VERSION
-from pertcast_data.ingest.columns import as_text, is_one_of
 from pertcast_data.ingest.findings import Findings
 from pertcast_data.ingest.genes.alignment import check_alignment, columns_to_check
 from pertcast_data.ingest.genes.namespace import ID_NAMESPACES, gene_namespace, require_namespace
@@ -26,9 +25,10 @@ from pertcast_data.ingest.genes.resolution import (
     tell_dates,
     unresolved_rows,
 )
-from pertcast_data.ingest.mapping import GeneRule
+from pertcast_data.ingest.mapping.rules import GeneRule
+from pertcast_data.ingest.rows.columns import as_text, is_one_of
 from pertcast_data.ingest.rows.missing import clear_missing
-from pertcast_data.ingest.side_table import join_side_table
+from pertcast_data.ingest.side_tables.joining import join_side_table
 from pertcast_data.ingest.storable import storable_names
 from pertcast_data.readers.source import SOURCE_ID
 from pertcast_data.text import fold, listed

@@ -14,11 +14,11 @@ import polars as pl
 from pertcast_data.errors import SchemaError, nearest_known
 from pertcast_data.gene_tables.gene_names import GeneNames
 from pertcast_data.gene_tables.identifiers import identifier_key, identifier_kind, main_kind
-from pertcast_data.ingest.columns import as_text
 from pertcast_data.ingest.findings import Findings
 from pertcast_data.ingest.genes.namespace import gene_namespace
 from pertcast_data.ingest.genes.records import GeneRecord, GeneResolution, counts_of, listed_ones
 from pertcast_data.ingest.genes.resolution import ID_COLUMNS, SOURCE_SYMBOL, resolve_name
+from pertcast_data.ingest.rows.columns import as_text
 from pertcast_data.text import counted, fold, listed
 from pertcast_data.vocabulary import GENETIC_TYPES, PAIR_SEPARATOR, split_perturbation
 

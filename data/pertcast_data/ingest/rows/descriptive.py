@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from pertcast_data.ingest.columns import RowTable, Taken
+from pertcast_data.ingest.rows.columns import RowTable, Taken
 from pertcast_data.ingest.rows.perturbations import GUIDES_READ
 from pertcast_data.vocabulary import DESCRIPTIVE_COLUMNS
 

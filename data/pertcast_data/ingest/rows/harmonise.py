@@ -11,7 +11,11 @@ from pathlib import Path
 import polars as pl
 
 from pertcast_data.errors import SchemaError
-from pertcast_data.ingest.columns import (
+from pertcast_data.ingest.findings import Findings
+from pertcast_data.ingest.mapping.ingest_mapping import IngestMapping
+from pertcast_data.ingest.rows.amount_text import plain_micro
+from pertcast_data.ingest.rows.amounts import DOSE, TIME, AmountKind, read_amounts
+from pertcast_data.ingest.rows.columns import (
     SOURCE_ROW,
     RowTable,
     Taken,
@@ -19,10 +23,6 @@ from pertcast_data.ingest.columns import (
     missing_column_error,
     tell_rows,
 )
-from pertcast_data.ingest.findings import Findings
-from pertcast_data.ingest.mapping import IngestMapping
-from pertcast_data.ingest.rows.amount_text import plain_micro
-from pertcast_data.ingest.rows.amounts import DOSE, TIME, AmountKind, read_amounts
 from pertcast_data.ingest.rows.descriptive import batch_of_donor, descriptive_columns
 from pertcast_data.ingest.rows.kinds import (
     Kinds,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from pertcast_data.errors import SchemaError, nearest_known
-from pertcast_data.ingest.columns import RowTable, as_text, is_one_of, missing_column_error
-from pertcast_data.ingest.mapping import ControlRule
+from pertcast_data.ingest.mapping.rules import ControlRule
+from pertcast_data.ingest.rows.columns import RowTable, as_text, is_one_of, missing_column_error
 from pertcast_data.text import fold, listed
 from pertcast_data.vocabulary import CONTROL_TYPES, GENETIC_TYPES, PERTURBATION_KINDS
 from pertcast_data.words import (

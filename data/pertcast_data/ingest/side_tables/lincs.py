@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from pertcast_data.compounds.library import ID, STRUCTURE_COLUMNS, is_structure_file
 from pertcast_data.errors import SchemaError
-from pertcast_data.ingest.mapping import TableRule
+from pertcast_data.ingest.mapping.rules import TableRule
 from pertcast_data.tables.table import Table, open_table
 
 LincsTable = Literal["signatures", "samples", "compounds", "cells", "genes"]

@@ -18,8 +18,8 @@ import numpy.typing as npt
 import polars as pl
 
 from pertcast_data.errors import ConfigError, SchemaError
-from pertcast_data.ingest.columns import SOURCE_ROW
 from pertcast_data.ingest.plan import IngestPlan, SourcePlan
+from pertcast_data.ingest.rows.columns import SOURCE_ROW
 from pertcast_data.ingest.writing.worker import RUN_BYTES
 from pertcast_data.ingest.writing.workspace import (
     DealTask,

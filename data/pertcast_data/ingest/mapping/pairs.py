@@ -13,8 +13,9 @@ import yaml
 from pydantic import ValidationError
 
 from pertcast_data.errors import ConfigError
-from pertcast_data.ingest.mapping import IngestMapping, explain_detail, sentence
-from pertcast_data.ingest.mapping_words import canonical_keys, canonical_path
+from pertcast_data.ingest.mapping.ingest_mapping import IngestMapping
+from pertcast_data.ingest.mapping.keys import canonical_keys, canonical_path
+from pertcast_data.ingest.mapping.loading import explain_detail, sentence
 from pertcast_data.words import USER_WORDS
 
 _OPTION = "--set"

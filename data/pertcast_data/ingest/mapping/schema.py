@@ -13,8 +13,8 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel
 
-from pertcast_data.ingest.mapping import GeneRule, IngestMapping, TableRule
-from pertcast_data.ingest.rules import ColumnRule, ControlRule
+from pertcast_data.ingest.mapping.ingest_mapping import IngestMapping
+from pertcast_data.ingest.mapping.rules import ColumnRule, ControlRule, GeneRule, TableRule
 from pertcast_data.preprocessing import PreprocessingStep
 from pertcast_data.quality.rule import QualityRule
 from pertcast_data.vocabulary import Normalisation

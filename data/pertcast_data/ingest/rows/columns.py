@@ -12,15 +12,15 @@ from pathlib import Path
 import polars as pl
 
 from pertcast_data.errors import SchemaError, nearest_known
-from pertcast_data.ingest.rows.amount_text import plain_micro
 from pertcast_data.ingest.findings import LONGEST_LIST, Findings
-from pertcast_data.ingest.mapping import ColumnRule, IngestMapping, Scalar
+from pertcast_data.ingest.mapping.ingest_mapping import IngestMapping
+from pertcast_data.ingest.mapping.rules import ColumnRule, Scalar
+from pertcast_data.ingest.rows.amount_text import plain_micro
 from pertcast_data.ingest.storable import is_plain, plain_text, short_name
-from pertcast_data.words import COLUMN_WORDS
-from pertcast_data.text import fold
 from pertcast_data.readers.source import SOURCE_ID
-from pertcast_data.text import listed
+from pertcast_data.text import fold, listed
 from pertcast_data.vocabulary import PAIR_SEPARATOR
+from pertcast_data.words import COLUMN_WORDS
 
 SOURCE_ROW = "source_row"
 """Row number in the file, from 0."""

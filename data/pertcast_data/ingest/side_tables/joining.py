@@ -20,8 +20,8 @@ from pertcast_data.compounds.library import (
     library_blocks,
 )
 from pertcast_data.errors import FormatError, SchemaError, nearest_known
-from pertcast_data.ingest.columns import as_text
-from pertcast_data.ingest.mapping import TableRule
+from pertcast_data.ingest.mapping.rules import TableRule
+from pertcast_data.ingest.rows.columns import as_text
 from pertcast_data.ingest.rows.missing import null_words
 from pertcast_data.readers.source import SOURCE_ID
 from pertcast_data.tables.table import Table, open_table
