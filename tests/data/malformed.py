@@ -271,7 +271,9 @@ def play(case: Case, folder: Path) -> Verdict:
             return Verdict(case, "refused", str(error), _fault_of_refusal(case, error, folder, before))
         except Hang:
             return Verdict(case, "hang", "", f"took longer than {SECONDS} s")
-        except Exception:  # noqa: BLE001 - that nothing else is raised is what is tested
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - that nothing else is raised, no panic of Polars either, is tested
             return Verdict(case, "crash", "", traceback.format_exc(limit=-6))
     stray = [f"{item.category.__name__}: {item.message}" for item in told if not _is_quiet(item.category)]
     fault = f"warns: {stray[0]}" if stray else _fault_of_store(case, folder, before)

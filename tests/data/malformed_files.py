@@ -185,13 +185,9 @@ def write_hdf5(tree: Tree, path: Path) -> None:
                 item(file, place)
                 continue
             if item.dtype == object:
-                item = np.array(
-                    [
-                        text if isinstance(text, bytes) else str(text).replace("\0", "0").encode()
-                        for text in item.ravel()
-                    ],
-                    object,
-                ).reshape(item.shape)
+                texts = [text if isinstance(text, bytes) else str(text).encode() for text in item.ravel()]
+                # HDF5's strings end at a null character.
+                item = np.array([text.replace(b"\0", b"0") for text in texts], object).reshape(item.shape)
                 file.create_dataset(place, data=item, dtype=h5py.string_dtype())
             elif item.dtype.kind == "M":
                 file[place] = item.astype("i8")

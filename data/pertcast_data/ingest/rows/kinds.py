@@ -12,6 +12,7 @@ import polars as pl
 from pertcast_data.errors import SchemaError, nearest_known
 from pertcast_data.ingest.mapping.rules import ControlRule
 from pertcast_data.ingest.rows.columns import RowTable, as_text, is_one_of, missing_column_error
+from pertcast_data.ingest.storable import short_name
 from pertcast_data.text import fold, listed
 from pertcast_data.vocabulary import CONTROL_TYPES, GENETIC_TYPES, PERTURBATION_KINDS
 from pertcast_data.words import (
@@ -87,10 +88,11 @@ def _by_column(table: RowTable) -> pl.Series | None:
     codes = {text: _code(text) for text in distinct}
     unknown = [text for text, code in codes.items() if code is None]
     if unknown:
+        shown = [short_name(text) for text in unknown]
         raise SchemaError(
-            f"{table.path}: {column} holds {listed(map(repr, unknown))}, which tell no kind of perturbation. "
+            f"{table.path}: {column} holds {listed(map(repr, shown))}, which tell no kind of perturbation. "
             f"Known codes: {', '.join((*PERTURBATION_KINDS, *CONTROL_TYPES))}. Map them: `pert_type: "
-            f"{{column: {column}, values: {{{unknown[0]}: trt_cp}}}}`, or leave the rows out with `exclude`."
+            f"{{column: {column}, values: {{{shown[0]}: trt_cp}}}}`, or leave the rows out with `exclude`."
         )
     _report_codes(table, texts, codes)
     return texts.replace_strict(codes, default=None, return_dtype=pl.String)
