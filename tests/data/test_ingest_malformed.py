@@ -133,6 +133,34 @@ def test_a_mapping_file_that_is_no_file_is_refused(name: str, tmp_path: Path) ->
         ingest([path], tmp_path / "store", tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 3000, r"map\.yaml: is nested too deep"),
+        ("tables: [{file: [], key: id}]", r"map\.yaml: tables\.file: names no file"),
+        (f"controls: {{values: [{'x' * 9000}]}}\ncontrol_pert: y", r"map\.yaml: controls and control_pert"),
+    ],
+)
+def test_a_mapping_file_that_says_nonsense_is_refused_in_few_words(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    path = screen(tmp_path / "a.h5ad", COLUMNS)
+    (tmp_path / "map.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message) as refusal:
+        ingest([path], tmp_path / "store", tmp_path / "map.yaml")
+    assert len(str(refusal.value)) < 1000
+
+
+def test_complex_numbers_are_refused_in_every_kind_of_hdf5(tmp_path: Path) -> None:
+    draft = malformed.valid_draft(random.Random(3), is_counts=False)
+    draft.values = draft.values.astype(np.complex64)
+    for form in ("h5ad dense", "gctx", "10x h5 v3"):
+        make, kind, _ = malformed.TREES[form]
+        malformed.write_hdf5(make(draft, kind), tmp_path / "complex.h5")
+        with pytest.raises(FormatError, match=r"complex\.h5: .* holds complex64 and no real numbers"):
+            ingest([tmp_path / "complex.h5"], tmp_path / "store")
+
+
 def test_a_long_unit_is_shown_short(tmp_path: Path) -> None:
     columns = {
         "cell_id": ["A", "A"],

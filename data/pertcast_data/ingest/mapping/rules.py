@@ -145,6 +145,8 @@ class TableRule(FrozenRule):
     @field_validator("file", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple) and not value:
+            raise ValueError("names no file; name at least one")
         return (value,) if isinstance(value, str | Path) else value
 
     def beside(self, folder: Path) -> Self:
