@@ -14,7 +14,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from pertcast_data.errors import ConfigError, SchemaError, StorageError
-from pertcast_data.export import export_gctx, export_h5ad, export_parquet, export_store, ordering
+from pertcast_data.export import export_store, ordering
 from pertcast_data.ingest import ingest
 from pertcast_data.readers import open_source
 from pertcast_data.readers.cmap.gctx import GctxSource
@@ -147,7 +147,7 @@ def test_an_export_in_store_order_holds_the_stores_columns_and_can_be_ingested_a
     name: str, ingested: Callable[[str], ExpressionStore], tmp_path: Path
 ) -> None:
     store = ingested(name)
-    path = export_h5ad(store, tmp_path / "store.h5ad")
+    path = export_store(store, tmp_path / "store.h5ad")
     data = anndata.read_h5ad(path)
     assert list(data.obs_names) == store.obs["sig_id"].to_list()
     assert list(data.var_names) == list(store.genes)
@@ -231,7 +231,7 @@ def test_a_file_of_cells_comes_back_whole(layout: str, ending: str, tmp_path: Pa
 
 def test_a_sparse_store_stays_sparse_and_text_becomes_categories(tmp_path: Path) -> None:
     ingest([screen_file(tmp_path / "cells.h5ad")], tmp_path / "store")
-    path = export_h5ad(ExpressionStore.open(tmp_path / "store"), tmp_path / "out.h5ad", as_source=True)
+    path = export_store(ExpressionStore.open(tmp_path / "store"), tmp_path / "out.h5ad", as_source=True)
     data = anndata.read_h5ad(path)
     assert sparse.issparse(data.X) and data.X.has_sorted_indices
     assert isinstance(data.obs["cell_line"].dtype, pd.CategoricalDtype)
@@ -242,14 +242,14 @@ def test_a_sparse_store_stays_sparse_and_text_becomes_categories(tmp_path: Path)
 def test_rows_of_several_files_come_back_file_after_file(tmp_path: Path) -> None:
     files = [screen_file(tmp_path / f"{name}.h5ad", seed) for name, seed in (("z", 1), ("a", 2))]
     ingest(files, tmp_path / "store")
-    path = export_h5ad(ExpressionStore.open(tmp_path / "store"), tmp_path / "out.h5ad", source_order=True)
+    path = export_store(ExpressionStore.open(tmp_path / "store"), tmp_path / "out.h5ad", source_order=True)
     assert bits(h5ad_values(path)) == bits(np.concatenate([source_matrix(each) for each in files]))
 
 
 def test_gctx_is_laid_out_as_cmappy_reads_it(tmp_path: Path) -> None:
     ingest([screen_file(tmp_path / "cells.h5ad")], tmp_path / "store")
     store = ExpressionStore.open(tmp_path / "store")
-    path = export_gctx(store, tmp_path / "out.gctx")
+    path = export_store(store, tmp_path / "out.gctx")
     with h5py.File(path, "r") as file:
         assert file.attrs["version"] == b"GCTX1.0"
         assert file["0/DATA/0/matrix"].shape == (store.n_rows, store.n_genes)
@@ -270,9 +270,9 @@ def test_missing_values_survive_in_every_format(tmp_path: Path) -> None:
     store = made_store(tmp_path / "store", values)
     stored = store.reader().raw(np.arange(6))
     assert np.isnan(stored).sum() == 1
-    assert bits(h5ad_values(export_h5ad(store, tmp_path / "a.h5ad"))) == bits(stored)
-    assert bits(source_matrix(export_gctx(store, tmp_path / "a.gctx"))) == bits(stored)
-    table = pl.read_parquet(export_parquet(store, tmp_path / "a.parquet"))
+    assert bits(h5ad_values(export_store(store, tmp_path / "a.h5ad"))) == bits(stored)
+    assert bits(source_matrix(export_store(store, tmp_path / "a.gctx"))) == bits(stored)
+    table = pl.read_parquet(export_store(store, tmp_path / "a.parquet"))
     assert bits(table.select(store.genes).to_numpy()) == bits(stored)
 
 
@@ -288,7 +288,7 @@ def made_store(path: Path, values: Any, gene: str = "GENE0", **columns: Any) -> 
 def test_parquet_has_a_row_a_profile_and_a_column_a_gene(tmp_path: Path) -> None:
     ingest([screen_file(tmp_path / "cells.h5ad")], tmp_path / "store")
     store = ExpressionStore.open(tmp_path / "store")
-    table = pl.read_parquet(export_parquet(store, tmp_path / "out.parquet"))
+    table = pl.read_parquet(export_store(store, tmp_path / "out.parquet"))
     assert table.columns == ["row_id", *store.obs.columns, *store.genes]
     assert table["pert_id"].equals(store.obs["pert_id"])
     expected = store.reader().raw(np.arange(store.n_rows)).toarray()
@@ -298,13 +298,13 @@ def test_parquet_has_a_row_a_profile_and_a_column_a_gene(tmp_path: Path) -> None
 def test_a_gene_that_is_called_like_a_column_is_refused_in_a_wide_table(tmp_path: Path) -> None:
     store = made_store(tmp_path / "store", np.ones((3, 2), np.float32), gene="targets")
     with pytest.raises(SchemaError, match="'targets' is both a gene and a column"):
-        export_parquet(store, tmp_path / "out.parquet")
+        export_store(store, tmp_path / "out.parquet")
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
 def test_a_column_called_id_does_not_hide_the_names_of_rows(tmp_path: Path) -> None:
     store = made_store(tmp_path / "store", np.ones((3, 2), np.float32), id="x")
-    obs = GctxSource(export_gctx(store, tmp_path / "out.gctx")).obs()
+    obs = GctxSource(export_store(store, tmp_path / "out.gctx")).obs()
     assert obs["source_id"].to_list() == ["0", "1", "2"] and set(obs["id_"]) == {"x"}
 
 
@@ -314,7 +314,7 @@ def test_counts_beyond_float32_are_written_as_float64(tmp_path: Path) -> None:
     var = pl.DataFrame({"gene_symbol": ["G1", "G2"]})
     facts: dict[str, Any] = {"measure": "expression", "normalisation": "counts"}
     store = create_store(tmp_path / "store", obs=obs, var=var, batches=[counts], **facts)
-    data = anndata.read_h5ad(export_h5ad(store, tmp_path / "out.h5ad"))
+    data = anndata.read_h5ad(export_store(store, tmp_path / "out.h5ad"))
     assert data.X.dtype == np.float64 and data.X.max() == 2**24 + 1
 
 
@@ -347,7 +347,7 @@ def test_a_store_without_source_rows_cannot_go_back_to_them(tmp_path: Path) -> N
     store = made_store(tmp_path / "store", np.ones((3, 2), np.float32))
     for options in ({"source_order": True}, {"as_source": True}):
         with pytest.raises(ConfigError, match=r"was not ingested from files.*Leave out"):
-            export_h5ad(store, tmp_path / "out.h5ad", **options)
+            export_store(store, tmp_path / "out.h5ad", **options)
 
 
 def test_rewritten_columns_stand_beside_the_harmonised_ones_unless_the_source_is_asked_for(
@@ -359,8 +359,8 @@ def test_rewritten_columns_stand_beside_the_harmonised_ones_unless_the_source_is
     data.write_h5ad(source)
     ingest([source], tmp_path / "store")
     store = ExpressionStore.open(tmp_path / "store")
-    both = anndata.read_h5ad(export_h5ad(store, tmp_path / "both.h5ad")).obs
-    back = anndata.read_h5ad(export_h5ad(store, tmp_path / "back.h5ad", as_source=True)).obs
+    both = anndata.read_h5ad(export_store(store, tmp_path / "both.h5ad")).obs
+    back = anndata.read_h5ad(export_store(store, tmp_path / "back.h5ad", as_source=True)).obs
     assert "trt_sh" in set(both["pert_type"]) and set(both["source_pert_type"]) == {"CRISPRi"}
     assert set(back["pert_type"]) == {"CRISPRi"} and "source_pert_type" not in back.columns
     assert {*OBS_COLUMNS} <= {*both.columns}

@@ -10,58 +10,31 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pertcast_data.export.new_file import new_file
 from pertcast_data.export.ordering import value_blocks, value_type
-from pertcast_data.export.rows import ExportRows, export_rows
-from pertcast_data.progress import ProgressCallback, no_progress
+from pertcast_data.export.rows import ExportRows
+from pertcast_data.progress import ProgressCallback
 from pertcast_data.store import ExpressionStore
 
 VERSION: Final = "GCTX1.0"
 MISSING: Final = -666
 
 
-def export_gctx(
-    store: ExpressionStore,
-    path: Path | str,
-    *,
-    source_order: bool = False,
-    as_source: bool = False,
-    progress: ProgressCallback = no_progress,
-) -> Path:
+def write_gctx(
+    store: ExpressionStore, rows: ExportRows, file: Path, name: str, progress: ProgressCallback
+) -> None:
     """Write a store as GCTX, in bounded memory; counts become dense.
 
     Metadata that is missing is written as -666, by CMap's convention; in the matrix missing stays NaN, which
     cmapPy and cmapM read as such. Text is fixed-length (ASCII, or UTF-8 where it has to be), true and false
     are 1 and 0. A column named "id" becomes "id_".
-
-    Parameters
-    ----------
-    store
-        What is exported.
-    path
-        The file to create; must not exist.
-    source_order, as_source
-        See `pertcast_data.export.rows.export_rows`.
-    progress
-        Told rows.
-
-    Raises
-    ------
-    ConfigError
-        `path` exists; the store does not know its source rows.
-    StorageError
-        The disk is full, or does not let a file be written.
     """
-    target = Path(path)
-    rows = export_rows(store, source_order, as_source)
-    with new_file(target) as temporary, h5py.File(temporary, "w") as file:
+    with h5py.File(file, "w") as root:
         # Bytes, not text: cmapPy writes and reads this attribute so.
-        file.attrs["version"] = np.bytes_(VERSION)
-        file.attrs["src"] = np.bytes_(target.name.encode())
-        _write_matrix(file, store, rows, progress)
-        _write_table(file.create_group("0/META/ROW"), rows.gene_names, rows.var)
-        _write_table(file.create_group("0/META/COL"), rows.row_names, rows.obs)
-    return target
+        root.attrs["version"] = np.bytes_(VERSION)
+        root.attrs["src"] = np.bytes_(name.encode())
+        _write_matrix(root, store, rows, progress)
+        _write_table(root.create_group("0/META/ROW"), rows.gene_names, rows.var)
+        _write_table(root.create_group("0/META/COL"), rows.row_names, rows.obs)
 
 
 def _write_matrix(file: Any, store: ExpressionStore, rows: ExportRows, progress: ProgressCallback) -> None:

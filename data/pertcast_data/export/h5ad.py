@@ -13,57 +13,29 @@ import zarr
 from anndata.io import read_elem, write_elem
 
 from pertcast_data.errors import CorruptStore
-from pertcast_data.export.new_file import new_file
 from pertcast_data.export.ordering import value_blocks, value_type
-from pertcast_data.export.rows import ExportRows, export_rows
-from pertcast_data.progress import ProgressCallback, no_progress
+from pertcast_data.export.rows import ExportRows
+from pertcast_data.progress import ProgressCallback
 from pertcast_data.store import ExpressionStore, RowReader
 
 _EMPTY: Final = ("layers", "obsm", "obsp", "varm", "varp")
 _CHUNK_VALUES: Final = 1 << 16
 
 
-def export_h5ad(
-    store: ExpressionStore,
-    path: Path | str,
-    *,
-    source_order: bool = False,
-    as_source: bool = False,
-    progress: ProgressCallback = no_progress,
-) -> Path:
+def write_h5ad(
+    store: ExpressionStore, rows: ExportRows, file: Path, name: str, progress: ProgressCallback
+) -> None:
     """Write a store as AnnData's .h5ad, in bounded memory.
 
     X holds the values as stored (counts raw), float32, or float64 where float32 cannot hold them exactly.
     `uns["pertcast"]` says measure, normalisation and data hash. Missing text and numbers stay missing.
-
-    Parameters
-    ----------
-    store
-        What is exported.
-    path
-        The file to create; must not exist.
-    source_order, as_source
-        See `pertcast_data.export.rows.export_rows`.
-    progress
-        Told rows.
-
-    Raises
-    ------
-    ConfigError
-        `path` exists; the store does not know its source rows.
-    StorageError
-        The disk is full, or does not let a file be written.
     """
-    target = Path(path)
-    rows = export_rows(store, source_order, as_source)
-    with new_file(target) as temporary:
-        reader = store.reader("auto")
-        with h5py.File(temporary, "w") as file:
-            file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-            write = _write_csr if store.info.layout == "csr" else _write_dense
-            write(file, store, reader, rows, progress)
-            _write_tables(file, store, rows)
-    return target
+    reader = store.reader("auto")
+    with h5py.File(file, "w") as root:
+        root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        write = _write_csr if store.info.layout == "csr" else _write_dense
+        write(root, store, reader, rows, progress)
+        _write_tables(root, store, rows)
 
 
 def _write_dense(

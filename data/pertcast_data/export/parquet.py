@@ -10,63 +10,39 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pertcast_data.errors import SchemaError
-from pertcast_data.export.new_file import new_file
 from pertcast_data.export.ordering import value_blocks, value_type
-from pertcast_data.export.rows import ExportRows, export_rows
-from pertcast_data.progress import ProgressCallback, no_progress
+from pertcast_data.export.rows import ExportRows
+from pertcast_data.progress import ProgressCallback
 from pertcast_data.store import ExpressionStore
 
 ROW_NAME = "row_id"
 
 
-def export_parquet(
-    store: ExpressionStore,
-    path: Path | str,
-    *,
-    source_order: bool = False,
-    as_source: bool = False,
-    progress: ProgressCallback = no_progress,
-) -> Path:
+def write_parquet(
+    store: ExpressionStore, rows: ExportRows, file: Path, name: str, progress: ProgressCallback
+) -> None:
     """Write a store as Parquet, a row group for each block of about 32 MiB.
 
     The first column is `row_id`, the names of genes are those of the store (with `as_source` of the source).
     The file's metadata say measure, normalisation and data hash under "pertcast.".
 
-    Parameters
-    ----------
-    store
-        What is exported.
-    path
-        The file to create; must not exist.
-    source_order, as_source
-        See `pertcast_data.export.rows.export_rows`.
-    progress
-        Told rows.
-
     Raises
     ------
-    ConfigError
-        `path` exists; the store does not know its source rows.
-    StorageError
-        The disk is full, or does not let a file be written.
     SchemaError
         A gene bears the name of a column.
     """
-    target = Path(path)
-    rows = export_rows(store, source_order, as_source)
     obs = _observations(store, rows)
     reader = store.reader("auto")
     number = pa.from_numpy_dtype(value_type(reader))
-    fields = [*obs.to_arrow().schema, *(pa.field(name, number) for name in rows.gene_names)]
-    facts = {name: str(getattr(store.info, name)) for name in ("measure", "normalisation", "data_hash")}
-    schema = pa.schema(fields, metadata={f"pertcast.{name}": value for name, value in facts.items()})
-    with new_file(target) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    fields = [*obs.to_arrow().schema, *(pa.field(gene, number) for gene in rows.gene_names)]
+    facts = {fact: str(getattr(store.info, fact)) for fact in ("measure", "normalisation", "data_hash")}
+    schema = pa.schema(fields, metadata={f"pertcast.{fact}": value for fact, value in facts.items()})
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for start, values in value_blocks(store, reader, rows.order, progress):
             columns = _by_gene(values)
             described = obs[start : start + columns.shape[1]].to_arrow().columns
             arrays = [*described, *(pa.array(column, type=number) for column in columns)]
             writer.write_table(pa.table(arrays, schema=schema))
-    return target
 
 
 def _observations(store: ExpressionStore, rows: ExportRows) -> pl.DataFrame:
