@@ -154,9 +154,27 @@ def pair_controls(store: ExpressionStore, control_rows: NDArray[np.integer] | No
         raise ConfigError(
             f"Row {first} of {store.path} is not a control. Give rows whose is_control is true."
         )
-    columns = store.obs.select("batch_id", "cell_iname", "pert_time").with_row_index("row")
-    group_of_row = np.full(store.n_rows, -1, dtype=np.int32)
-    level_of_row = np.full(store.n_rows, -1, dtype=np.int8)
+    return pair_rows(store.obs, store.is_control, controls)
+
+
+def pair_rows(
+    obs: pl.DataFrame, is_control: NDArray[np.bool_], controls: NDArray[np.int64] | None = None
+) -> ControlPairing:
+    """Pair every row of a table of expression with its nearest controls.
+
+    Parameters
+    ----------
+    obs
+        Rows with batch_id, cell_iname and pert_time.
+    is_control
+        (N,) which of them are controls.
+    controls
+        Those that may be used, ascending; all by default.
+    """
+    controls = np.flatnonzero(is_control) if controls is None else controls
+    columns = obs.select("batch_id", "cell_iname", "pert_time").with_row_index("row")
+    group_of_row = np.full(obs.height, -1, dtype=np.int32)
+    level_of_row = np.full(obs.height, -1, dtype=np.int8)
     members: list[pl.DataFrame] = []
     n_groups = 0
     for rule in _RULES:
@@ -175,8 +193,8 @@ def pair_controls(store: ExpressionStore, control_rows: NDArray[np.integer] | No
         control_rows=everyone["row"].to_numpy().astype(np.int64),
         group_of_control=everyone["group"].to_numpy().astype(np.int32),
         n_groups=n_groups,
-        contexts=store.obs["cell_iname"],
-        is_control=store.is_control,
+        contexts=obs["cell_iname"],
+        is_control=is_control,
     )
 
 

@@ -6,33 +6,20 @@ All of it follows from the row table; the two passes over the profiles only add 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Final, Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pertcast_data.loading.control_pairing import ControlPairing, pair_controls
+from pertcast_data.loading.control_pairing import ControlPairing, pair_rows
 from pertcast_data.store.conditions import condition_table, observation_table
-from pertcast_data.store.expression_store import ExpressionStore
 from pertcast_data.vocabulary import Measure
 
 Method = Literal["pairs", "halves"]
 
 _MANY_REPLICATES: Final = 10
 _NULL_CONDITIONS: Final = 4_000
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """What `pair_controls` reads of a store, for rows that are in none yet."""
-
-    obs: pl.DataFrame
-    is_control: NDArray[np.bool_]
-    n_rows: int
-    measure: Measure = "expression"
-    path: Path = Path("the profiles")
 
 
 @dataclass(frozen=True)
@@ -130,10 +117,7 @@ def make_design(obs: pl.DataFrame, measure: Measure, seed: int, max_conditions: 
     table = observation_table(obs)
     conditions, condition_of_row = condition_table(table)
     is_control = table["is_control"].to_numpy().astype(np.bool_)
-    pairing = None
-    if measure == "expression":
-        rows = _Rows(table, is_control, table.height)
-        pairing = pair_controls(cast(ExpressionStore, rows))
+    pairing = pair_rows(table, is_control) if measure == "expression" else None
     names = conditions["cell_iname"].fill_null("").cast(pl.String).to_numpy()
     contexts, context_of_condition = np.unique(names, return_inverse=True)
     sizes = conditions["n_rows"].to_numpy()
