@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
 from typing import Final, Literal
+
+from pertcast_data.text import fold
+from pertcast_data.words import COLUMN_WORDS, FLAG_WORDS, KIND_COLUMN_WORDS, SYMBOL_WORDS
 
 Orientation = Literal["profiles", "genes"]
 """What the lines of a table are."""
@@ -16,6 +18,14 @@ Orientation = Literal["profiles", "genes"]
 ROW_NUMBER_WORDS: Final = ("", "index", "unnamed_0", "index_level_0", "rowname", "rownames", "row_names")
 """Columns (folded) of row names that have no name of their own."""
 
+_ROW_WORDS: Final = frozenset(
+    (
+        *COLUMN_WORDS,
+        *(word for several in COLUMN_WORDS.values() for word in several),
+        *(*FLAG_WORDS, *KIND_COLUMN_WORDS),
+    )
+)
+_SYMBOL_WORDS: Final = frozenset(SYMBOL_WORDS)
 _PROFILE_ID_WORDS: Final = frozenset(
     {
         *("sig_id", "inst_id", "sample_id", "profile", "profile_id", "distil_id", "cid", "obs_names"),
@@ -89,38 +99,15 @@ _SAMPLE: Final = re.compile(
 )
 
 
-@cache
-def _row_words() -> frozenset[str]:
-    # Ingest knows the readers: at import time this would be a circle.
-    from pertcast_data import words
-
-    columns = [word for several in words.COLUMN_WORDS.values() for word in several]
-    return frozenset((*words.COLUMN_WORDS, *columns, *words.FLAG_WORDS, *words.KIND_COLUMN_WORDS))
-
-
-@cache
-def _symbol_words() -> frozenset[str]:
-    from pertcast_data import words
-
-    return frozenset(words.SYMBOL_WORDS)
-
-
-def folded(name: str) -> str:
-    """Return a column's name as it is compared: "Cell Line" -> "cell_line"."""
-    from pertcast_data.text import fold
-
-    return fold(name)
-
-
 def is_profile_id(name: str) -> bool:
     """Return whether a column of this name holds names of profiles ("sig_id", "barcode")."""
-    return folded(name) in _PROFILE_ID_WORDS
+    return fold(name) in _PROFILE_ID_WORDS
 
 
 def is_profile_note(name: str) -> bool:
     """Return whether a column of this name annotates profiles ("pert_dose", "n_genes", "Cell Line")."""
-    word = folded(name)
-    if {word, folded(_UNIT_BEHIND.sub("", name))} & (_row_words() | _PROFILE_ID_WORDS):
+    word = fold(name)
+    if {word, fold(_UNIT_BEHIND.sub("", name))} & (_ROW_WORDS | _PROFILE_ID_WORDS):
         return True
     # A symbol in capitals ("AGE") is a gene sooner than a word.
     return not name.isupper() and _ROW_NOTES.fullmatch(word) is not None
@@ -128,13 +115,13 @@ def is_profile_note(name: str) -> bool:
 
 def is_gene_name_column(name: str) -> bool:
     """Return whether a column of this name holds names or ids of genes ("symbol", "ID_REF")."""
-    word = folded(name)
-    return word in _GENE_WORDS or word in _symbol_words()
+    word = fold(name)
+    return word in _GENE_WORDS or word in _SYMBOL_WORDS
 
 
 def is_gene_note(name: str) -> bool:
     """Return whether a column of this name annotates genes ("description", "entrez_id", "Length")."""
-    return is_gene_name_column(name) or folded(name) in _GENE_NOTE_WORDS
+    return is_gene_name_column(name) or fold(name) in _GENE_NOTE_WORDS
 
 
 def gene_likeness(names: Sequence[str]) -> float:
