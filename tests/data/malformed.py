@@ -164,6 +164,9 @@ def _write_tree(case: Case, draft: Draft, folder: Path, kinds: list[str], draw: 
     if kind == "hdf5":
         write_hdf5(tree, path)
     else:
+        # Zarr has no arrays of such numbers: others are written in their place.
+        is_kept = draft.values.dtype.kind in "biuf" and draft.values.dtype.itemsize <= 8
+        case.is_certain = case.is_certain and is_kept
         write_zarr(tree, path, int(kind[-1]))
     return path
 
