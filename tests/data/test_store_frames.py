@@ -107,3 +107,8 @@ def test_columns_outside_anndata_are_made_text_or_refused() -> None:
         canonical_frame(pl.DataFrame({"pairs": [[1, 2]]}))
     with pytest.raises(SchemaError, match="a_b"):
         canonical_frame(pl.DataFrame({"a/b": [1], "a_b": [2]}))
+
+
+def test_names_that_differ_only_in_case_are_refused() -> None:
+    with pytest.raises(SchemaError, match=r"not unique: SMILES, smiles"):
+        canonical_frame(pl.DataFrame({"SMILES": ["C"], "smiles": ["N"], "dose": [1.0]}))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,10 @@ def canonical_frame(frame: pl.DataFrame) -> pl.DataFrame:
     names lose "/" (a path separator in Zarr). Raises SchemaError for lists, structs, binary and objects.
     """
     columns = [_canonical_series(frame[name]) for name in frame.columns]
-    names = [series.name for series in columns]
-    if len(set(names)) != len(names):
-        repeated = sorted({name for name in names if names.count(name) > 1})
+    # Zarr takes two names that differ only in case for one.
+    times = Counter(series.name.casefold() for series in columns)
+    repeated = sorted({series.name for series in columns if times[series.name.casefold()] > 1})
+    if repeated:
         raise SchemaError(f"Column names are not unique: {', '.join(repeated)}. Rename them at the source.")
     return pl.DataFrame(columns)
 
