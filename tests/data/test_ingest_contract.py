@@ -14,12 +14,13 @@ import pandas as pd
 import polars as pl
 import pytest
 import yaml
-from pertcast_data.errors import ConfigError, SchemaError
+from pertcast_data.errors import ConfigError, FormatError, SchemaError
 from pertcast_data.ingest import ColumnRule, ControlRule, IngestMapping, ingest, load_mapping
 from pertcast_data.ingest.findings import LONGEST_LIST, Findings
 from pertcast_data.ingest.mapping.schema import DRAFT, mapping_json_schema
 from pertcast_data.ingest.rows.harmonise import harmonise
 from pertcast_data.ingest.values.normalisation import decide_values, summarise
+from pertcast_data.store import ExpressionStore
 from pertcast_data.vocabulary import DESCRIPTIVE_COLUMNS, OBS_COLUMNS
 from pertcast_data.words import USER_WORDS
 from scipy import sparse
@@ -347,3 +348,35 @@ def test_words_of_other_tools_are_valid(content: str, tmp_path: Path) -> None:
 def test_an_alias_says_what_it_stands_for() -> None:
     assert SCHEMA["properties"]["pert_col"]["x-alias-of"] == "cmap_name"
     assert ColumnRule(column="a").is_plain
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_columns_that_no_name_tells_are_annotations_once_the_mapping_says_so(
+    ending: str, tmp_path: Path
+) -> None:
+    table = pl.DataFrame(
+        {
+            "id": ["w1", "w2", "w3"],
+            "cell_line": ["A549"] * 3,
+            "drug": ["DMSO", "aspirin", "ibuprofen"],
+            "dose_um": [0.0, 1.0, 10.0],
+            "apple": [1.5, 2.5, 3.5],
+            "pear": [2.0, 0.0, 1.0],
+            "plum": [4.0, 5.0, 6.0],
+        }
+    )
+    path = tmp_path / f"wells.{ending}"
+    table.write_csv(path) if ending == "csv" else table.write_parquet(path)
+    (tmp_path / "map.yaml").write_text(
+        "annotation_columns: plum\nnormalisation: log2_intensity\npert_type: {value: trt_cp}\n"
+    )
+    mapping = load_mapping(tmp_path / "map.yaml")
+    ingest([path], tmp_path / "store", mapping)
+    store = ExpressionStore.open(tmp_path / "store")
+    assert sorted(store.genes) == ["apple", "pear"]
+    by_name = store.obs.sort("source_id")
+    assert by_name["plum"].to_list() == [4.0, 5.0, 6.0]
+    assert by_name["pert_dose"].to_list() == [None, 1.0, 10.0]
+    wrong = mapping.model_copy(update={"annotation_columns": ("fig",)})
+    with pytest.raises(FormatError, match=r"wells.*no column 'fig'.*annotation_columns"):
+        ingest([path], tmp_path / "other", wrong)

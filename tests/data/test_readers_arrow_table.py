@@ -124,13 +124,20 @@ def test_a_dose_with_its_unit_in_brackets_is_no_gene(tmp_path: Path) -> None:
 def test_columns_that_cannot_be_told_are_asked_for_and_taken(tmp_path: Path) -> None:
     table = pa.table({"id": ["a", "b"], "apple": [1.0, 2.0], "pear": [3.0, 4.0], "plum": [5.0, 6.0]})
     path = write(tmp_path / "table", table)
-    with pytest.raises(FormatError, match=r"cannot tell.*apple.*annotation_columns"):
+    with pytest.raises(FormatError, match=r"cannot tell.*apple.*`annotation_columns: \[apple, "):
         ArrowTableSource(path)
     source = ArrowTableSource(path, annotation_columns=("plum",))
     assert source.var()["source_id"].to_list() == ["apple", "pear"]
     assert source.obs()["plum"].to_list() == [5.0, 6.0]
     with pytest.raises(FormatError, match="no column 'fig'"):
         ArrowTableSource(path, annotation_columns=("fig",))
+
+
+def test_named_annotations_add_to_those_whose_names_tell_it(tmp_path: Path) -> None:
+    table = pa.table({"id": ["a", "b"], "pert_dose": [1.0, 2.0], "pear": [3.0, 4.0], "plum": [5.0, 6.0]})
+    source = ArrowTableSource(write(tmp_path / "table", table), annotation_columns=("plum",))
+    assert source.var()["source_id"].to_list() == ["pear"]
+    assert source.obs()["pert_dose"].to_list() == [1.0, 2.0]
 
 
 def test_the_index_of_pandas_names_the_rows(tmp_path: Path) -> None:

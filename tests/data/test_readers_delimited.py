@@ -435,3 +435,23 @@ def test_a_real_matrix_of_drugs_by_lines_needs_to_be_told(shared_data: SharedDat
     with pytest.raises(FormatError, match="cannot tell"):
         DelimitedSource(path)
     assert DelimitedSource(path, orientation="genes").schema().n_genes == 266
+
+
+@pytest.mark.parametrize(
+    ("content", "named", "genes", "profiles"),
+    [
+        ("id,TP53,MYC,EGFR,weird\nc1,1,2,3,9\nc2,4,5,6,8\n", "weird", ["TP53", "MYC", "EGFR"], ["c1", "c2"]),
+        ("gene\tlen\ts1\ts2\nTP53\t9\t1\t2\nMYC\t8\t4\t5\n", "len", ["TP53", "MYC"], ["s1", "s2"]),
+    ],
+)
+def test_a_named_annotation_is_no_part_of_the_matrix(
+    content: str, named: str, genes: list[str], profiles: list[str], tmp_path: Path
+) -> None:
+    source = DelimitedSource(write(tmp_path, content), annotation_columns=(named,))
+    assert source.var()["source_id"].to_list() == genes
+    assert source.obs()["source_id"].to_list() == profiles
+    annotated = source.obs() if named in source.obs().columns else source.var()
+    assert annotated[named].to_list() == [9, 8]
+    assert whole(source).shape == (len(profiles), len(genes))
+    with pytest.raises(FormatError, match="no column 'fig'"):
+        DelimitedSource(source.path, annotation_columns=("fig",))

@@ -200,7 +200,11 @@ def _plan_source(
 
 def source_options(mapping: IngestMapping) -> dict[str, Any]:
     """Return how files are opened, as far as the mapping file says it."""
-    named = {"matrix": mapping.matrix, "orientation": mapping.orientation}
+    named = {
+        "matrix": mapping.matrix,
+        "orientation": mapping.orientation,
+        "annotation_columns": mapping.annotation_columns,
+    }
     return {name: value for name, value in named.items() if value is not None}
 
 

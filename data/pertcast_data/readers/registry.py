@@ -5,7 +5,7 @@ A file that no reader knows is refused by name, with what it seems to be and wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -53,7 +53,10 @@ _FOREIGN_MAGIC: Final = (
 
 
 def open_source(
-    path: Path | str, matrix: str | None = None, orientation: Orientation | None = None
+    path: Path | str,
+    matrix: str | None = None,
+    orientation: Orientation | None = None,
+    annotation_columns: Sequence[str] | None = None,
 ) -> ProfileSource:
     """Open a file of profiles, whatever its name says it is.
 
@@ -68,6 +71,9 @@ def open_source(
     orientation
         What a line of a text matrix is, "profiles" or "genes", where its names do not tell; files of other
         formats say it themselves.
+    annotation_columns
+        Columns of numbers of a table (text, Parquet, Arrow) that are no genes, beside those whose names tell
+        it; files of other formats say it themselves.
 
     Returns
     -------
@@ -83,7 +89,8 @@ def open_source(
     reader = _reader(path)
     if reader is None:
         raise FormatError(f"{path}: {other_kind(path, is_annotations=True) or _diagnosis(path)}")
-    return _opened(reader, path, matrix, orientation)
+    columns = None if annotation_columns is None else tuple(annotation_columns)
+    return _opened(reader, path, matrix, orientation, columns)
 
 
 def _reader(path: Path) -> type[ProfileSource] | None:
@@ -102,14 +109,22 @@ def _reader(path: Path) -> type[ProfileSource] | None:
 
 
 def _opened(
-    reader: type[ProfileSource], path: Path, matrix: str | None, orientation: Orientation | None
+    reader: type[ProfileSource],
+    path: Path,
+    matrix: str | None,
+    orientation: Orientation | None,
+    annotation_columns: tuple[str, ...] | None,
 ) -> ProfileSource:
     misread = misread_kind(path) if reader in _TABLES and orientation is None else None
     if misread is not None:
         raise AnnotationTableError(f"{path}: {misread}")
     try:
         if reader is DelimitedSource:
-            return DelimitedSource(path, matrix, orientation=orientation)
+            return DelimitedSource(
+                path, matrix, orientation=orientation, annotation_columns=annotation_columns
+            )
+        if reader is ArrowTableSource:
+            return ArrowTableSource(path, matrix, annotation_columns=annotation_columns)
         return reader(path, matrix)
     except FormatError as error:
         # A table of anything looks like a matrix until its columns are understood.

@@ -8,11 +8,9 @@ from typing import Annotated, cast, get_args
 
 import typer
 from pertcast_data.errors import ConfigError
-from pertcast_data.ingest import IngestMapping, load_mapping
+from pertcast_data.ingest import IngestMapping, load_mapping, mapping_from_pairs, mapping_json_schema
 from pertcast_data.ingest import ingest as ingest_files
 from pertcast_data.ingest.inspection import inspect_path
-from pertcast_data.ingest.mapping.pairs import mapping_from_pairs
-from pertcast_data.ingest.mapping.schema import mapping_json_schema
 from pertcast_data.ingest.run import WORKER_MEMORY_BYTES
 from pertcast_data.store import compact_store, validate_store
 from pertcast_data.store.info import Codec

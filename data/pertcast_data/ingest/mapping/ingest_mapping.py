@@ -15,6 +15,7 @@ from pertcast_data.ingest.mapping.rules import (
     ControlRule,
     FrozenRule,
     GeneRule,
+    Names,
     TableRule,
     ValuesByColumn,
 )
@@ -77,6 +78,9 @@ class IngestMapping(FrozenRule):
         Which matrix of an AnnData file: "X", "raw" or "layers/NAME"; absent: X.
     orientation
         What a line of a text table is: "profiles" or "genes"; absent: told from its names.
+    annotation_columns
+        Columns of numbers of a table (text, Parquet, Arrow) that are no genes, beside those whose names tell
+        it.
     measure
         Levels ("expression", which has controls) or what is relative already ("response").
     normalisation
@@ -114,6 +118,7 @@ class IngestMapping(FrozenRule):
     join: Literal["gene_id", "gene_symbol"] | None = None
     matrix: Annotated[str, Field(min_length=1)] | None = None
     orientation: Literal["profiles", "genes"] | None = None
+    annotation_columns: Names | None = None
     measure: Measure | None = None
     normalisation: Normalisation | None = None
     tables: tuple[TableRule, ...] = ()

@@ -39,6 +39,9 @@ def _one_or_several(value: Any) -> Any:
 Scalars = Annotated[tuple[Scalar, ...], BeforeValidator(_one_or_several)]
 """Values; one that stands alone is a list of one."""
 
+Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_several)]
+"""Names of columns; one that stands alone is a list of one."""
+
 ValuesByColumn = dict[str, Scalars]
 NO_VALUES: ValuesByColumn = {}
 

@@ -46,6 +46,7 @@ _EXAMPLES: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType(
         "controls": ({"values": ["NT"]}, {"column": "perturbation", "values": ["control"]}),
         "genes": ({"gene_id": "ensembl", "gene_symbol": "symbol"},),
         "matrix": ("raw", "layers/counts"),
+        "annotation_columns": (["age", "viability"],),
         "keep": ({"pert_type": ["trt_cp", "ctl_vehicle"]},),
         "exclude": ({"qc": ["failed", "doublet"]},),
         "tables": ([{"file": "instinfo.txt", "key": "sample_id"}],),
@@ -73,6 +74,8 @@ def mapping_json_schema() -> dict[str, Any]:
     definitions["TableRule"]["properties"]["file"] = _one_or_several(
         definitions["TableRule"]["properties"]["file"], ("string",)
     )
+    columns = schema["properties"]["annotation_columns"]
+    schema["properties"]["annotation_columns"] = _one_or_several(columns, ("string",))
     values = definitions["ControlRule"]["properties"]
     values["values"] = _one_or_several(values["values"], _SCALAR)
     for properties in (schema["properties"], definitions["GeneRule"]["properties"]):

@@ -26,7 +26,7 @@ from pertcast_data.readers.column_roles import (
     is_profile_note,
     looks_like_gene,
 )
-from pertcast_data.readers.text.delimited_columns import AnnotationTableError
+from pertcast_data.readers.text.delimited_columns import AnnotationTableError, no_such_annotation
 from pertcast_data.text import counted, fold, listed
 
 Form = Literal["wide", "vectors", "long"]
@@ -112,7 +112,7 @@ def settle_layout(
     schema
         Its Arrow schema.
     chosen
-        The annotation columns, where the caller knows.
+        Annotation columns beside those whose names tell it, where the caller knows.
     matrix
         The column of vectors, where there are several.
 
@@ -126,14 +126,12 @@ def settle_layout(
     texts = [field.name for field in schema if _is_note_type(field.type)]
     absent = [name for name in chosen or () if name not in schema.names]
     if absent:
-        raise FormatError(f"{path}: has no column {absent[0]!r} (annotation_columns). Correct the name.")
+        raise no_such_annotation(path, absent[0])
     row_name = _row_name(schema, texts, numbers)
     others = [name for name in schema.names if name not in {*numbers, *vectors, *texts}]
     left_out = (f"columns of lists or structures left out: {', '.join(others[:10])}",) if others else ()
     candidates = [
-        name
-        for name in numbers
-        if name != row_name and (name not in chosen if chosen is not None else not _is_note(name))
+        name for name in numbers if name != row_name and name not in (chosen or ()) and not _is_note(name)
     ]
     if matrix is not None or (vectors and sum(map(looks_like_gene, candidates)) < 10):
         vector = _vector(path, vectors, matrix)
@@ -270,8 +268,8 @@ def _genes(
     if is_weak or (words and len(candidates) - len(strange) < 8):
         raise FormatError(
             f"{path}: cannot tell which columns are genes: {', '.join(strange[:5])} look like none. Name "
-            "those that are not (annotation_columns of ArrowTableSource), or keep them in a table of their "
-            "own (--obs-table)."
+            f"those that are not by `annotation_columns: [{strange[0]}, ...]` in the mapping file, or "
+            "keep them in a table of their own (--obs-table)."
         )
     told = [f"columns of numbers taken for annotations: {', '.join(words[:10])}"] if words else []
     others = [name for name in strange if name not in words]

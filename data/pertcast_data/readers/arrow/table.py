@@ -41,7 +41,8 @@ class ArrowTableSource:
     matrix
         The column of vectors, where several columns hold vectors.
     annotation_columns
-        Columns of numbers that are no genes; None: told by their names.
+        Columns of numbers that are no genes, beside those whose names tell it; all others are genes then.
+        None: told by names alone.
 
     Raises
     ------

@@ -54,16 +54,25 @@ class DelimitedSource:
     orientation
         "profiles" where a line is a profile, "genes" where a line is a gene; None: told by the names.
 
+    annotation_columns
+        Columns of numbers that annotate the lines, beside those whose names tell it; all others are the
+        matrix then. None: told by names alone.
+
     Raises
     ------
     FormatError
-        It is no matrix with a header, or it cannot be told what its lines are.
+        It is no matrix with a header, it cannot be told what its lines are, or it has no such column.
     ConfigError
         `orientation` is something else.
     """
 
     def __init__(
-        self, path: Path, matrix: str | None = None, *, orientation: Orientation | None = None
+        self,
+        path: Path,
+        matrix: str | None = None,
+        *,
+        orientation: Orientation | None = None,
+        annotation_columns: tuple[str, ...] | None = None,
     ) -> None:
         refuse_choice(path, matrix, "text")
         if orientation is not None and orientation not in get_args(Orientation):
@@ -71,7 +80,7 @@ class DelimitedSource:
                 f"orientation is {orientation!r}. Say profiles or genes: what a line of the file is."
             )
         self.path = path
-        self._layout = read_layout(path, orientation)
+        self._layout = read_layout(path, orientation, annotation_columns)
         self._cutter = LineCutter(path, self._layout)
         self._lines: _Lines | None = None
         self._turned: TurnedMatrix | None = None

@@ -69,6 +69,7 @@ def settle_columns(
     names: Sequence[str],
     rows: Sequence[Sequence[str]],
     orientation: Orientation | None,
+    annotations: Sequence[str] | None = None,
     *,
     is_series: bool = False,
 ) -> Columns:
@@ -84,25 +85,31 @@ def settle_columns(
         Fields of some lines.
     orientation
         What the lines are, where the caller knows.
+    annotations
+        Columns that annotate the lines, beside those whose names tell it, where the caller knows.
     is_series
         Whether it is a GEO series matrix: its lines are genes.
 
     Raises
     ------
     FormatError
-        There are no numbers, or it cannot be told what the lines are.
+        There are no numbers, it cannot be told what the lines are, or an annotation is no column.
     """
+    absent = [name for name in annotations or () if name not in names]
+    if absent:
+        raise no_such_annotation(path, absent[0])
     kinds = [_kind([row[place] for row in rows]) for place in range(len(names))]
-    numbers = _candidates(names, kinds)
+    numbers = [place for place in _candidates(names, kinds) if names[place] not in (annotations or ())]
     if not numbers:
         raise _annotations_error(path)
     told = orientation or ("genes" if is_series else _orientation(path, names, rows, kinds, numbers))
     row_name = _row_name(path, names, rows, kinds, told)
-    notes_at = _annotations(names, kinds, row_name, told)
+    notes_at = _annotations(names, kinds, row_name, told, annotations)
     values = tuple(place for place in range(len(names)) if place != row_name and place not in notes_at)
     value_names = [names[place] for place in values]
     n_texts = kinds.count("text")
-    looks_empty = told == "profiles" and orientation is None and gene_likeness(value_names) <= 0
+    is_told = orientation is not None or annotations is not None
+    looks_empty = told == "profiles" and not is_told and gene_likeness(value_names) <= 0
     if not values or (looks_empty and len(values) <= n_texts):
         raise _annotations_error(path)
     own = unique_names([name or f"column_{place + 1}" for place, name in enumerate(names)])
@@ -133,6 +140,11 @@ def _annotations_error(path: Path) -> AnnotationTableError:
         f"{path}: this is a table of annotations, without a matrix of numbers: pass it by --obs-table "
         "(with --key), and name the file of profiles. (A list of profile, gene, value is read as Parquet.)"
     )
+
+
+def no_such_annotation(path: Path, name: str) -> FormatError:
+    """Return the error for a named annotation that a table does not have."""
+    return FormatError(f"{path}: has no column {name!r}. Correct `annotation_columns` in the mapping file.")
 
 
 def _orientation(
@@ -200,10 +212,14 @@ def _row_name(
 
 
 def _annotations(
-    names: Sequence[str], kinds: Sequence[Kind], row_name: int | None, orientation: Orientation
+    names: Sequence[str],
+    kinds: Sequence[Kind],
+    row_name: int | None,
+    orientation: Orientation,
+    chosen: Sequence[str] | None,
 ) -> tuple[int, ...]:
     is_note = is_profile_note if orientation == "profiles" else is_gene_note
-    known = [is_note(name) for name in names]
+    known = [is_note(name) or name in (chosen or ()) for name in names]
     places = [place for place in range(len(names)) if place != row_name]
     values = [place for place in places if kinds[place] == "numbers" and not known[place]]
     found = {
@@ -214,7 +230,8 @@ def _annotations(
     if orientation == "profiles":
         if row_name is not None and known[row_name] and not is_profile_id(names[row_name]):
             found.add(row_name)
-        found.update(_leading_strangers(names, values))
+        if chosen is None:
+            found.update(_leading_strangers(names, values))
     return tuple(sorted(found))
 
 

@@ -94,7 +94,9 @@ class TextLayout:
         return (*self.columns.told, *commas)
 
 
-def read_layout(path: Path, orientation: Orientation | None) -> TextLayout:
+def read_layout(
+    path: Path, orientation: Orientation | None, annotations: Sequence[str] | None = None
+) -> TextLayout:
     """Settle how a text matrix is laid out.
 
     Parameters
@@ -103,6 +105,8 @@ def read_layout(path: Path, orientation: Orientation | None) -> TextLayout:
         The file.
     orientation
         What its lines are, where the caller knows.
+    annotations
+        Columns that annotate the lines, beside those whose names tell it.
 
     Raises
     ------
@@ -118,7 +122,7 @@ def read_layout(path: Path, orientation: Orientation | None) -> TextLayout:
     _require_table(path, head)
     has_commas = _has_decimal_commas(path, head)
     rows = [[_with_point(field) for field in row] for row in head.rows] if has_commas else head.rows
-    columns = settle_columns(path, head.full_names, rows, orientation, is_series=head.is_series)
+    columns = settle_columns(path, head.full_names, rows, orientation, annotations, is_series=head.is_series)
     return TextLayout(head, columns, has_commas)
 
 
