@@ -1,6 +1,6 @@
 """Edge lists of genes as users have them: tsv, csv, txt, gzip or Parquet, with or without a header.
 
-Content decides: the separator, whether the first line names the columns, and which column holds the scores.
+Content decides: the separator, whether the first line names the columns, and (`edge_columns`) which is which.
 """
 
 from __future__ import annotations
@@ -16,52 +16,11 @@ from numpy.typing import NDArray
 
 from pertcast_data.errors import FormatError, SchemaError
 from pertcast_data.gene_tables.identifiers import HUMAN
+from pertcast_data.networks.edge_columns import EdgeColumns, edge_columns, known_ends
 from pertcast_data.networks.name_numbers import NameNumbers
 from pertcast_data.tables.content import PARQUET, content_start, head_lines, read_parquet, sha256_of
 from pertcast_data.tables.text_blocks import TextLayout, fields_of, require_text, table_blocks, unique_names
 from pertcast_data.text import fold
-
-END_WORDS: Final = (
-    ("node1", "node2"),
-    ("gene1", "gene2"),
-    ("protein1", "protein2"),
-    ("symbol1", "symbol2"),
-    ("gene_1", "gene_2"),
-    ("node_1", "node_2"),
-    ("gene_a", "gene_b"),
-    ("protein_a", "protein_b"),
-    ("interactor_a", "interactor_b"),
-    ("official_symbol_interactor_a", "official_symbol_interactor_b"),
-    ("entrez_gene_interactor_a", "entrez_gene_interactor_b"),
-    ("source_genesymbol", "target_genesymbol"),
-    ("source", "target"),
-    ("from", "to"),
-)
-"""Folded names of the two columns of genes, the most telling first; else the first two columns are taken."""
-
-SCORE_WORDS: Final = (
-    *("combined_score", "score", "weight", "confidence", "confidence_score", "edge_weight"),
-    *("interaction_score", "correlation", "mor"),
-)
-"""Folded names of the column of scores; else the third of three columns is taken."""
-
-ORGANISM_WORDS: Final = (
-    ("organism_id_interactor_a", "organism_id_interactor_b"),
-    ("organism_interactor_a", "organism_interactor_b"),
-    ("ncbi_tax_id_source", "ncbi_tax_id_target"),
-)
-"""Folded names of the two columns of organisms, as NCBI numbers them: rows not human are left out."""
-
-EVIDENCE_WORDS: Final = frozenset(
-    {
-        *("neighborhood", "neighborhood_transferred", "neighborhood_on_chromosome", "fusion", "gene_fusion"),
-        *("cooccurence", "cooccurrence", "phylogenetic_cooccurrence", "homology"),
-        *("coexpression", "coexpression_transferred", "experiments", "experiments_transferred"),
-        *("experimental", "experimentally_determined_interaction", "database", "database_transferred"),
-        *("database_annotated", "textmining", "textmining_transferred", "automated_textmining"),
-    }
-)
-"""Folded names of STRING's channels of evidence, in its files with details and in the export of its page."""
 
 _SEPARATORS: Final = ("\t", ",", ";")
 _NOTHING: Final = "holds no edge. Bring an edge list: two columns of genes, then scores."
@@ -120,18 +79,8 @@ class EdgeList:
         return f"{self.path}, row {row + 1} ({first}, {second})"
 
 
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """Which columns of a table hold what."""
-
-    ends: tuple[str, str]
-    score: str | None
-    organisms: tuple[str, str] | None
-    evidence: tuple[str, ...] = ()
-
-
 def read_edge_list(path: Path | str, with_evidence: bool = False) -> EdgeList:
-    """Read the rows of an edge list; see `END_WORDS`, `SCORE_WORDS` and `ORGANISM_WORDS` for the columns.
+    """Read the rows of an edge list; see `edge_columns` for which columns count.
 
     Parameters
     ----------
@@ -154,10 +103,10 @@ def read_edge_list(path: Path | str, with_evidence: bool = False) -> EdgeList:
         raise FormatError(f"{path}: no such edge list. Check the path.")
     if content_start(path).startswith(PARQUET):
         frame = read_parquet(path)
-        return _collected(path, iter([frame]), _columns(path, frame.columns, True, with_evidence))
+        return _collected(path, iter([frame]), edge_columns(path, frame.columns, True, with_evidence))
     layout = _layout(path, head_lines(path))
     names = layout.names or [f"column_{place + 1}" for place in range(layout.width)]
-    columns = _columns(path, names, layout.names is not None, with_evidence)
+    columns = edge_columns(path, names, layout.names is not None, with_evidence)
     return _collected(path, table_blocks(path, layout), columns)
 
 
@@ -165,7 +114,7 @@ def edges_of_frame(
     path: Path, frame: pl.DataFrame, ends: tuple[str, str], score: str, evidence: tuple[str, ...] = ()
 ) -> EdgeList:
     """Return the rows of a frame whose columns are known; raises as `read_edge_list`."""
-    return _collected(path, iter([frame]), _Columns(ends, score, None, evidence))
+    return _collected(path, iter([frame]), EdgeColumns(ends, score, None, evidence))
 
 
 def _layout(path: Path, head: list[str]) -> TextLayout:
@@ -197,42 +146,7 @@ def _is_number(fields: list[str], place: int) -> bool:
     return True
 
 
-def known_ends(names: list[str]) -> tuple[str, str] | None:
-    """Return the names of the two columns of genes, None where none is known for it."""
-    return _known_pair(names, END_WORDS)
-
-
-def _known_pair(names: list[str], words: tuple[tuple[str, str], ...]) -> tuple[str, str] | None:
-    folded = {fold(name): name for name in reversed(names)}
-    return next(((folded[a], folded[b]) for a, b in words if a in folded and b in folded), None)
-
-
-def _columns(path: Path, names: list[str], named: bool, with_evidence: bool) -> _Columns:
-    if len(names) < 2:
-        raise SchemaError(f"{path}: has one column. Bring an edge list: two columns of genes, then scores.")
-    ends = (known_ends(names) if named else None) or (names[0], names[1])
-    organisms = _known_pair(names, ORGANISM_WORDS) if named else None
-    if organisms is not None and "interactor" in fold(organisms[0]):
-        # BioGRID's scores are each experiment's own, on no common scale, and mostly missing.
-        return _Columns(ends, None, organisms)
-    others = [name for name in names if name not in ends]
-    score = _score_column(others, named)
-    is_asked = with_evidence and named
-    evidence = [name for name in others if is_asked and name != score and fold(name) in EVIDENCE_WORDS]
-    return _Columns(ends, score, organisms, tuple(evidence))
-
-
-def _score_column(others: list[str], named: bool) -> str | None:
-    """Return the column of scores: by its name, else the third of three or of columns without names."""
-    if named:
-        folded = {fold(name): name for name in reversed(others)}
-        by_name = next((folded[word] for word in SCORE_WORDS if word in folded), None)
-        if by_name is not None or len(others) > 1:
-            return by_name
-    return others[0] if others else None
-
-
-def _collected(path: Path, blocks: Iterator[pl.DataFrame], columns: _Columns) -> EdgeList:
+def _collected(path: Path, blocks: Iterator[pl.DataFrame], columns: EdgeColumns) -> EdgeList:
     """Return the rows of all blocks as numbers: a block's text is let go before the next is read."""
     numbers = NameNumbers()
     ends, scores = [np.empty((0, 2), np.int32)], [np.empty(0)]
@@ -270,7 +184,7 @@ def _collected(path: Path, blocks: Iterator[pl.DataFrame], columns: _Columns) ->
     )
 
 
-def _human_rows(frame: pl.DataFrame, columns: _Columns) -> pl.DataFrame:
+def _human_rows(frame: pl.DataFrame, columns: EdgeColumns) -> pl.DataFrame:
     """Return rows whose two genes are human and named; all rows where the table tells no organism."""
     if columns.organisms is None:
         return frame

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pertcast_data.errors import FormatError, SchemaError
 from pertcast_data.gene_sets.gmt import gmt_lines
 from pertcast_data.gene_tables.identifiers import HUMAN
-from pertcast_data.networks.edge_list import known_ends
+from pertcast_data.networks.edge_columns import known_ends
 from pertcast_data.tables.content import PARQUET, content_start, head_lines, sha256_of
 from pertcast_data.tables.text_blocks import TextLayout, fields_of, require_text, table_blocks, unique_names
 from pertcast_data.text import fold

@@ -12,7 +12,7 @@ from typing import Final
 
 from pertcast_data.compounds.structure_files import is_structure_file
 from pertcast_data.errors import PertcastError
-from pertcast_data.networks.edge_list import EVIDENCE_WORDS, SCORE_WORDS, known_ends
+from pertcast_data.networks.edge_columns import EVIDENCE_WORDS, SCORE_WORDS, known_ends
 from pertcast_data.networks.gene_groups import group_kind
 from pertcast_data.readers.arrow.file import ArrowFile
 from pertcast_data.readers.column_roles import is_gene_note, looks_like_gene

@@ -20,15 +20,9 @@ import polars as pl
 from pertcast_data.errors import ConfigError, SchemaError
 from pertcast_data.ingest.plan import IngestPlan, SourcePlan
 from pertcast_data.ingest.rows.columns import SOURCE_ROW
+from pertcast_data.ingest.writing.work_plan import DealTask, Part, WorkPlan, file_identity, fingerprint
 from pertcast_data.ingest.writing.worker import RUN_BYTES
-from pertcast_data.ingest.writing.workspace import (
-    DealTask,
-    Part,
-    WorkPlan,
-    Workspace,
-    file_identity,
-    fingerprint,
-)
+from pertcast_data.ingest.writing.workspace import Workspace
 from pertcast_data.preprocessing import PreprocessingStep
 from pertcast_data.progress import ProgressCallback
 from pertcast_data.storage.cache import Cache, digest

@@ -7,9 +7,7 @@ fingerprint, so that pieces of another ingest are never taken for this one's.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,79 +18,14 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
 from pertcast_data.errors import ConfigError
+from pertcast_data.ingest.writing.work_plan import WorkPlan
 from pertcast_data.store.building.matrix import MatrixPlan
 from pertcast_data.store.building.runs import FileRun, read_run
-from pertcast_data.store.info import Layout
 from pertcast_data.store.manifest import ShardRecord, write_atomically
-from pertcast_data.vocabulary import Normalisation
 
-FORMAT: Final = 1
-"""Of the folder; a folder of another format is begun anew."""
-
-
-class DealTask(BaseModel):
-    """Rows start..stop-1 of a file, which one worker sorts."""
-
-    model_config = ConfigDict(frozen=True)
-
-    part: int
-    start: int
-    stop: int
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of the file."""
-        return self.stop - self.start
-
-
-class Part(BaseModel):
-    """One file and how it is opened."""
-
-    model_config = ConfigDict(frozen=True)
-
-    path: Path
-    options: dict[str, Any] = {}
-    identity: str
-
-
-class WorkPlan(BaseModel):
-    """Everything a worker must know that is not an array.
-
-    Attributes
-    ----------
-    parts
-        The files.
-    layout, normalisation, n_genes
-        Of the store.
-    tasks
-        Ranges of rows, in source order.
-    run_bytes
-        Bytes of narrow rows in a sorted run.
-    base
-        The store that grows, if one does.
-    location
-        Where complete shards are published, if they are.
-    request
-        Fingerprint of what was asked for, whatever the state of a store that grows.
-    fingerprint
-        Of everything that decides the bytes of X.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    parts: tuple[Part, ...]
-    layout: Layout
-    normalisation: Normalisation
-    n_genes: int
-    tasks: tuple[DealTask, ...]
-    run_bytes: int
-    base: Path | None = None
-    location: str | None = None
-    request: str
-    fingerprint: str
+_LOCK: Final = "lock"
 
 
 @dataclass(frozen=True)
@@ -289,29 +222,6 @@ class Workspace:
         return found
 
 
-def fingerprint(facts: Any, arrays: Sequence[npt.NDArray[np.int64] | None]) -> str:
-    """Return 32 hexadecimal digits over JSON-able facts and arrays."""
-    digest = hashlib.blake2b(json.dumps([FORMAT, facts], sort_keys=True).encode(), digest_size=16)
-    for array in arrays:
-        digest.update(b"-" if array is None else np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def file_identity(path: Path) -> str:
-    """Return what tells one state of a file (or of a folder of files) from another, without reading it."""
-    if not path.is_dir():
-        return _file_state(path)
-    states = [
-        f"{file.relative_to(path)} {_file_state(file)}" for file in sorted(path.rglob("*")) if file.is_file()
-    ]
-    return hashlib.blake2b("\n".join(states).encode(), digest_size=16).hexdigest()
-
-
-def _file_state(path: Path) -> str:
-    status = os.stat(path)
-    return f"{status.st_size} {status.st_mtime_ns}"
-
-
 def _is_there(root: Path, record: ShardRecord) -> bool:
     if not record.bytes:
         return True
@@ -319,6 +229,3 @@ def _is_there(root: Path, record: ShardRecord) -> bool:
         return (root / record.path).stat().st_size == record.bytes
     except FileNotFoundError:
         return False
-
-
-_LOCK: Final = "lock"

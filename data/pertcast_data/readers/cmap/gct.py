@@ -24,11 +24,10 @@ from pertcast_data.readers.source import (
     rows_per_batch,
 )
 from pertcast_data.readers.spill import scratch_array
+from pertcast_data.readers.text.fields import as_numbers
 from pertcast_data.text import decode
 
 _MISSING_VALUES = frozenset({"", "na", "n/a", "nan", "null", "none", "-666"})
-_INTEGER = r"^-?(0|[1-9]\d*)$"
-_NUMBER = r"^-?\d+(\.\d+)?([eE][-+]?\d+)?$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +202,5 @@ def _read_header(file: BinaryIO, path: Path) -> _Header:
 
 def _typed(texts: list[str]) -> pl.Series:
     column = pl.Series([text.strip() for text in texts], dtype=pl.String)
-    filled = column.filter(~column.str.to_lowercase().is_in(list(_MISSING_VALUES)))
-    if filled.is_empty():
-        return column
-    if filled.str.contains(_INTEGER).all() and filled.str.len_chars().max() <= 18:  # type: ignore[operator]
-        return column.cast(pl.Int64, strict=False)
-    if filled.str.contains(_NUMBER).all() and not filled.str.contains(r"^-?0\d").any():
-        return column.cast(pl.Float64, strict=False)
-    return column
+    numbers = as_numbers(column, _MISSING_VALUES)
+    return column if numbers is None else numbers

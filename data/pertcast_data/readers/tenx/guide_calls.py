@@ -42,6 +42,31 @@ def _prefixes(name: str) -> Iterator[str]:
         yield f"{name}_"
 
 
+def cells_with_guides(
+    cells: pl.DataFrame, calls: Path | None, n_guides: int
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Return the barcodes with their guides where calls lie beside, and what is to be told of it.
+
+    Parameters
+    ----------
+    cells
+        Row table with `source_id`, the barcodes.
+    calls
+        The call file, None where there is none.
+    n_guides
+        Guides that were captured: without calls, their cells have none, and that is said.
+
+    Raises
+    ------
+    FormatError
+        As `join_guide_calls`.
+    """
+    if calls is None:
+        return cells, (missing_calls_note(n_guides),) if n_guides else ()
+    obs, note = join_guide_calls(cells, calls)
+    return obs, (note,)
+
+
 def join_guide_calls(obs: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, str]:
     """Add the calls to the barcodes they are of.
 

@@ -17,12 +17,7 @@ from pertcast_data.readers.anndata.tables import is_array
 from pertcast_data.readers.compressed_rows import CompressedRows
 from pertcast_data.readers.hdf5 import has_hdf5_signature, holds, open_hdf5, read_ids, require_numbers
 from pertcast_data.readers.source import ProfileBatch, SourceSchema, id_frame, refuse_choice
-from pertcast_data.readers.tenx.guide_calls import (
-    find_guide_calls,
-    join_guide_calls,
-    missing_calls_note,
-    name_prefixes,
-)
+from pertcast_data.readers.tenx.guide_calls import cells_with_guides, find_guide_calls, name_prefixes
 from pertcast_data.readers.tenx.tables import choose_genes
 
 _PARTS: Final = ("data", "indices", "indptr", "shape", "barcodes")
@@ -104,10 +99,7 @@ class TenXH5Source:
     @cached_property
     def _obs_and_note(self) -> tuple[pl.DataFrame, tuple[str, ...]]:
         calls = find_guide_calls(self.path.parent, name_prefixes(self.path.name))
-        if calls is not None:
-            obs, note = join_guide_calls(self._cells, calls)
-            return obs, (note,)
-        return self._cells, (missing_calls_note(self._genes.n_guides),) if self._genes.n_guides else ()
+        return cells_with_guides(self._cells, calls, self._genes.n_guides)
 
     def batches(
         self, rows: int | None = None, start: int = 0, stop: int | None = None

@@ -19,12 +19,7 @@ from pertcast_data.errors import FormatError
 from pertcast_data.readers.compressed_rows import CompressedRows
 from pertcast_data.readers.source import ProfileBatch, SourceSchema, entries_per_batch, refuse_choice
 from pertcast_data.readers.spill import RowOrdered, entries_to_row_order, scratch_array
-from pertcast_data.readers.tenx.guide_calls import (
-    find_guide_calls,
-    join_guide_calls,
-    missing_calls_note,
-    name_prefixes,
-)
+from pertcast_data.readers.tenx.guide_calls import cells_with_guides, find_guide_calls, name_prefixes
 from pertcast_data.readers.tenx.matrix_market_text import is_matrix_market, read_entries, read_header
 from pertcast_data.readers.tenx.tables import choose_genes, read_barcodes, read_features
 
@@ -105,10 +100,7 @@ class MatrixMarketSource:
         folder = self._files.matrix.parent
         prefixes = name_prefixes(self._files.prefix) if self._files.prefix else ("",)
         calls = find_guide_calls(folder, prefixes) or find_guide_calls(folder.parent, prefixes)
-        if calls is not None:
-            obs, note = join_guide_calls(self._cells, calls)
-            return obs, (note,)
-        return self._cells, (missing_calls_note(self._genes.n_guides),) if self._genes.n_guides else ()
+        return cells_with_guides(self._cells, calls, self._genes.n_guides)
 
     def batches(
         self, rows: int | None = None, start: int = 0, stop: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import polars as pl
@@ -53,11 +53,25 @@ def _unquoted(field: bytes) -> bytes:
 def typed_column(texts: Sequence[str]) -> pl.Series:
     """Return a column as numbers where every value is one ("007" is none), else as text; empty is null."""
     column = pl.Series(texts, dtype=pl.String).str.strip_chars()
-    filled = column.filter(~column.str.to_lowercase().is_in(list(MISSING)))
+    numbers = as_numbers(column, MISSING)
+    return column.replace({"": None}) if numbers is None else numbers
+
+
+def as_numbers(column: pl.Series, missing: Collection[str]) -> pl.Series | None:
+    """Return text as whole or decimal numbers, None where a value is neither, or none is filled.
+
+    Parameters
+    ----------
+    column
+        Text without blanks around it.
+    missing
+        Lower-case words for "no value".
+    """
+    filled = column.filter(~column.str.to_lowercase().is_in(list(missing)))
     if filled.is_empty():
-        return column.replace({"": None})
+        return None
     if filled.str.contains(_INTEGER).all() and filled.str.len_chars().max() <= 18:  # type: ignore[operator]
         return column.cast(pl.Int64, strict=False)
     if filled.str.contains(_NUMBER).all() and not filled.str.contains(r"^-?0\d").any():
         return column.cast(pl.Float64, strict=False)
-    return column.replace({"": None})
+    return None
