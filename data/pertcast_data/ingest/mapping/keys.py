@@ -1,6 +1,6 @@
 """Keys that other tools use become the mapping file's own: `pert_col: condition` is `cmap_name: condition`.
 
-The words stand in `words.USER_WORDS`; two words for one thing must say the same.
+The words stand in `pertcast_data.words.USER_WORDS`; two words for one thing must say the same.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Whether values keep what their normalisation promises; what is odd but possible is a warning with figures.
 
-What is impossible (counts with fractions, negative logarithms) is refused in `values`.
+What is impossible (counts with fractions, negative logarithms) is refused in `normalisation`.
 """
 
 from __future__ import annotations
