@@ -24,6 +24,8 @@ STRONG: Final = 2.0
 """|z| from which a gene counts towards signature strength."""
 
 _BLOCK_VALUES: Final = 1 << 21
+_ADDED_VALUES: Final = 1 << 18
+"""Responses are made in blocks that a processor's cache holds, conditions are gone through in larger ones."""
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -115,7 +117,7 @@ class EffectSums:
             rows = fill_missing(rows, self._references.fill, self._group[chosen])
             self._add_levels(chosen, rows)
             return
-        step = max(1, _BLOCK_VALUES // self.n_genes)
+        step = max(1, _ADDED_VALUES // self.n_genes)
         for start in range(0, len(chosen), step):
             self._add_pairs(chosen[start : start + step], rows[start : start + step])
 
@@ -127,20 +129,23 @@ class EffectSums:
             add_rows(sums, 2 * group[own].astype(np.int64) + half[own], own, rows)
 
     def _add_pairs(self, chosen: NDArray[np.int64], rows: ProfileBatch) -> None:
-        z = np.array(as_dense(rows), np.float32)
+        # z and its unit vector lie side by side, as the two lines of a group do: they are added as one.
+        both = np.empty((len(chosen), 2, self.n_genes), np.float32)
+        z, unit = both[:, 0], both[:, 1]
+        z[:] = as_dense(rows)
         if self._references.fill is not None:
             z -= self._references.fill[self._group[chosen]]
         z /= self._spreads[self._design.context_of_row[chosen]]
         z[~np.isfinite(z)] = 0
-        unit = z - z.mean(axis=1, keepdims=True)
+        np.subtract(z, z.mean(axis=1, keepdims=True), out=unit)
         norms = np.sqrt(np.einsum("ng,ng->n", unit, unit))
         tells = norms > 0
         unit /= np.where(tells, norms, 1)[:, None]
         for (lines, sums), n_units in zip(self._parts, self._n_units, strict=True):
             group = lines.group_of_row[chosen]
             own = np.flatnonzero(group >= 0)
-            add_rows(sums, 2 * group[own].astype(np.int64), own, z)
-            add_rows(sums, 2 * group[own].astype(np.int64) + 1, own, unit)
+            pairs = sums.reshape(-1, 2 * self.n_genes)
+            add_rows(pairs, group[own], own, both.reshape(len(both), -1))
             n_units += np.bincount(group[own][tells[own]], minlength=len(n_units))
 
     def blocks(self, which: int) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float64]]]:

@@ -21,6 +21,9 @@ from pertcast_data.vocabulary import Normalisation
 PIECE_VALUES: Final = 1 << 21
 """About how many values (stored entries of sparse rows) are worked on at once."""
 
+_FEW_ROWS: Final = 4
+"""Dense rows are added one by one where a line has fewer of them in a piece: its sum is not worth making."""
+
 
 def pieces(batches: Iterable[ProfileBatch], n_rows: int, n_genes: int) -> Iterator[tuple[int, ProfileBatch]]:
     """Cut batches into pieces of bounded size, each with its first row.
@@ -137,12 +140,32 @@ def add_rows(
     """
     if not len(lines):
         return
+    sums = np.asarray(target)
+    if sparse.issparse(piece):
+        _add_entries(sums, lines, rows, piece)  # type: ignore[arg-type]
+        return
     distinct, place = np.unique(lines, return_inverse=True)
+    if len(lines) < _FEW_ROWS * len(distinct):
+        for line, row in zip(lines.tolist(), rows.tolist(), strict=True):
+            sums[line] += piece[row]
+        return
     ones = np.ones(len(lines), target.dtype)
     member = sparse.csr_matrix((ones, (place, rows)), shape=(len(distinct), piece.shape[0]))
-    if not sparse.issparse(piece):
-        target[distinct] += member @ np.asarray(piece)
-        return
-    sums = (member @ piece).tocoo()
+    sums[distinct] += member @ np.asarray(piece)
+
+
+def _add_entries(
+    target: NDArray[Any], lines: NDArray[np.integer], rows: NDArray[np.integer], piece: sparse.csr_matrix
+) -> None:
+    """Add the stored entries one by one, which costs a fifth of a sparse product; some rows at a time."""
+    lengths, n_genes = np.diff(piece.indptr), target.shape[1]
     flat = target.reshape(-1)
-    flat[distinct[sums.row].astype(np.int64) * target.shape[1] + sums.col] += sums.data
+    values = piece.data.astype(target.dtype, copy=False)
+    step = max(1, int(PIECE_VALUES * len(lengths) / max(piece.nnz, 1)))
+    for start in range(0, len(rows), step):
+        some, counts = rows[start : start + step], lengths[rows[start : start + step]]
+        first_entry = piece.indptr[some] - np.r_[0, np.cumsum(counts)[:-1]]
+        entries = np.repeat(first_entry, counts) + np.arange(counts.sum())
+        at = np.repeat(lines[start : start + step].astype(np.int64) * n_genes, counts)
+        at += piece.indices[entries]
+        np.add.at(flat, at, values[entries])

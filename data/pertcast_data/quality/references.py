@@ -182,9 +182,20 @@ class References:
             values[~np.isfinite(values)] = np.nan
             if self.fill is not None and self._pairing is not None:
                 values -= self.fill[:, genes][self._pairing.group_of_row[rows[chosen]]]
-            values -= np.nanmedian(values, axis=0) if self._pairing is None else 0
-            result[genes] = np.nanmedian(np.abs(values), axis=0)
+            values -= _medians(values) if self._pairing is None else 0
+            result[genes] = _medians(np.abs(values))
         return result * _MAD_TO_DEVIATION * factor
+
+
+def _medians(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the median of each column without NaN values; numpy's nanmedian loops over columns in Python."""
+    by_gene = np.ascontiguousarray(values.T)
+    has_missing = np.isnan(by_gene).any(axis=1)
+    result = np.full(len(by_gene), np.nan)
+    result[~has_missing] = np.median(by_gene[~has_missing], axis=1, overwrite_input=True)
+    if has_missing.any():
+        result[has_missing] = np.nanmedian(by_gene[has_missing], axis=1)
+    return result
 
 
 def _floored(spread: NDArray[np.float64]) -> NDArray[np.float32]:
