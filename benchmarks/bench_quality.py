@@ -2,7 +2,7 @@
 
 Profiles lie in memory; each contestant runs in a process of its own, CPU time and peak memory are above
 imports and profiles. `own_mb` leaves out pages of temporary files, which the system may take back. Usage:
-`python benchmarks/bench_quality.py [--dense ROWS GENES] [--counts ROWS GENES] [--conditions 1000 4000]`
+`python benchmarks/bench_quality.py [--dense 30000 978] [--counts 20000 2000] [--conditions 1000 4000]`
 """
 
 from __future__ import annotations
@@ -242,8 +242,8 @@ def lines(screens: list[dict[str, Any]]) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dense", type=int, nargs=2, default=[30_000, 978], metavar=("ROWS", "GENES"))
-    parser.add_argument("--counts", type=int, nargs=2, default=[20_000, 2_000], metavar=("ROWS", "GENES"))
+    parser.add_argument("--dense", type=int, nargs=2, default=[12_000, 978], metavar=("ROWS", "GENES"))
+    parser.add_argument("--counts", type=int, nargs=2, default=[8_000, 2_000], metavar=("ROWS", "GENES"))
     parser.add_argument("--conditions", type=int, nargs="+", default=[1_000, 4_000])
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print figures as JSON only")
