@@ -71,10 +71,12 @@ def require_text(path: Path, names: Iterable[str]) -> None:
 
 def unique_names(names: list[str]) -> list[str]:
     """Return names of columns of which none is empty or stands there twice."""
-    return [
-        name if name and name not in names[:place] else f"{name}_{place + 1}"
-        for place, name in enumerate(names)
-    ]
+    seen: set[str] = set()
+    unique = []
+    for place, name in enumerate(names):
+        unique.append(name if name and name not in seen else f"{name}_{place + 1}")
+        seen.add(name)
+    return unique
 
 
 def table_blocks(path: Path, layout: TextLayout) -> Iterator[pl.DataFrame]:

@@ -128,14 +128,16 @@ def settle_layout(
     if absent:
         raise no_such_annotation(path, absent[0])
     row_name = _row_name(schema, texts, numbers)
-    others = [name for name in schema.names if name not in {*numbers, *vectors, *texts}]
+    known = {*numbers, *vectors, *texts}
+    others = [name for name in schema.names if name not in known]
     left_out = (f"columns of lists or structures left out: {', '.join(others[:10])}",) if others else ()
     candidates = [
         name for name in numbers if name != row_name and name not in (chosen or ()) and not _is_note(name)
     ]
     if matrix is not None or (vectors and sum(map(looks_like_gene, candidates)) < 10):
         vector = _vector(path, vectors, matrix)
-        notes = tuple(name for name in schema.names if name in {*texts, *numbers} and name != row_name)
+        readable = {*texts, *numbers}
+        notes = tuple(name for name in schema.names if name in readable and name != row_name)
         return ArrowLayout(
             "vectors",
             row_name,
@@ -148,9 +150,8 @@ def settle_layout(
     if long is not None:
         return long
     genes, strangers = _genes(path, candidates, texts, is_told=chosen is not None)
-    notes = tuple(
-        name for name in schema.names if name in {*texts, *numbers} and name not in {*genes, row_name}
-    )
+    readable, taken = {*texts, *numbers}, {*genes, row_name}
+    notes = tuple(name for name in schema.names if name in readable and name not in taken)
     told = [f"{len(genes):,} columns are genes"]
     if notes:
         told.append(f"annotation columns: {', '.join(notes[:20])}")
@@ -183,8 +184,9 @@ def _is_note(name: str) -> bool:
 
 
 def _row_name(schema: pa.Schema, texts: Sequence[str], numbers: Sequence[str]) -> str | None:
-    index = [name for name in _pandas_index(schema) if name in {*texts, *numbers}]
-    named = [name for name in schema.names if name in {*texts, *numbers} and is_profile_id(name)]
+    readable = {*texts, *numbers}
+    index = [name for name in _pandas_index(schema) if name in readable]
+    named = [name for name in schema.names if name in readable and is_profile_id(name)]
     plain = [name for name in texts if fold(name) in (*ROW_NUMBER_WORDS, "id", "name")]
     first = [name for name in schema.names[:1] if name in texts and not _is_note(name)]
     return next(iter((*index[:1], *named, *plain, *first)), None)
@@ -234,8 +236,10 @@ def _long(
     """Return the layout of a list of (profile, gene, value), None where it is none."""
     values = [name for name in numbers if fold(name) in _VALUE_WORDS]
     values = values if len(values) == 1 else [*candidates] if len(candidates) == 1 else []
-    genes = [name for name in schema.names if is_gene_name_column(name) and name in {*texts, *numbers}]
-    left = [name for name in schema.names if name in {*texts, *numbers} and name not in {*values, *genes}]
+    readable = {*texts, *numbers}
+    genes = [name for name in schema.names if is_gene_name_column(name) and name in readable]
+    taken = {*values, *genes}
+    left = [name for name in schema.names if name in readable and name not in taken]
     ids = [name for name in left if is_profile_id(name)] or [
         name for name in left if fold(name) in _LONG_ID_WORDS
     ]
