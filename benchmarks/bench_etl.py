@@ -155,7 +155,7 @@ def followed(figures: dict[str, float]) -> Iterator[None]:
             for process in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error, OSError, StopIteration):
                     times = process.cpu_times()
-                    is_worker = "do_piece" in " ".join(process.cmdline())
+                    is_worker = process.name().startswith("ray::")
                     seen[process.pid] = (
                         times.user + times.system,
                         peak_mb(process.pid) if is_worker else 0.0,
