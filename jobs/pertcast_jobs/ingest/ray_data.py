@@ -31,6 +31,8 @@ def _worker(folder: Path, stage: Stage, fingerprint: str) -> IngestWorker:
 
 def do_piece(row: dict[str, Any], folder: Path, stage: Stage, fingerprint: str) -> dict[str, Any]:
     """Do the piece of a row; "failure" and "message" are empty unless it failed."""
+    if Workspace(folder).is_stopped:
+        return {**row, **NO_FAILURE}
     try:
         _worker(folder, stage, fingerprint).run(stage, int(row["piece"]))
     except PertcastError as error:
@@ -55,6 +57,13 @@ def ray_data(folder: Path, stage: Stage, numbers: Sequence[int]) -> Iterator[int
             num_cpus=1,
             compute=ray.data.TaskPoolStrategy(size=workers),
         )
+        failed = None
         for row in done.iter_rows():
-            raise_failure(row)
-            yield int(row["piece"])
+            if failed is None and row["failure"]:
+                # To the end all the same: what is still at work must not write into a folder that is removed.
+                failed = row
+                Workspace(folder).stop()
+            if failed is None:
+                yield int(row["piece"])
+        if failed is not None:
+            raise_failure(failed)

@@ -79,6 +79,7 @@ class Workspace:
 
         A folder with another fingerprint is begun anew.
         """
+        self._stopped.unlink(missing_ok=True)
         if self._fingerprint() == plan.fingerprint:
             return True
         self.clear()
@@ -98,6 +99,19 @@ class Workspace:
         """Return whether this request was brought to its end, and only the folder was not removed."""
         path = self.folder / "result.json"
         return path.exists() and json.loads(path.read_bytes()) == [request, data_hash]
+
+    @property
+    def _stopped(self) -> Path:
+        return self.folder / "stopped"
+
+    def stop(self) -> None:
+        """Tell workers to begin no further piece: one has failed, and what is here may be removed."""
+        self._stopped.touch()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether no further piece is to be begun."""
+        return self._stopped.exists()
 
     def clear(self) -> None:
         """Remove everything but the lock."""
