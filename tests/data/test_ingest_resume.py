@@ -290,6 +290,31 @@ def test_compacting_brings_back_the_order_and_keeps_every_value(tmp_path: Path) 
     assert not grown.obs.select(keys.columns).equals(grown.obs.select(keys.columns).sort(keys.columns))
 
 
+def test_compacting_a_store_in_order_changes_no_byte_of_it(tmp_path: Path) -> None:
+    out, _ = store_and_more(tmp_path)
+    before = bytes_of(out)
+    assert compact_store(out).data_hash == ExpressionStore.open(out).data_hash
+    assert bytes_of(out) == before
+    assert compact_store(out, codec="archive").info.codec == "archive"
+    assert validate_store(out) == []
+
+
+def test_a_store_is_not_built_in_a_folder_named_like_a_bucket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="a store in a bucket is not written row by row"):
+        create_store(
+            "s3://bucket/store",
+            obs=pl.DataFrame({"cell_iname": ["A"], "pert_type": ["trt_cp"]}),
+            var=pl.DataFrame({"gene_symbol": ["g"]}),
+            batches=[np.ones((1, 1), np.float32)],
+            measure="response",
+            normalisation="z_score",
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"

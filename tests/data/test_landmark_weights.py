@@ -110,7 +110,7 @@ def test_saved_weights_are_read_back_equal(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.offset, weights.offset)
     weights.save(tmp_path / "twice.parquet")
     assert (tmp_path / "saved.parquet").read_bytes() == (tmp_path / "twice.parquet").read_bytes()
-    with pytest.raises(ConfigError, match=r"saved\.parquet: exists already"):
+    with pytest.raises(ConfigError, match=r"saved\.parquet already exists"):
         weights.save(tmp_path / "saved.parquet")
 
 

@@ -119,7 +119,7 @@ def test_equal_networks_are_equal_bytes_and_an_existing_table_is_kept(
     for name in ("one.parquet", "two.parquet"):
         write_edge_table(network, tmp_path / name)
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
-    with pytest.raises(ConfigError, match=r"one\.parquet: exists already"):
+    with pytest.raises(ConfigError, match=r"one\.parquet already exists"):
         write_edge_table(network, tmp_path / "one.parquet")
     assert not list(tmp_path.glob(".*"))
 

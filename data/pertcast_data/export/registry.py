@@ -10,10 +10,10 @@ from typing import Final, Protocol
 from pertcast_data.errors import ConfigError
 from pertcast_data.export.gctx import write_gctx
 from pertcast_data.export.h5ad import write_h5ad
-from pertcast_data.export.new_file import new_file
 from pertcast_data.export.parquet import write_parquet
 from pertcast_data.export.rows import ExportRows, export_rows
 from pertcast_data.progress import ProgressCallback, no_progress
+from pertcast_data.storage.new_file import new_file
 from pertcast_data.store import ExpressionStore
 
 

@@ -23,6 +23,7 @@ from pertcast_data.gene_sets.report import namespaces
 from pertcast_data.gene_tables.identifiers import identifier_key
 from pertcast_data.readers.registry import open_source
 from pertcast_data.readers.source import SOURCE_ID, as_dense
+from pertcast_data.storage.new_file import new_file
 from pertcast_data.tables.content import open_content, sha256_of
 from pertcast_data.tables.table import open_table
 from pertcast_data.text import fold
@@ -186,15 +187,12 @@ class LandmarkWeights:
         ConfigError
             `path` exists.
         """
-        path = Path(path)
-        if path.exists():
-            raise ConfigError(f"{path}: exists already. Choose another name, or remove it first.")
         columns = {name: self.weights[place] for place, name in enumerate(self.landmarks)}
         frame = pl.DataFrame({"id": self.genes, **columns, OFFSET: self.offset})
         facts = json.dumps({"file": self.file, "sha256": self.sha256}, sort_keys=True)
-        parquet.write_table(
-            frame.to_arrow().replace_schema_metadata({_METADATA: facts}), path, compression="zstd"
-        )
+        table = frame.to_arrow().replace_schema_metadata({_METADATA: facts})
+        with new_file(Path(path)) as temporary:
+            parquet.write_table(table, temporary, compression="zstd")
 
 
 def _read_matrix(path: Path) -> tuple[list[str], list[str], NDArray[np.float64]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
-from pertcast_data.errors import ConfigError, FormatError, SchemaError
+from pertcast_data.errors import FormatError, SchemaError
 from pertcast_data.networks.edge_list import EdgeList, edges_of_frame
 from pertcast_data.networks.multiplex import ListedNetwork, MultiplexNetwork
+from pertcast_data.storage.new_file import new_file
 from pertcast_data.tables.content import PARQUET, content_start, open_content, read_parquet, sha256_of
 
 OWN_COLUMNS: Final = ("network", "gene_a", "gene_b", "weight", "n_rows")
@@ -66,19 +66,14 @@ def write_edge_table(network: MultiplexNetwork, path: Path | str) -> None:
     ConfigError
         `path` exists.
     """
-    path = Path(path)
-    if path.exists():
-        raise ConfigError(f"{path}: exists already. Choose another name, or remove it first.")
     channels = sorted({name for each in network.networks for name in each.evidence})
     schema = _schema(channels).with_metadata({_METADATA: _facts_text(network)})
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        with parquet.ParquetWriter(unfinished, schema, compression="zstd") as writer:
-            for each in network.networks:
-                writer.write_table(_rows(network.genes, each, channels, schema))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with (
+        new_file(Path(path)) as temporary,
+        parquet.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+        for each in network.networks:
+            writer.write_table(_rows(network.genes, each, channels, schema))
 
 
 def is_edge_table(path: Path) -> bool:

@@ -24,7 +24,7 @@ from pertcast_data.store.staging import staging_directory
 _BLOCK_BYTES = 1 << 25
 
 
-def is_in_order(store: ExpressionStore) -> bool:
+def _is_in_order(store: ExpressionStore) -> bool:
     """Return whether contexts, controls and conditions lie together as in a store made in one go."""
     keys = store.obs.select("cell_iname", ~pl.col("is_control"), "condition_id")
     return bool(keys.equals(keys.sort("cell_iname", "is_control", "condition_id", maintain_order=True)))
@@ -40,8 +40,9 @@ def compact_store(
 ) -> ExpressionStore:
     """Write the store at `path` anew, its rows sorted as `create_store` sorts them, and open it.
 
-    The values and tables stay; row numbers and the content hash change, so that splits made before belong to
-    the old order and are refused. The old store stays whole until the new one takes its place.
+    A store in order stays as it is, and so do its splits; else the values and tables stay, row
+    numbers and the content hash change, and splits made before belong to the old order and are refused. The
+    old store stays whole until the new one takes its place.
 
     Parameters
     ----------
@@ -57,6 +58,8 @@ def compact_store(
     target = Path(path)
     store = ExpressionStore.open(target)
     info = store.info
+    if codec in (None, info.codec) and _is_in_order(store):
+        return store
     order = storage_order(store.obs, info.seed)
     with staging_directory(target, replace=True) as staged:
         rows = collect_rows(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from pertcast_data.errors import ConfigError
+from pertcast_data.storage.location import is_remote
 from pertcast_data.store.disk_space import disk_errors
 from pertcast_data.store.manifest import sync_directory
 
@@ -41,6 +42,11 @@ def staging_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
     ConfigError
         `target` exists although it should not.
     """
+    if is_remote(target):
+        raise ConfigError(
+            f"{target}: a store in a bucket is not written row by row. Write a local one and publish it, or "
+            "use `pertcast data ingest --out s3://...`."
+        )
     if not replace:
         require_free(target)
     target.parent.mkdir(parents=True, exist_ok=True)
