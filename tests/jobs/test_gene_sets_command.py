@@ -46,4 +46,4 @@ def test_networks_are_written_as_one_table_with_their_evidence(
     found = read_multiplex([out], with_evidence=True).networks[0]
     assert found.name == "string" and found.evidence["textmining"].tolist() == [100]
     assert run(["data", "networks", str(path), "--out", str(out)]) == 1
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
