@@ -107,7 +107,9 @@ def test_a_screen_leaves_every_promised_file_and_its_manifest_knows_their_hashes
     out = undisturbed.out
     assert request_.gmt is not None
     n_sets = len(read_gmt(request_.gmt))
-    assert {*TABLES, "enrichment.parquet", "profiles.zarr"} == {path.name for path in out.iterdir()}
+    assert {*TABLES, "enrichment.parquet", "profiles.zarr", "ranks.zarr"} == {
+        path.name for path in out.iterdir()
+    }
     manifest = json.loads((out / "manifest.json").read_text())
     on_disk = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} - {
         "manifest.json"
@@ -144,7 +146,7 @@ def test_effects_and_scores_are_taken_before_rounding(
 ) -> None:
     prepared = prepare_screen(request_)
     info = pl.read_parquet(undisturbed.out / "sig_info.parquet")
-    mean = prepared.predictor.predict(prepared.plan.conditions).mean.astype(np.float64)
+    mean = prepared.predictor.predict(prepared.plan.conditions.table()).mean.astype(np.float64)
     np.testing.assert_allclose(info["effect_size"], np.sqrt(np.square(mean).mean(axis=1)), rtol=1e-5)
     assert prepared.sets is not None
     table = pl.read_parquet(undisturbed.out / "enrichment.parquet")
@@ -158,17 +160,18 @@ def test_reported_hits_and_only_they_carry_gseapys_results(
 ) -> None:
     table = pl.read_parquet(undisturbed.out / "enrichment.parquet")
     best = undisturbed.hits["sig_id"].head(request_.settings.n_reported)
-    assert set(table.filter(pl.col("nes").is_not_null())["sig_id"]) == set(best)
-    assert table["pval"].null_count() == table.height - table.filter(pl.col("sig_id").is_in(best)).height
+    assert set(table.filter(pl.col("prerank_nes").is_not_null())["sig_id"]) == set(best)
+    others = table.filter(~pl.col("sig_id").is_in(best))
+    assert others["prerank_pval"].null_count() == others["lead_genes"].null_count() == others.height
     prepared = prepare_screen(request_)
     assert prepared.sets is not None
-    first = prepared.plan.conditions.filter(sig_id=best[0])
+    first = prepared.plan.conditions.table().filter(sig_id=best[0])
     expected = prerank(
         prepared.predictor.predict(first).mean[0], prepared.predictor.genes, prepared.sets, 20, seed=0
     )
     found = table.filter(sig_id=best[0])
     np.testing.assert_allclose(found["es"], expected["es"], atol=1e-5)
-    np.testing.assert_allclose(found["nes"], expected["nes"], rtol=1e-3)
+    np.testing.assert_allclose(found["prerank_nes"], expected["nes"], rtol=1e-3)
 
 
 def test_hits_are_ranked_by_effect_and_carry_no_invented_significance(undisturbed: ScreenOutcome) -> None:
@@ -330,13 +333,13 @@ def test_an_unknown_cell_line_is_refused_with_the_known_ones(compound_run: Path,
 def test_without_a_list_all_training_compounds_are_screened_at_training_conditions(
     compound_run: Path, small_screen: Any, tmp_path: Path
 ) -> None:
-    plan = prepare_screen(ScreenRequest(kind="compounds", model=compound_run)).plan
+    conditions = prepare_screen(ScreenRequest(kind="compounds", model=compound_run)).plan.conditions.table()
     bundle = Predictor.from_bundle(find_bundle(compound_run))
-    assert plan.conditions["pert_id"].unique().sort().to_list() == sorted(bundle.space.perturbations)
-    assert sorted(plan.conditions["pert_dose"].unique()) == [1.0, 10.0]
-    assert plan.conditions["pert_time"].unique().to_list() == [24.0]
-    assert set(plan.conditions["cell_iname"]) == set(bundle.space.contexts)
-    assert plan.conditions["canonical_smiles"].null_count() == 0
+    assert conditions["pert_id"].unique().sort().to_list() == sorted(bundle.space.perturbations)
+    assert sorted(conditions["pert_dose"].unique()) == [1.0, 10.0]
+    assert conditions["pert_time"].unique().to_list() == [24.0]
+    assert set(conditions["cell_iname"]) == set(bundle.space.contexts)
+    assert conditions["canonical_smiles"].null_count() == 0
 
 
 def test_without_a_list_every_gene_the_bundle_knows_is_screened(gene_run: Path, tmp_path: Path) -> None:
@@ -404,7 +407,11 @@ def test_a_dry_run_prints_counts_time_and_memory_and_writes_nothing(
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--executor", "serve", "--out", "x"], 1, "Unknown executor 'serve'; known: ray-data, in-process"),
+        (
+            ["--executor", "sreve", "--out", "x"],
+            1,
+            "Unknown executor 'sreve'; known: ray-data, serve, in-process",
+        ),
         (["--doses", "1,much", "--out", "x"], 2, "'much' is no number"),
         ([], 2, "--out SCREEN"),
         (["--shard-rows", "100", "--out", "x"], 2, "multiple of 64"),

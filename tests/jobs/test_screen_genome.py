@@ -19,9 +19,9 @@ from pertcast_data.store import ExpressionStore
 from pertcast_jobs.cli import run as pertcast
 from pertcast_jobs.run_config import load_config
 from pertcast_jobs.screen.check import find_refusals
+from pertcast_jobs.screen.conditions import Conditions, Grid
 from pertcast_jobs.screen.knowledge import knowledge_of
 from pertcast_jobs.screen.library import library_of
-from pertcast_jobs.screen.plan import Grid, cross
 from pertcast_jobs.screen.prepare import ScreenRequest, prepare_screen
 from pertcast_jobs.train import run_training
 
@@ -83,12 +83,13 @@ def test_without_a_list_every_gene_of_profiles_training_and_network_is_screened_
     run: Path, predictor: Predictor
 ) -> None:
     plan = prepare_screen(ScreenRequest(kind="genes", model=run, types=TYPES)).plan
-    genes = set(plan.conditions["pert_id"])
+    conditions = plan.conditions.table()
+    genes = set(conditions["pert_id"])
     known = predictor.encoder.perturbations
     assert {"TP53", "MDM2", *FAR} | set(predictor.genes) | set(known.gene_index) == genes
     assert predictor.genes[0].lower() not in genes
     assert plan.n_profiles == len(genes) * len(TYPES) * len(predictor.space.contexts)
-    assert plan.conditions["sig_id"].n_unique() == plan.n_profiles
+    assert conditions["sig_id"].n_unique() == plan.n_profiles
 
 
 def test_genes_of_the_profiles_without_features_are_not_in_the_default_library(
@@ -174,12 +175,13 @@ def test_thousands_of_unknown_genes_share_one_list_of_known_names(
 
     monkeypatch.setattr("pertcast.encoding.problems.nearest_known", count)
     names = [f"WRONG{number}" for number in range(9_000)]
-    grid = Grid(cells=predictor.space.contexts, doses=(None,), times=(None,), types=TYPES)
-    conditions = cross(library_of(pl.DataFrame({"pert_id": names}), "test"), grid)
-    refused = find_refusals(predictor, conditions)
+    none = dict.fromkeys(TYPES, (None,))
+    grid = Grid(cells=predictor.space.contexts, types=TYPES, doses=none, times=none)
+    library = library_of(pl.DataFrame({"pert_id": names}), "test").frame
+    refused = find_refusals(predictor, library, grid)
     assert [item.row for item in refused] == list(range(1, 9_001))
     assert len(searched) <= 32
-    faults = predictor.encoder.encode_table(conditions.head(2)).faults
+    faults = predictor.encoder.encode_table(Conditions(library, grid).head(2)).faults
     assert len({id(fault.known._known) for fault in faults.values()}) == 1  # type: ignore[attr-defined]
 
 

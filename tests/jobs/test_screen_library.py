@@ -8,11 +8,21 @@ from typing import Any
 import polars as pl
 import pytest
 from pertcast_data.errors import FormatError, SchemaError, UnitError
+from pertcast_jobs.screen.conditions import Conditions, Grid, rebatched
 from pertcast_jobs.screen.knowledge import _spread
 from pertcast_jobs.screen.library import Library, library_of, read_library
-from pertcast_jobs.screen.plan import Grid, ScreenPlan, ScreenSettings, cross
+from pertcast_jobs.screen.pairs import pairs_of
+from pertcast_jobs.screen.plan import ScreenPlan, ScreenSettings
 
-GRID = Grid(cells=("A", "B"), doses=(1.0, 10.0), times=(24.0,), types=("trt_xpr",))
+GENETIC = ("trt_sh", "trt_xpr")
+NONE = dict.fromkeys(GENETIC, (None,))
+
+
+def compound_grid(*cells: str, doses: tuple[float, ...] = (1.0, 10.0)) -> Grid:
+    return Grid(cells=cells, types=(), doses={"trt_cp": doses, **NONE}, times={"trt_cp": (24.0,), **NONE})
+
+
+GRID = compound_grid("A", "B")
 
 
 def _csv(tmp_path: Path, text: str, name: str = "list.csv") -> Path:
@@ -22,12 +32,13 @@ def _csv(tmp_path: Path, text: str, name: str = "list.csv") -> Path:
 
 
 def _plan(library: Library, grid: Grid = GRID, **settings: Any) -> ScreenPlan:
+    conditions = Conditions(library.frame, grid)
     return ScreenPlan(
         settings=ScreenSettings(kind="compounds", **settings),
-        conditions=cross(library, grid).drop("row"),
+        conditions=conditions,
+        survey=conditions.survey(),
         refused=(),
-        bundle_hash="b",
-        gene_sets_hash=None,
+        inputs={"bundle": "b"},
         library_source=library.source,
         n_perturbations=1,
     )
@@ -100,7 +111,8 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
 
 def test_what_a_row_states_itself_is_not_crossed() -> None:
     table = pl.DataFrame({"pert_id": ["X", "Y"], "cell_iname": ["C", None], "pert_dose": [None, 3.0]})
-    crossed = cross(library_of(table.with_columns(pert_type=pl.lit("trt_cp")), "test"), GRID)
+    library = library_of(table.with_columns(pert_type=pl.lit("trt_cp")), "test")
+    crossed = Conditions(library.frame, GRID).table()
     assert crossed["sig_id"].to_list() == [
         "A|trt_cp|Y|3|24",
         "B|trt_cp|Y|3|24",
@@ -111,14 +123,15 @@ def test_what_a_row_states_itself_is_not_crossed() -> None:
 
 def test_a_condition_that_two_rows_name_is_predicted_once() -> None:
     table = pl.DataFrame({"pert_id": ["X", "X"], "cell_iname": [None, "A"], "pert_dose": [1.0, 1.0]})
-    crossed = cross(library_of(table.with_columns(pert_type=pl.lit("trt_cp")), "test"), GRID)
+    library = library_of(table.with_columns(pert_type=pl.lit("trt_cp")), "test")
+    crossed = Conditions(library.frame, GRID).table()
     assert crossed["sig_id"].to_list() == ["A|trt_cp|X|1|24", "B|trt_cp|X|1|24"]
 
 
 def test_a_library_without_doses_and_times_crosses_to_conditions_without_them() -> None:
     table = pl.DataFrame({"pert_id": ["TP53"]})
-    grid = Grid(cells=("A",), doses=(None,), times=(None,), types=("trt_sh", "trt_xpr"))
-    crossed = cross(library_of(table, "test"), grid)
+    grid = Grid(cells=("A",), types=GENETIC, doses=NONE, times=NONE)
+    crossed = Conditions(library_of(table, "test").frame, grid).table()
     assert crossed["sig_id"].to_list() == ["A|trt_sh|TP53||", "A|trt_xpr|TP53||"]
     assert crossed["pert_dose_unit"].to_list() == [None, None]
 
@@ -131,7 +144,7 @@ def test_a_plan_hash_changes_with_anything_that_changes_the_output() -> None:
     plan = _plan(library)
     assert plan.hash == _plan(library).hash
     others = [
-        _plan(library, Grid(("A", "B"), (1.0, 9.0), (24.0,), ())),
+        _plan(library, compound_grid("A", "B", doses=(1.0, 9.0))),
         _plan(library, seed=1),
         _plan(library, shard_rows=64),
         _plan(renamed),
@@ -146,6 +159,53 @@ def test_shards_cover_every_row_once() -> None:
     plan = _plan(library, shard_rows=64)
     rows = [row for shard in range(plan.n_shards) for row in range(plan.n_profiles)[plan.rows_of(shard)]]
     assert rows == list(range(200))
+
+
+def test_blocks_of_any_size_hold_the_same_conditions_once_and_in_order() -> None:
+    names = [f"X{number % 40}" for number in range(50)]
+    table = pl.DataFrame({"pert_id": names, "pert_dose": [None] * 40 + [10.0] * 10, "pert_type": "trt_cp"})
+    conditions = Conditions(library_of(table, "test").frame, GRID)
+    whole = conditions.table()
+    assert whole.height == 2 * 40 * 2 == whole["sig_id"].n_unique() == conditions.survey().n_profiles
+    assert conditions.survey().groups == {("A", "trt_cp"): 80, ("B", "trt_cp"): 80}
+    for block_rows in (1, 7, 64):
+        blocks = list(rebatched(conditions.blocks(block_rows), 64))
+        assert [block.height for block in blocks] == [64, 64, 32]
+        assert pl.concat(blocks).equals(whole)
+    assert conditions.head(3).equals(whole.head(3))
+
+
+def test_compounds_and_genes_of_one_table_take_the_doses_of_their_own_type() -> None:
+    table = pl.DataFrame({"pert_id": ["X", "TP53"], "pert_type": ["trt_cp", None]})
+    grid = Grid(("A",), GENETIC, {"trt_cp": (1.0, 10.0), **NONE}, {"trt_cp": (24.0,), **NONE})
+    found = Conditions(library_of(table, "test").frame, grid).table()["sig_id"].to_list()
+    assert found == ["A|trt_cp|X|1|24", "A|trt_cp|X|10|24", "A|trt_sh|TP53||", "A|trt_xpr|TP53||"]
+
+
+def test_single_perturbations_are_combined_each_with_each_and_listed_pairs_stay() -> None:
+    library = library_of(pl.DataFrame({"pert_id": ["B", "A", "C", "D+A", "B+A"]}), "test")
+    found = pairs_of(library)
+    assert found.frame.select("row", "pert_id").rows() == [(1, "B+C"), (2, "A+C"), (4, "A+D"), (5, "A+B")]
+    assert found.n_repeated == 1
+
+
+def test_only_perturbations_that_agree_in_what_they_state_are_combined() -> None:
+    table = pl.DataFrame({"pert_id": ["A", "B", "C"], "pert_type": ["trt_sh", "trt_sh", "trt_xpr"]})
+    assert pairs_of(library_of(table, "test")).frame["pert_id"].to_list() == ["A+B"]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["A+B+C"], r"row 1: 'A\+B\+C' names 3 perturbations"),
+        (["A", "B+B"], "row 2: .* names one perturbation twice"),
+        (["A"], "holds a single perturbation and no pair"),
+        ([f"G{number}" for number in range(2_002)], "make 2,003,001 pairs, more than the 2,000,000"),
+    ],
+)
+def test_lists_that_make_no_pairs_are_refused(names: list[str], said: str) -> None:
+    with pytest.raises(SchemaError, match=said):
+        pairs_of(library_of(pl.DataFrame({"pert_id": names}), "test"))
 
 
 def test_default_doses_are_all_of_a_few_and_quantiles_of_many() -> None:

@@ -67,10 +67,10 @@ class ScreenEstimate:
 
 def estimate(prepared: PreparedScreen, workers: int) -> ScreenEstimate:
     """Measure a warm-up of some batches and scale it to the whole screen."""
-    plan, conditions = prepared.plan, prepared.plan.conditions
+    plan, survey = prepared.plan, prepared.plan.survey
     rate, prerank_seconds = _measure(prepared)
     n_genes, n_sets = len(prepared.predictor.genes), len(prepared.sets) if prepared.sets else 0
-    groups = conditions.group_by("cell_iname", "pert_type").len()["len"].to_numpy().astype(np.float64)
+    groups = np.array(list(survey.groups.values()), dtype=np.float64)
     neighbors = float(np.square(groups).sum()) / _COSINES_PER_SECOND
     busy = min(workers, plan.n_shards)
     tested = min(plan.settings.n_reported, plan.n_profiles) if prepared.sets else 0
@@ -79,9 +79,9 @@ def estimate(prepared: PreparedScreen, workers: int) -> ScreenEstimate:
     return ScreenEstimate(
         n_profiles=plan.n_profiles,
         n_perturbations=plan.n_perturbations,
-        n_cells=conditions["cell_iname"].n_unique(),
-        n_doses=conditions["pert_dose"].n_unique(),
-        n_times=conditions["pert_time"].n_unique(),
+        n_cells=len({cell for cell, _ in survey.groups}),
+        n_doses=survey.n_doses,
+        n_times=survey.n_times,
         n_shards=plan.n_shards,
         n_refused=len(plan.refused),
         n_repeated=prepared.n_repeated,

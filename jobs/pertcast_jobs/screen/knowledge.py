@@ -13,8 +13,10 @@ import polars as pl
 from pertcast.encoding.perturbations import Perturbations
 from pertcast.predictor import Predictor
 from pertcast_data.gene_tables.identifiers import fold_gene
+from pertcast_data.vocabulary import GENETIC_TYPES, split_perturbation
 
 from pertcast_jobs.screen.library import TYPES_OF_KIND, Library, ScreenKind, library_of
+from pertcast_jobs.screen.pairs import pairs_of
 
 MOST_DOSES = 6
 MOST_TIMES = 3
@@ -35,37 +37,54 @@ class BundleKnowledge:
         pert_id, cmap_name, canonical_smiles and inchi_key of the training compounds.
     genes
         Every gene that has features: perturbed in training, of the profiles, of networks and tables.
+    compound_names
+        Names and aliases of the training compounds.
     """
 
     contexts: tuple[str, ...]
     conditions: pl.DataFrame
     compounds: pl.DataFrame
     genes: tuple[str, ...]
+    compound_names: frozenset[str]
 
     def types(self, kind: ScreenKind) -> tuple[str, ...]:
-        """Return the perturbation types of `kind` seen in training; all of the kind where none was."""
+        """Return the genetic types (of a screen of compounds: trt_cp) seen in training; all where none was."""
+        possible = TYPES_OF_KIND["compounds" if kind == "compounds" else "genes"]
         seen = set(self.conditions["pert_type"].drop_nulls())
-        return tuple(name for name in TYPES_OF_KIND[kind] if name in seen) or TYPES_OF_KIND[kind]
+        return tuple(name for name in possible if name in seen) or possible
 
-    def doses(self, kind: ScreenKind) -> tuple[float | None, ...]:
+    def doses(self, pert_type: str) -> tuple[float | None, ...]:
         """Return up to six training doses in uM, at even quantiles; (None,) where there are none."""
-        return _spread(self._values(kind, "pert_dose"), MOST_DOSES)
+        return _spread(self._values(pert_type, "pert_dose"), MOST_DOSES)
 
-    def times(self, kind: ScreenKind) -> tuple[float | None, ...]:
+    def times(self, pert_type: str) -> tuple[float | None, ...]:
         """Return up to three training times in h; (None,) where there are none."""
-        return _spread(self._values(kind, "pert_time"), MOST_TIMES)
+        return _spread(self._values(pert_type, "pert_time"), MOST_TIMES)
 
-    def _values(self, kind: ScreenKind, column: str) -> list[float]:
-        rows = self.conditions.filter(pl.col("pert_type").is_in(TYPES_OF_KIND[kind]))
-        return rows[column].drop_nulls().to_list()
+    def _values(self, pert_type: str, column: str) -> list[float]:
+        """Return what training used with a type; with any genetic one for a genetic type without data."""
+        own = self.conditions.filter(pert_type=pert_type)
+        if own.is_empty() and pert_type in GENETIC_TYPES:
+            own = self.conditions.filter(pl.col("pert_type").is_in(GENETIC_TYPES))
+        return own[column].drop_nulls().to_list()
+
+    def is_compound(self, name: str) -> bool:
+        """Whether a name, or all parts of a combination, are compounds of the training."""
+        return all(part in self.compound_names for part in split_perturbation(name))
 
     def default_library(self, kind: ScreenKind) -> Library:
-        """Return the training compounds, or every gene that the bundle has features of.
+        """Return what a bundle knows: its training compounds, every gene with features, or pairs of singles.
 
         Empty where the bundle was trained on no perturbation of this kind.
         """
         trained = self.conditions.filter(pl.col("pert_type").is_in(TYPES_OF_KIND[kind]))
         names = trained["pert_id"].unique()
+        if kind == "pairs":
+            types = (
+                trained.select("pert_id", pert_type=_compound_type()).unique(subset="pert_id").sort("pert_id")
+            )
+            singles = library_of(types, "pairs of what training perturbed")
+            return pairs_of(singles) if len(names) > 1 else singles
         if kind == "genes" and len(names):
             names = pl.Series("pert_id", self.genes, dtype=pl.String)
         frame = pl.DataFrame({"pert_id": names.sort()})
@@ -99,7 +118,13 @@ def knowledge_of(predictor: Predictor) -> BundleKnowledge:
         },
     )
     known = predictor.encoder.perturbations
-    return BundleKnowledge(space.contexts, table, _compounds(known), genes_of(known))
+    names = frozenset((*known.compound_index, *known.aliases))
+    return BundleKnowledge(space.contexts, table, _compounds(known), genes_of(known), names)
+
+
+def _compound_type() -> pl.Expr:
+    """Keep trt_cp; leave genetic types open."""
+    return pl.when(pl.col("pert_type") == "trt_cp").then(pl.lit("trt_cp"))
 
 
 def genes_of(known: Perturbations) -> tuple[str, ...]:

@@ -17,11 +17,17 @@ from pertcast_data.errors import FormatError, SchemaError, UnitError
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.vocabulary import GENETIC_TYPES, dose_in_micromolar, time_in_hours
 
-ScreenKind = Literal["compounds", "genes"]
+ScreenKind = Literal["compounds", "genes", "pairs", "table"]
 
 TYPES_OF_KIND: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {"compounds": ("trt_cp",), "genes": GENETIC_TYPES}
+    {
+        "compounds": ("trt_cp",),
+        "genes": GENETIC_TYPES,
+        "pairs": (*GENETIC_TYPES, "trt_cp"),
+        "table": (*GENETIC_TYPES, "trt_cp"),
+    }
 )
+"""Perturbation types that each kind of screen takes."""
 
 LIBRARY_SCHEMA: Final = MappingProxyType(
     {

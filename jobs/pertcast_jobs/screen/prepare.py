@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 from pertcast.analysis.gene_sets import GeneSets, SetIndex, index_sets, read_gmt
@@ -13,10 +15,16 @@ from pertcast_data.errors import ConfigError, SchemaError, nearest_known
 from pertcast_data.progress import ProgressCallback, no_progress
 
 from pertcast_jobs.screen.check import find_refusals, raise_refused
+from pertcast_jobs.screen.conditions import Conditions, Grid
 from pertcast_jobs.screen.knowledge import BundleKnowledge, knowledge_of
 from pertcast_jobs.screen.library import TYPES_OF_KIND, Library, Refusal, ScreenKind, read_library
-from pertcast_jobs.screen.plan import Grid, ScreenPlan, ScreenSettings, cross
-from pertcast_jobs.screen.shards import ShardTask, layers_of
+from pertcast_jobs.screen.pairs import pairs_of
+from pertcast_jobs.screen.plan import ScreenPlan, ScreenSettings
+from pertcast_jobs.screen.profiles import layers_of
+from pertcast_jobs.screen.shards import ShardTask
+
+if TYPE_CHECKING:
+    from pertcast.analysis.connectivity import Signature
 
 
 @dataclass(frozen=True)
@@ -26,15 +34,19 @@ class ScreenRequest:
     Attributes
     ----------
     kind
-        "compounds" or "genes".
+        "compounds", "genes", "pairs" or "table".
     model
         Folder of a run or bundle.
     library
         csv or parquet list; None for what the bundle knows.
     gmt
         Gene sets; None for no enrichment.
+    signature
+        What conditions are ranked by with `settings.objective`; None: by their effect.
     cells, doses, times, types
         Cell lines, doses in uM, times in h and perturbation types; None for those of the training data.
+    device
+        Where the model computes: "cpu", "cuda".
     skip_unknown
         Leave out rows that cannot be predicted and list them, instead of refusing the whole list.
     settings
@@ -45,11 +57,13 @@ class ScreenRequest:
     model: Path
     library: Path | None = None
     gmt: Path | None = None
+    signature: Signature | None = None
     cells: tuple[str, ...] | None = None
     doses: tuple[float, ...] | None = None
     times: tuple[float, ...] | None = None
     types: tuple[str, ...] | None = None
     skip_unknown: bool = False
+    device: str = "cpu"
     settings: ScreenSettings = field(default_factory=lambda: ScreenSettings(kind="compounds"))
 
 
@@ -67,10 +81,14 @@ class PreparedScreen:
         Its folder.
     gene_sets, sets
         Gene sets as read, and over the bundle's genes; None without.
+    signature
+        What conditions are ranked by; None for their effect.
     has_sd
         Whether the bundle predicts a spread.
     n_repeated
         Rows of the list that repeat another.
+    device
+        Where the model computes.
     """
 
     plan: ScreenPlan
@@ -78,8 +96,10 @@ class PreparedScreen:
     bundle_path: Path
     gene_sets: GeneSets | None
     sets: SetIndex | None
+    signature: Signature | None
     has_sd: bool
     n_repeated: int
+    device: str
 
     @property
     def model_id(self) -> str:
@@ -100,6 +120,8 @@ class PreparedScreen:
             sets=self.sets,
             layers=self.layers,
             model_id=self.model_id,
+            signature=self.signature,
+            device=self.device,
         )
 
 
@@ -121,53 +143,108 @@ def prepare_screen(request: ScreenRequest, progress: ProgressCallback = no_progr
         A cell line or type that the bundle does not know was asked for.
     """
     bundle_path = find_bundle(request.model)
-    predictor = Predictor.from_bundle(bundle_path)
+    predictor = Predictor.from_bundle(bundle_path, request.device)
     knowledge = knowledge_of(predictor)
     library = _library(request, knowledge, progress)
-    grid = Grid(
-        cells=request.cells or knowledge.contexts,
-        doses=request.doses or knowledge.doses(request.kind),
-        times=request.times or knowledge.times(request.kind),
-        types=_types(request, knowledge.types(request.kind)),
-    )
-    conditions, refused = _predictable(request, predictor, library, grid, progress)
+    grid = _grid(request, knowledge)
+    left, refused = _predictable(request, predictor, library, grid, progress)
     gene_sets = read_gmt(request.gmt) if request.gmt is not None else None
     sets = index_sets(gene_sets, predictor.genes, request.settings.min_size) if gene_sets else None
+    conditions = Conditions(left, grid)
     plan = ScreenPlan(
         settings=request.settings,
         conditions=conditions,
+        survey=conditions.survey(),
         refused=refused,
-        bundle_hash=predictor.bundle.content_hash,
-        gene_sets_hash=gene_sets.sha256 if gene_sets else None,
+        inputs=_inputs(predictor, gene_sets, request.signature),
         library_source=library.source,
-        n_perturbations=conditions["pert_id"].n_unique(),
+        n_perturbations=left["pert_id"].n_unique(),
     )
-    has_sd = predictor.predict(conditions.head(1), batch_size=request.settings.batch_size).sd is not None
-    return PreparedScreen(plan, predictor, bundle_path, gene_sets, sets, has_sd, library.n_repeated)
+    first = conditions.head(1)
+    has_sd = predictor.predict(first, batch_size=request.settings.batch_size).sd is not None
+    return PreparedScreen(
+        plan=plan,
+        predictor=predictor,
+        bundle_path=bundle_path,
+        gene_sets=gene_sets,
+        sets=sets,
+        signature=request.signature,
+        has_sd=has_sd,
+        n_repeated=library.n_repeated,
+        device=request.device,
+    )
+
+
+def _inputs(
+    predictor: Predictor, gene_sets: GeneSets | None, signature: Signature | None
+) -> Mapping[str, str]:
+    """Return the hash of everything that a screen is computed with."""
+    calibration = getattr(predictor, "hit_calibration", None)
+    found = {
+        "bundle": predictor.bundle.content_hash,
+        "gene_sets": gene_sets.sha256 if gene_sets else None,
+        "signature": signature.sha256 if signature else None,
+        "calibration": calibration.hash if calibration else None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _grid(request: ScreenRequest, knowledge: BundleKnowledge) -> Grid:
+    """Return what fills the gaps of the library; asked doses are those of compounds."""
+    types = _types(request, knowledge)
+    every = tuple(dict.fromkeys((*types, *TYPES_OF_KIND[request.kind])))
+    return Grid(
+        cells=request.cells or knowledge.contexts,
+        types=types,
+        doses={
+            kind: request.doses if request.doses and kind == "trt_cp" else knowledge.doses(kind)
+            for kind in every
+        },
+        times={kind: request.times or knowledge.times(kind) for kind in every},
+    )
 
 
 def _library(request: ScreenRequest, knowledge: BundleKnowledge, progress: ProgressCallback) -> Library:
+    kind = request.kind
     if request.library is not None:
-        return read_library(request.library, request.kind, progress)
-    library = knowledge.default_library(request.kind)
+        library = read_library(request.library, kind, progress)
+        if kind in ("pairs", "table"):
+            library = _with_compound_type(library, knowledge)
+        return pairs_of(library) if kind == "pairs" else library
+    if kind == "table":
+        raise SchemaError(
+            "A screen of a table needs the table: pertcast screen table LIST.csv, with pert_id and whatever "
+            "else of pert_type, cell_iname, pert_dose and pert_time its rows state."
+        )
+    library = knowledge.default_library(kind)
     if library.frame.is_empty():
         raise SchemaError(
-            f"This bundle was trained on no {request.kind}, so it can screen none. Train on data that holds "
-            f"some, or screen {'genes' if request.kind == 'compounds' else 'compounds'}."
+            f"This bundle was trained on no {kind}, so it can screen none. Train on data that holds "
+            f"some, or screen {'genes' if kind == 'compounds' else 'compounds'}."
         )
     return library
 
 
-def _types(request: ScreenRequest, known: tuple[str, ...]) -> tuple[str, ...]:
+def _with_compound_type(library: Library, knowledge: BundleKnowledge) -> Library:
+    """Give rows that name no type trt_cp where they name compounds; genes are crossed with genetic types."""
+    frame = library.frame
+    is_compound = pl.Series([knowledge.is_compound(name) for name in frame["pert_id"]], dtype=pl.Boolean)
+    kind = pl.when(pl.col("pert_type").is_null() & (is_compound | pl.col("canonical_smiles").is_not_null()))
+    return replace(
+        library, frame=frame.with_columns(pert_type=kind.then(pl.lit("trt_cp")).otherwise("pert_type"))
+    )
+
+
+def _types(request: ScreenRequest, knowledge: BundleKnowledge) -> tuple[str, ...]:
+    allowed = TYPES_OF_KIND[request.kind]
     for name in request.types or ():
-        if name not in TYPES_OF_KIND[request.kind]:
-            allowed = TYPES_OF_KIND[request.kind]
+        if name not in allowed:
             nearest = nearest_known(name, allowed)
             hint = f" Did you mean {nearest[0]}?" if nearest else ""
             raise ConfigError(
                 f"--pert-types: a screen of {request.kind} takes {', '.join(allowed)}, not {name!r}.{hint}"
             )
-    return request.types or known
+    return request.types or knowledge.types(request.kind)
 
 
 def _predictable(
@@ -177,15 +254,14 @@ def _predictable(
     grid: Grid,
     progress: ProgressCallback,
 ) -> tuple[pl.DataFrame, tuple[Refusal, ...]]:
-    """Cross the library and take out what cannot be predicted; raise where a user's list holds any."""
+    """Take out what cannot be predicted; raise where a user's list holds any."""
     if library.frame.is_empty():
         raise_refused(library.refused, library.source)
-    crossed = cross(library, grid)
-    refused = (*library.refused, *find_refusals(predictor, crossed, progress))
+    refused = (*library.refused, *find_refusals(predictor, library.frame, grid, progress))
     is_default = request.library is None
     if not (is_default or request.skip_unknown):
         raise_refused(refused, library.source)
-    left = crossed.filter(~pl.col("row").is_in([item.row for item in refused]))
+    left = library.frame.filter(~pl.col("row").is_in([item.row for item in refused]))
     if left.is_empty():
         raise_refused(refused, library.source)
-    return left.drop("row"), () if is_default else refused
+    return left, () if is_default else refused

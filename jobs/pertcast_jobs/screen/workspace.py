@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 from pertcast.training.files import sync_file, write_json
 from pertcast_data.errors import ConfigError, CorruptStore
 from pertcast_data.store.manifest import ShardRecord, file_record, record_problem, sync_directory
 
+from pertcast_jobs.screen.conditions import IDENTITY_SCHEMA, rebatched
 from pertcast_jobs.screen.plan import ScreenPlan
 
 MANIFEST = "manifest.json"
 PROFILES = "profiles.zarr"
+RANKS = "ranks.zarr"
 _PARTS = ".parts"
 
 
@@ -49,6 +52,11 @@ class Workspace:
     def profiles(self) -> Path:
         """The Zarr group of profiles."""
         return self.path / PROFILES
+
+    @property
+    def ranks(self) -> Path:
+        """The Zarr group of ranks."""
+        return self.path / RANKS
 
     @property
     def manifest(self) -> Path:
@@ -98,9 +106,13 @@ class Workspace:
             )
         for name in ("statistics", "strongest", "records"):
             (self.parts / name).mkdir(parents=True, exist_ok=True)
-        write_atomically(self.conditions, plan.conditions.write_parquet)
+        write_atomically(self.conditions, lambda path: _write_conditions(plan, path))
         write_json(plan_file, {"hash": plan.hash, "genes": list(genes), **plan.facts()})
         sync_directory(self.parts)
+
+    def read_conditions(self, shard: int, shard_rows: int) -> pl.DataFrame:
+        """Return the conditions of a shard."""
+        return pl.scan_parquet(self.conditions).slice(shard * shard_rows, shard_rows).collect()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -187,6 +199,26 @@ class Workspace:
     def clean_up(self) -> None:
         """Remove what only the computation needed."""
         shutil.rmtree(self.parts, ignore_errors=True)
+
+
+def _write_conditions(plan: ScreenPlan, path: Path) -> None:
+    """Write the conditions, a row group a shard."""
+    blocks = (block.select(list(IDENTITY_SCHEMA)) for block in plan.conditions.blocks())
+    write_blocks(path, rebatched(blocks, plan.settings.shard_rows))
+
+
+def write_blocks(path: Path, blocks: Iterator[pl.DataFrame]) -> None:
+    """Write frames of one schema to a parquet file, a row group a frame; at least one frame is needed."""
+    writer: pq.ParquetWriter | None = None
+    try:
+        for block in blocks:
+            table = block.to_arrow()
+            if writer is None:
+                writer = pq.ParquetWriter(path, table.schema, compression="zstd")
+            writer.write_table(table.cast(writer.schema) if table.schema != writer.schema else table)
+    finally:
+        if writer is not None:
+            writer.close()
 
 
 def write_atomically(target: Path, write: Callable[[Path], Any]) -> None:

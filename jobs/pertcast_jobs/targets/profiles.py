@@ -19,7 +19,7 @@ from pertcast_data.store.genes import gene_names
 from pertcast_data.store.readers import RowReader
 from pertcast_data.store.zarr_layout import open_array
 
-from pertcast_jobs.screen.output import SIG_INFO
+from pertcast_jobs.screen.finishing.tables import SIG_INFO
 from pertcast_jobs.screen.workspace import MANIFEST, PROFILES, read_manifest
 
 _GAP_ROWS: Final = 64

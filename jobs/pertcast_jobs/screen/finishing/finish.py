@@ -17,8 +17,19 @@ from pertcast.training.files import sha256_of, write_json
 from pertcast_data.store.zarr_layout import open_array
 
 from pertcast_jobs.run_folder import code_version, git_revision
-from pertcast_jobs.screen.function import function_table, screen_function
-from pertcast_jobs.screen.output import REFUSED, ProfileRead, ScreenTables, write_tables
+import polars as pl
+from pertcast.analysis.neighbors import nearest_and_opposite
+from pertcast_jobs.screen.finishing.enrichment import (
+    ENRICHMENT,
+    ShardScores,
+    prerank_rows,
+    reported_rows,
+    write_enrichment,
+)
+from pertcast_jobs.screen.finishing.function import function_table, screen_function
+from pertcast_jobs.screen.finishing.ranking import HITS, rank_conditions, write_hits
+from pertcast_jobs.screen.finishing.tables import commit_profiles, strongest_of, write_sig_info
+from pertcast_jobs.screen.profiles import ProfileRead
 from pertcast_jobs.screen.plan import refusal_table
 from pertcast_jobs.screen.prepare import PreparedScreen
 from pertcast_jobs.screen.workspace import Workspace
@@ -26,6 +37,8 @@ from pertcast_jobs.screen.workspace import Workspace
 SCHEMA_VERSION = 1
 REPORT = "report.html"
 FUNCTION = "gene_function.parquet"
+NEIGHBORS = "neighbors.parquet"
+REFUSED = "refused.csv"
 _PACKAGES = ("numpy", "torch", "polars", "zarr", "gseapy")
 
 
@@ -34,16 +47,30 @@ def finish(workspace: Workspace, prepared: PreparedScreen, tell: Callable[[str],
     plan = prepared.plan
     tell("writing: checksums")
     workspace.require_all(plan)
-    tables = write_tables(workspace, plan, prepared.predictor.genes, prepared.sets, tell)
+    sig_info = write_sig_info(workspace, plan)
+    calibration = getattr(prepared.predictor, "hit_calibration", None)
+    ranking = rank_conditions(sig_info, calibration)
+    write_hits(workspace, sig_info, ranking, calibration)
+    reported = ranking.order[: plan.settings.n_reported]
+    strongest = strongest_of(workspace, plan, reported)
+    if prepared.sets is not None:
+        tell("writing: enrichment")
+        tested = prerank_rows(strongest, prepared.predictor.genes, prepared.sets, plan.settings)
+        write_enrichment(ShardScores(workspace, plan), prepared.sets, tested)
+    commit_profiles(workspace, plan, sig_info)
+    tell("writing: neighbours")
+    read = ProfileRead(workspace.profiles)
+    neighbors = nearest_and_opposite(pl.read_parquet(sig_info.path), read, plan.settings.per_tail)
+    workspace.publish(workspace.path / NEIGHBORS, neighbors.write_parquet)
     if plan.settings.kind == "genes" and prepared.gene_sets is not None:
         tell("writing: gene function")
-    function = screen_function(prepared, tables.sig_info, ProfileRead(workspace.profiles))
+    function = screen_function(prepared, pl.read_parquet(sig_info.path), read)
     if function is not None:
         workspace.publish(workspace.path / FUNCTION, function_table(function).write_parquet)
     tell("writing: report")
     if plan.refused:
         workspace.publish(workspace.path / REFUSED, refusal_table(plan.refused).write_csv)
-    html = screen_report(replace(_results(workspace, prepared, tables), function=function))
+    html = screen_report(replace(_results(workspace, prepared, sig_info, strongest), function=function))
     workspace.publish(workspace.path / REPORT, lambda path: path.write_text(html, encoding="utf-8"))
     described = manifest(workspace, prepared)
     workspace.publish(workspace.manifest, lambda path: write_json(path, described))
@@ -97,9 +124,11 @@ def manifest(workspace: Workspace, prepared: PreparedScreen) -> dict[str, Any]:
     }
 
 
-def _results(workspace: Workspace, prepared: PreparedScreen, tables: ScreenTables) -> ScreenResults:
+def _results(workspace, prepared, table, strongest) -> ScreenResults:
     plan, bundle = prepared.plan, prepared.predictor.bundle
-    cells = tables.sig_info["cell_iname"].n_unique()
+    sig_info = pl.read_parquet(table.path)
+    hits = pl.read_parquet(workspace.path / HITS[0])
+    cells = sig_info["cell_iname"].n_unique()
     title = (
         f"Screen of {plan.n_perturbations:,} {plan.settings.kind} in {cells:,} cell line{'s' * (cells != 1)}"
     )
@@ -109,20 +138,26 @@ def _results(workspace: Workspace, prepared: PreparedScreen, tables: ScreenTable
         f"{split} · {plan.n_profiles:,} conditions x {len(prepared.predictor.genes):,} genes · "
         f"from {plan.library_source}"
     )
-    sig_ids = tables.sig_info["sig_id"]
+    sig_ids = sig_info["sig_id"]
+    names = [sig_ids[row] for row in strongest]
+    enrichment = None
+    if prepared.sets is not None:
+        enrichment = reported_rows(workspace.path / ENRICHMENT, names).with_columns(
+            nes="prerank_nes", pval="prerank_pval", fdr="prerank_fdr"
+        )
     return ScreenResults(
         title=title,
         provenance=provenance,
         footer=f"Pertcast {code_version()}, plan {plan.hash[:12]}, seed {plan.settings.seed}.",
         unit=response_unit(bundle.facts.normalisation),
         genes=prepared.predictor.genes,
-        sig_info=tables.sig_info,
-        hits=tables.hits,
-        profiles={sig_ids[row]: profile for row, profile in tables.strongest.items()},
-        sd=_spread_of(workspace, next(iter(tables.strongest))) if prepared.has_sd else None,
+        sig_info=sig_info,
+        hits=hits,
+        profiles={sig_ids[row]: profile for row, profile in strongest.items()},
+        sd=_spread_of(workspace, next(iter(strongest))) if prepared.has_sd else None,
         sets=prepared.sets,
-        enrichment=tables.enrichment,
-        neighbors=tables.neighbors,
+        enrichment=enrichment,
+        neighbors=pl.read_parquet(workspace.path / NEIGHBORS),
         n_refused=len(plan.refused),
         n_repeated=prepared.n_repeated,
         metrics=bundle.facts.metrics,

@@ -1,0 +1,140 @@
+"""sig_info and the committed profiles of a screen, from the tables of its shards, a shard at a time.
+
+Nothing here holds more of a screen than a block of rows and a few numbers a profile.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pertcast_data.store.manifest import ShardRecord, commit_manifest
+from pertcast_data.store.zarr_layout import write_obs
+
+from pertcast_jobs.screen.plan import ScreenPlan
+from pertcast_jobs.screen.summaries import SET_COLUMNS
+from pertcast_jobs.screen.workspace import PROFILES, Workspace, write_blocks
+
+SIG_INFO: Final = "sig_info.parquet"
+
+
+@dataclass(frozen=True)
+class SigInfo:
+    """The table of a screen's conditions, read a block or a column at a time.
+
+    Attributes
+    ----------
+    path
+        sig_info.parquet.
+    n_rows
+        Profiles.
+    """
+
+    path: Path
+    n_rows: int
+
+    @classmethod
+    def open(cls, path: Path) -> SigInfo:
+        """Open the table of a screen."""
+        return cls(path, pq.read_metadata(path).num_rows)
+
+    def blocks(self, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Yield the first row of each block and the block, in order."""
+        start = 0
+        with pq.ParquetFile(self.path) as file:
+            for group in range(file.num_row_groups):
+                block = pl.DataFrame(pl.from_arrow(file.read_row_group(group, columns=columns)))
+                yield start, block
+                start += block.height
+
+    def values(self, name: str) -> NDArray[np.float64]:
+        """Return a column of numbers, (N,) float64; null is NaN."""
+        found = np.empty(self.n_rows)
+        for start, block in self.blocks([name]):
+            numbers = block[name].cast(pl.Float64).fill_null(float("nan"))
+            found[start : start + block.height] = numbers.to_numpy()
+        return found
+
+    def codes(self, columns: Sequence[str]) -> NDArray[np.int64]:
+        """Return (N,) a number for each distinct combination of columns, from 0 in order of appearance."""
+        known: dict[Any, int] = {}
+        found = np.empty(self.n_rows, dtype=np.int64)
+        for start, block in self.blocks(list(columns)):
+            distinct = block.unique(maintain_order=True)
+            numbers = [known.setdefault(row, len(known)) for row in distinct.iter_rows()]
+            coded = distinct.with_columns(code=pl.Series(numbers, dtype=pl.Int64))
+            joined = block.join(coded, on=list(columns), how="left", nulls_equal=True, maintain_order="left")
+            found[start : start + block.height] = joined["code"].to_numpy()
+        return found
+
+    def rows(self, wanted: NDArray[np.int64], columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return some rows, in the order asked for."""
+        order = np.argsort(wanted, kind="stable")
+        rising = wanted[order]
+        parts = []
+        for start, block in self.blocks(columns):
+            first, last = np.searchsorted(rising, (start, start + block.height))
+            parts.append(block[rising[first:last] - start])
+        place = np.empty(len(wanted), dtype=np.int64)
+        place[order] = np.arange(len(wanted))
+        return pl.concat(parts)[place]
+
+
+def write_sig_info(workspace: Workspace, plan: ScreenPlan) -> SigInfo:
+    """Write sig_info.parquet, a row group a shard."""
+    path = workspace.path / SIG_INFO
+    blocks = (
+        pl.read_parquet(workspace.path / workspace.statistics_of(shard)).drop(SET_COLUMNS, strict=False)
+        for shard in range(plan.n_shards)
+    )
+    workspace.publish(path, lambda target: write_blocks(target, blocks))
+    return SigInfo(path, plan.n_profiles)
+
+
+def strongest_of(
+    workspace: Workspace, plan: ScreenPlan, rows: NDArray[np.int64]
+) -> dict[int, NDArray[np.float32]]:
+    """Return the full-precision profiles of reported hits: row -> (G,) float32, in the order of `rows`."""
+    wanted = rows.tolist()
+    found: dict[int, NDArray[np.float32]] = {}
+    for shard in sorted({row // plan.settings.shard_rows for row in wanted}):
+        kept = pl.read_parquet(workspace.path / workspace.strongest_of(shard))
+        kept = kept.filter(pl.col("row").is_in(wanted))
+        found.update(zip(kept["row"], kept["profile"].to_numpy(), strict=True))
+    return {row: found[row] for row in wanted if row in found}
+
+
+def commit_profiles(workspace: Workspace, plan: ScreenPlan, sig_info: SigInfo) -> None:
+    """Write the observations of the profiles and commit their manifest."""
+    root = workspace.profiles
+    _forget_commit(workspace)
+    write_obs(root, pl.read_parquet(sig_info.path), None)
+    prefix = f"{PROFILES}/"
+    records = [
+        ShardRecord(record.path.removeprefix(prefix), record.rows, record.bytes, record.crc32)
+        for shard in range(plan.n_shards)
+        for record in workspace.records(shard)
+        if record.path.startswith(prefix)
+    ]
+    facts = {"kind": "screen", "plan_hash": plan.hash, "bundle_hash": plan.bundle_hash}
+    commit_manifest(root, records, facts)
+
+
+def _forget_commit(workspace: Workspace) -> None:
+    """Undo a commit that a killed process may have begun, so that it can be made again to the same bytes."""
+    root = workspace.profiles
+    shutil.rmtree(root / "obs", ignore_errors=True)
+    for file in root.iterdir():
+        if file.is_file() and file.name != "zarr.json":
+            file.unlink()
+    for unfinished in root.rglob("*.partial"):
+        unfinished.unlink()
+    metadata = workspace.group_metadata.read_bytes()
+    workspace.publish(root / "zarr.json", lambda path: path.write_bytes(metadata))
