@@ -1,4 +1,4 @@
-"""A store as a GCTX 1.0 file (HDF5): the matrix samples x genes, genes under ROW and samples under COL."""
+"""A GCTX 1.0 file (HDF5): the matrix samples x genes, genes under ROW and samples under COL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pertcast_data.export.ordering import value_blocks, value_type
+from pertcast_data.export.content import (
+    BlockTable,
+    ColumnFacts,
+    ExportContent,
+    dense,
+    store_content,
+    survey_column,
+)
 from pertcast_data.export.rows import ExportRows
 from pertcast_data.progress import ProgressCallback
 from pertcast_data.store import ExpressionStore
@@ -22,7 +29,12 @@ MISSING: Final = -666
 def write_gctx(
     store: ExpressionStore, rows: ExportRows, file: Path, name: str, progress: ProgressCallback
 ) -> None:
-    """Write a store as GCTX, in bounded memory; counts become dense.
+    """Write a store as GCTX, in bounded memory; counts become dense. See `write_gctx_content`."""
+    write_gctx_content(store_content(store, rows), file, name, progress)
+
+
+def write_gctx_content(content: ExportContent, file: Path, name: str, progress: ProgressCallback) -> None:
+    """Write profiles as GCTX, block by block.
 
     Metadata that is missing is written as -666, by CMap's convention; in the matrix missing stays NaN, which
     cmapPy and cmapM read as such. Text is fixed-length (ASCII, or UTF-8 where it has to be), true and false
@@ -32,40 +44,39 @@ def write_gctx(
         # Bytes, not text: cmapPy writes and reads this attribute so.
         root.attrs["version"] = np.bytes_(VERSION)
         root.attrs["src"] = np.bytes_(name.encode())
-        _write_matrix(root, store, rows, progress)
-        _write_table(root.create_group("0/META/ROW"), rows.gene_names, rows.var)
-        _write_table(root.create_group("0/META/COL"), rows.row_names, rows.obs)
+        matrix = root.create_dataset("0/DATA/0/matrix", shape=content.shape, dtype=content.dtype)
+        for start, values in content.values(progress):
+            matrix[start : start + values.shape[0]] = dense(values)
+        _write_table(root.create_group("0/META/ROW"), content.var)
+        _write_table(root.create_group("0/META/COL"), content.obs)
 
 
-def _write_matrix(file: Any, store: ExpressionStore, rows: ExportRows, progress: ProgressCallback) -> None:
-    reader = store.reader("auto")
-    shape = (store.n_rows, store.n_genes)
-    matrix = file.create_dataset("0/DATA/0/matrix", shape=shape, dtype=value_type(reader))
-    for start, values in value_blocks(store, reader, rows.order, progress):
-        dense = values.toarray() if hasattr(values, "toarray") else values
-        matrix[start : start + len(dense)] = dense
+def _write_table(group: Any, table: BlockTable) -> None:
+    for name in table.columns:
+        facts = survey_column(table, name)
+        written = group.create_dataset(name, shape=(table.n_rows,), dtype=_type_of(facts))
+        start = 0
+        for series in table.column(name):
+            written[start : start + len(series)] = _encoded(series, facts, written.dtype)
+            start += len(series)
 
 
-def _write_table(group: Any, names: list[str], table: pl.DataFrame) -> None:
-    _write_text(group, "id", names)
-    for series in table:
-        name = f"{series.name}_" if series.name == "id" else series.name
-        if series.dtype in (pl.String, pl.Enum):
-            _write_text(group, name, series.cast(pl.String).fill_null(str(MISSING)).to_list())
-        else:
-            group.create_dataset(name, data=_numbers(series))
+def _type_of(facts: ColumnFacts) -> np.dtype[Any]:
+    if facts.dtype == pl.String:
+        length = max(1, facts.longest, len(str(MISSING)) if facts.n_missing else 0)
+        text: np.dtype[Any] = h5py.string_dtype("ascii" if facts.is_ascii else "utf-8", length)
+        return text
+    if facts.dtype.is_float() or (not facts.n_missing and facts.dtype not in (pl.Boolean, pl.Null)):
+        number: np.dtype[Any] = pl.Series([], dtype=facts.dtype).to_numpy().dtype
+        return number
+    return np.dtype(np.int64)
 
 
-def _write_text(group: Any, name: str, texts: list[str]) -> None:
-    encoded = [text.encode() for text in texts]
-    length = max(1, *map(len, encoded)) if encoded else 1
-    kind = "ascii" if all(text.isascii() for text in encoded) else "utf-8"
-    group.create_dataset(name, data=np.array(encoded, dtype=h5py.string_dtype(kind, length)))
-
-
-def _numbers(series: pl.Series) -> NDArray[Any]:
-    if series.dtype.is_float():
+def _encoded(series: pl.Series, facts: ColumnFacts, dtype: np.dtype[Any]) -> NDArray[Any]:
+    if facts.dtype == pl.String:
+        return np.array([text.encode() for text in series.fill_null(str(MISSING)).to_list()], dtype=dtype)
+    if facts.dtype.is_float():
         return series.fill_null(float(MISSING)).to_numpy()
-    if not series.null_count() and series.dtype != pl.Boolean:
+    if np.issubdtype(dtype, np.integer) and not facts.n_missing and facts.dtype != pl.Boolean:
         return series.to_numpy()
     return series.cast(pl.Int64).fill_null(MISSING).to_numpy()

@@ -13,6 +13,8 @@ import zarr
 from anndata.io import read_elem, write_elem
 
 from pertcast_data.errors import CorruptStore
+from pertcast_data.export.content import ExportContent, ValueBlocks
+from pertcast_data.export.h5ad_table import write_h5ad_table
 from pertcast_data.export.ordering import value_blocks, value_type
 from pertcast_data.export.rows import ExportRows
 from pertcast_data.progress import ProgressCallback
@@ -38,12 +40,50 @@ def write_h5ad(
         _write_tables(root, store, rows)
 
 
+def write_h5ad_content(content: ExportContent, file: Path, name: str, progress: ProgressCallback) -> None:
+    """Write dense profiles with their layers as AnnData's .h5ad, block by block.
+
+    `uns["pertcast"]` holds `content.facts`. For tables see `write_h5ad_table`.
+    """
+    matrices = {
+        "X": content.values,
+        **{f"layers/{layer}": blocks for layer, blocks in content.layers.items()},
+    }
+    with h5py.File(file, "w") as root:
+        root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        for key in _EMPTY:
+            write_elem(root, key, {})
+        for number, (key, blocks) in enumerate(matrices.items()):
+            tell = _share_of(progress, number, len(matrices))
+            _write_matrix(root, key, content.shape, content.dtype, blocks, tell)
+        write_h5ad_table(root, "obs", content.obs)
+        write_h5ad_table(root, "var", content.var)
+        write_elem(root, "uns", {"pertcast": dict(content.facts)})
+
+
+def _share_of(progress: ProgressCallback, number: int, count: int) -> ProgressCallback:
+    """Return a progress of one of `count` matrices of the same size that are told as one."""
+    return lambda done, total, note="": progress(number * total + done, count * total, note)
+
+
 def _write_dense(
     file: Any, store: ExpressionStore, reader: RowReader, rows: ExportRows, progress: ProgressCallback
 ) -> None:
-    matrix = file.create_dataset("X", shape=(store.n_rows, store.n_genes), dtype=value_type(reader))
+    blocks: ValueBlocks = lambda tell: value_blocks(store, reader, rows.order, tell)  # noqa: E731
+    _write_matrix(file, "X", (store.n_rows, store.n_genes), value_type(reader), blocks, progress)
+
+
+def _write_matrix(
+    file: Any,
+    name: str,
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    blocks: ValueBlocks,
+    progress: ProgressCallback,
+) -> None:
+    matrix = file.create_dataset(name, shape=shape, dtype=dtype)
     matrix.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-    for start, values in value_blocks(store, reader, rows.order, progress):
+    for start, values in blocks(progress):
         matrix[start : start + len(values)] = values
 
 

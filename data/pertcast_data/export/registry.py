@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 from pertcast_data.errors import ConfigError
+from pertcast_data.export.gct import write_gct
 from pertcast_data.export.gctx import write_gctx
 from pertcast_data.export.h5ad import write_h5ad
 from pertcast_data.export.parquet import write_parquet
@@ -28,7 +29,7 @@ class Exporter(Protocol):
 
 
 EXPORTERS: Final[Mapping[str, Exporter]] = MappingProxyType(
-    {".h5ad": write_h5ad, ".gctx": write_gctx, ".parquet": write_parquet}
+    {".h5ad": write_h5ad, ".gctx": write_gctx, ".parquet": write_parquet, ".gct": write_gct}
 )
 """Ending of the name -> what writes such a file; what each format keeps stands with it."""
 
@@ -62,7 +63,7 @@ def export_store(
     Raises
     ------
     ConfigError
-        The ending is not known; `path` exists; the store does not know its source rows.
+        The ending is not known; `path` exists; the store does not know its source rows; GCT: too many values.
     StorageError
         The disk is full, or does not let a file be written.
     SchemaError
