@@ -1,6 +1,6 @@
 """Drug-target matching: a drug that inhibits a protein resembles the loss of its gene."""
 
-from pertcast.analysis.drug_targets.connectivity import SCORES, get_score
+from pertcast.analysis.connectivity.scores import SCORES, get_score
 from pertcast.analysis.drug_targets.drugs import DrugProfiles
 from pertcast.analysis.drug_targets.known import KnownPairs
 from pertcast.analysis.drug_targets.library import GeneLibrary

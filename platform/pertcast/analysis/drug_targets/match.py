@@ -12,8 +12,8 @@ from pertcast_data.errors import SchemaError
 from pertcast_data.progress import ProgressCallback, no_progress
 
 from pertcast.analysis.association import N_DRAWS
+from pertcast.analysis.connectivity.scores import ConnectivityScore, get_score
 from pertcast.analysis.drug_targets import controls
-from pertcast.analysis.drug_targets.connectivity import ConnectivityScore, get_score
 from pertcast.analysis.drug_targets.controls import PairScores, Ranking
 from pertcast.analysis.drug_targets.drugs import DrugProfiles, QueryPlan, plan_queries
 from pertcast.analysis.drug_targets.known import KnownPairs, Pairs, pairs_of

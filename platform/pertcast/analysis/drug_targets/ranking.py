@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pertcast_data.progress import ProgressCallback, no_progress
 
-from pertcast.analysis.drug_targets.connectivity import ConnectivityScore, Queries
+from pertcast.analysis.connectivity.scores import ConnectivityScore, Queries
 from pertcast.analysis.drug_targets.drugs import QueryPlan, Stratum
 from pertcast.analysis.drug_targets.kept import ROWS_AT_ONCE, BestGenes, PairRanks, Scores
 from pertcast.analysis.drug_targets.known import Pairs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pertcast.analysis.drug_targets.connectivity import (
+from pertcast.analysis.connectivity.scores import (
     SCORES,
     WeightedConnectivity,
     extreme_sets,

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pertcast_data.errors import ConfigError, SchemaError, nearest_known
 
+from pertcast.analysis.connectivity.ranked import RankedBlock, ranked_enrichment
 from pertcast.analysis.enrichment import enrichment_scores, ranked_order
 from pertcast.analysis.gene_sets import SetIndex
 
@@ -39,6 +40,10 @@ class Queries(Protocol):
         """Return (D, M) float32, the score of every query and each of (M, G) finite references."""
         ...
 
+    def against_ranked(self, references: RankedBlock) -> Scores:
+        """Return what `against` returns, (D, M) float32, by the ranks that the references bring."""
+        ...
+
 
 def unit_profiles(profiles: Profiles, centre: bool = False) -> NDArray[np.float32]:
     """Return (N, G) float32 profiles of length 1, of mean zero where `centre`; zeros stay zeros."""
@@ -51,19 +56,38 @@ def unit_profiles(profiles: Profiles, centre: bool = False) -> NDArray[np.float3
     return unit
 
 
-class _Products:
-    """Scores that are one matrix product: of unit profiles, centred (Pearson) or not (cosine)."""
+class ProfileProducts:
+    """Scores that are one matrix product: of unit profiles, centred (Pearson) or not (cosine).
 
-    def __init__(self, profiles: Profiles, centre: bool) -> None:
-        self._centre = centre
-        self._unit = unit_profiles(profiles, centre)
+    Parameters
+    ----------
+    profiles
+        (D, G) queries.
+    centre
+        Whether profiles are centred: Pearson.
+    columns
+        (C,) genes that are compared, all where None; other genes of the queries are not looked at.
+    """
+
+    def __init__(self, profiles: Profiles, centre: bool, columns: NDArray[np.int64] | None = None) -> None:
+        self._centre, self._columns = centre, columns
+        self._unit = unit_profiles(profiles if columns is None else profiles[:, columns], centre)
 
     def __len__(self) -> int:
         return len(self._unit)
 
     def against(self, references: Profiles) -> Scores:
         """Return (D, M) float32 within -1 and 1 up to rounding."""
-        scores: Scores = self._unit @ unit_profiles(references, self._centre).T
+        compared = references if self._columns is None else references[:, self._columns]
+        scores: Scores = self._unit @ unit_profiles(compared, self._centre).T
+        return scores
+
+    def against_ranked(self, references: RankedBlock) -> Scores:
+        """Return what `against` returns; cosines over all genes by the references' known lengths."""
+        if self._centre or self._columns is not None:
+            return self.against(references.values)
+        scores: Scores = self._unit @ references.values.T
+        scores /= references.lengths
         return scores
 
 
@@ -96,9 +120,9 @@ class WeightedConnectivity:
     def __init__(
         self, up: Sequence[NDArray[np.int64]], down: Sequence[NDArray[np.int64]], n_genes: int
     ) -> None:
-        self._sets = _set_index(
-            [np.sort(each) for pair in zip(up, down, strict=True) for each in pair], n_genes
-        )
+        members = [np.sort(each) for pair in zip(up, down, strict=True) for each in pair]
+        self._sets = _set_index(members, n_genes)
+        self._members = members
 
     def __len__(self) -> int:
         return len(self._sets) // 2
@@ -106,8 +130,16 @@ class WeightedConnectivity:
     def against(self, references: Profiles) -> Scores:
         """Return (D, M) float32 within -1 and 1."""
         found = np.nan_to_num(enrichment_scores(references, self._sets).T, nan=0.0)
-        up, down = found[0::2], found[1::2]
-        return np.where(np.sign(up) * np.sign(down) < 0, (up - down) / 2, 0.0).astype(np.float32)
+        return _weighted_scores(found[0::2], found[1::2])
+
+    def against_ranked(self, references: RankedBlock) -> Scores:
+        """Return what `against` returns, without a look at genes outside of the sets."""
+        found = np.nan_to_num(ranked_enrichment(references, self._members), nan=0.0)
+        return _weighted_scores(found[0::2], found[1::2])
+
+
+def _weighted_scores(up: NDArray[np.float64], down: NDArray[np.float64]) -> Scores:
+    return np.where(np.sign(up) * np.sign(down) < 0, (up - down) / 2, 0.0).astype(np.float32)
 
 
 def _set_index(sets: list[NDArray[np.int64]], n_genes: int) -> SetIndex:
@@ -154,13 +186,28 @@ class ExtremeSum:
 
     def against(self, references: Profiles) -> Scores:
         """Return (D, M) float32 in the unit of the references."""
-        n_genes = references.shape[1]
-        n_extreme = max(round(EXTREME_SHARE * n_genes), 1)
         kept = np.zeros(references.shape, dtype=np.float32)
-        for genes in extreme_sets(references, n_extreme):
+        for genes in extreme_sets(references, _n_extreme(references.shape[1])):
             np.put_along_axis(kept, genes, np.take_along_axis(references, genes, axis=1), axis=1)
         scores: Scores = self._signs @ kept.T
         return scores
+
+    def against_ranked(self, references: RankedBlock) -> Scores:
+        """Return what `against` returns, but of tied genes the last of the ranking count as lowest."""
+        n_genes = self._signs.shape[1]
+        first, last = _n_extreme(n_genes), n_genes - _n_extreme(n_genes)
+        found = np.empty((len(self), len(references)), dtype=np.float32)
+        for row, signs in enumerate(self._signs):
+            members = np.flatnonzero(signs)
+            ranks = references.ranks.take(members, axis=1)
+            values = references.values.take(members, axis=1).astype(np.float32, copy=False)
+            values[(ranks >= first) & (ranks < last)] = 0
+            found[row] = values @ signs[members]
+        return found
+
+
+def _n_extreme(n_genes: int) -> int:
+    return max(round(EXTREME_SHARE * n_genes), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +233,10 @@ SCORES: Final[Mapping[str, ConnectivityScore]] = MappingProxyType(
     {
         score.name: score
         for score in (
-            ConnectivityScore("cosine", "cosine over all genes", lambda found: _Products(found, False)),
-            ConnectivityScore("pearson", "Pearson over all genes", lambda found: _Products(found, True)),
+            ConnectivityScore("cosine", "cosine over all genes", lambda found: ProfileProducts(found, False)),
+            ConnectivityScore(
+                "pearson", "Pearson over all genes", lambda found: ProfileProducts(found, True)
+            ),
             ConnectivityScore("wtcs", "weighted connectivity (WTCS)", _weighted_of),
             ConnectivityScore("xsum", "XSum of extreme genes", _extreme_of),
         )
