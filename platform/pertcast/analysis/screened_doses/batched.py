@@ -13,12 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pertcast_data.errors import SchemaError
 
-from pertcast.analysis.screened_doses.grid import starts_on_grid
+from pertcast.analysis.screened_doses.grid import search_grid
 from pertcast.analysis.screened_doses.refine import Problem, refine
 
 FloatArray = NDArray[np.float64]
 
-_BLOCK_CURVES: Final = 512
+EQUAL_MISFIT: Final = 0.01
+"""Share of the largest response that tells two curves apart: what a forecast is not good for anyway."""
+
+_BLOCK_CURVES: Final = 1024
 _DECIMALS: Final = 9
 """Dilutions are the same where their decades agree so far."""
 
@@ -34,6 +37,10 @@ class DoseFits:
     ec50
         (M,) dose half way between the two, in the doses' unit: the best one within two decades of the doses,
         determined by them or not.
+    low, high
+        (M,) half-maximal doses between which the best curve misses the responses by at most `EQUAL_MISFIT`
+        of the largest one more than the best of all, in root mean square; to a tenth of a decade, rounded
+        outwards; 0 or infinite where that has no end two decades beyond the doses.
     slope
         (M,) Hill slope, between 0.3 and 5.
     residuals
@@ -43,6 +50,8 @@ class DoseFits:
     bottom: FloatArray
     top: FloatArray
     ec50: FloatArray
+    low: FloatArray
+    high: FloatArray
     slope: FloatArray
     residuals: FloatArray
 
@@ -74,32 +83,36 @@ def fit_log_logistic_curves(
         Shapes differ, a curve has no dose, a dose is not above 0, or a response is not finite.
     """
     _require_values(doses, responses)
-    found = np.empty((len(doses), 4))
+    found = np.empty((len(doses), 6))
     residuals = np.full(doses.shape, np.nan)
     decades = np.log10(doses)
     order = np.lexsort(np.round(decades - np.nanmin(decades, axis=1, initial=np.inf)[:, None], _DECIMALS).T)
     for start in range(0, len(order), _BLOCK_CURVES):
         rows = order[start : start + _BLOCK_CURVES]
         found[rows], residuals[rows] = _fit_block(decades[rows], responses[rows], bottom)
-    return DoseFits(found[:, 0], found[:, 1], found[:, 2], found[:, 3], residuals)
+    bottoms, tops, ec50, low, high, slope = found.T
+    return DoseFits(bottoms, tops, ec50, low, high, slope, residuals)
 
 
 def _fit_block(
     decades: FloatArray, responses: FloatArray, bottom: float | None
 ) -> tuple[FloatArray, FloatArray]:
-    """Return (M, 4) bottom, top, EC50, slope, and (M, D) residuals, of a block of curves."""
+    """Return (M, 6) bottom, top, EC50, low, high, slope, and (M, D) residuals, of a block of curves."""
     lowest = np.nanmin(decades, axis=1)
     problem, scale = _scaled_problem(decades - lowest[:, None], responses, bottom)
-    place = refine(problem, starts_on_grid(problem))
+    searched = search_grid(problem)
+    place = refine(problem, searched.starts)
     fitted = problem.evaluate(place)
     height = fitted.height * scale
-    base = np.full(len(place), bottom)
+    count = problem.weight.sum(axis=1)
+    base = np.full(len(place), bottom or 0.0)
     if bottom is None:
-        count = problem.weight.sum(axis=1)
         base = np.where(problem.weight > 0, responses, 0.0).sum(axis=1) / count - height * fitted.mean_basis
-    ec50 = 10.0 ** (place[:, 0] + lowest)
+    total = np.square(problem.values).sum(axis=1)
+    low, high = searched.interval(total - fitted.cost - count * EQUAL_MISFIT**2, place[:, 0])
+    ec50, low, high = (10.0 ** (each + lowest) for each in (place[:, 0], low, high))
     residuals = np.where(problem.weight > 0, fitted.residuals * scale[:, None], np.nan)
-    return np.stack([base, base + height, ec50, np.exp(place[:, 1])], axis=1), residuals
+    return np.stack([base, base + height, ec50, low, high, np.exp(place[:, 1])], axis=1), residuals
 
 
 def _scaled_problem(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -12,19 +13,55 @@ from pertcast.analysis.screened_doses.refine import Problem, saturation_of
 
 _EC50_STEP: Final = 0.1
 """Decades."""
-_SLOPE_STEPS: Final = 12
+_SLOPE_STEPS: Final = 24
 _STARTS: Final = 3
 _FloatArray = NDArray[np.float64]
 
 
-def starts_on_grid(problem: Problem) -> _FloatArray:
-    """Return (M, S, 2) starts (decades above the lowest dose, log slope), the best first.
+@dataclass(frozen=True)
+class GridSearch:
+    """What M curves look like over E half-maximal doses.
 
-    A curve with fewer than S valleys repeats its best one.
+    Attributes
+    ----------
+    starts
+        (M, S, 2) starts (decades above the lowest dose, log slope), the best first; a curve with fewer than S
+        valleys repeats its best one.
+    decades
+        (E,) half-maximal doses tried, in decades above the lowest dose.
+    gain
+        (M, E) share of the sum of squares about the bottom that the best slope explains; -1 beyond the reach
+        of a curve's own doses.
     """
+
+    starts: _FloatArray
+    decades: _FloatArray
+    gain: NDArray[np.float32]
+
+    def interval(self, least: _FloatArray, best: _FloatArray) -> tuple[_FloatArray, _FloatArray]:
+        """Return (M,) lowest and highest decades with a gain of at least `least`, rounded outwards.
+
+        -inf and inf where the interval does not end within the grid. It holds the (M,) `best` decades, and
+        the cell of the grid that they are in.
+        """
+        is_inside = self.gain >= least[:, None]
+        cell = np.clip(np.floor((best - self.decades[0]) / _EC50_STEP).astype(np.int64), 0, None)
+        is_none = ~is_inside.any(axis=1)
+        first = np.where(is_none, cell + 1, is_inside.argmax(axis=1))
+        last = is_inside.shape[1] - 1 - is_inside[:, ::-1].argmax(axis=1)
+        last = np.where(is_none, cell, last)
+        first, last = np.minimum(first, cell + 1), np.maximum(last, cell)
+        final = (self.gain >= 0).sum(axis=1) - 1
+        low = np.where(first == 0, -np.inf, self.decades[np.maximum(first - 1, 0)])
+        high = np.where(last >= final, np.inf, self.decades[np.minimum(last + 1, len(self.decades) - 1)])
+        return low, high
+
+
+def search_grid(problem: Problem) -> GridSearch:
+    """Return starts and profiles of all curves."""
     grid = _grid(float(problem.reach.max(initial=0.0)))
     gain = _gains(problem, grid.reshape(-1, 2)).reshape(len(problem.values), *grid.shape[:2])
-    # Neighbours beyond the reach of a curve's own doses are no valleys of it.
+    # Places beyond the reach of a curve's own doses are none of its places.
     beyond = grid[None, 0, :, 0] > problem.reach[:, None] + DECADES_BEYOND + _EC50_STEP / 2
     gain[np.broadcast_to(beyond[:, None, :], gain.shape)] = -1.0
     peaks = np.where(_is_peak(gain), gain, np.float32(-1.0)).reshape(len(gain), -1)
@@ -35,8 +72,7 @@ def starts_on_grid(problem: Problem) -> _FloatArray:
         is_none = peaks[everyone, best] < 0
         places.append(np.where(is_none, places[0], best) if places else best)
         peaks[everyone, best] = -1.0
-    starts: _FloatArray = grid.reshape(-1, 2)[np.stack(places, axis=1)]
-    return starts
+    return GridSearch(grid.reshape(-1, 2)[np.stack(places, axis=1)], grid[0, :, 0], gain.max(axis=1))
 
 
 def _grid(reach: float) -> _FloatArray:

@@ -7,12 +7,16 @@ pass for an effect.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pertcast_data.errors import SchemaError
 
 FloatArray = NDArray[np.float64]
+
+_WIDENED_CURVES: Final = 64
+"""Curves that stand in double precision at a time."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +80,15 @@ def _inner_products(
     responses: NDArray[np.floating], rising: NDArray[np.int64], is_there: NDArray[np.bool_]
 ) -> FloatArray:
     """Return (M, D, D) inner products over genes in double precision, 0 at missing doses."""
-    wide = responses.astype(np.float64)
-    if not is_there.all():
-        there = np.empty_like(is_there)
-        np.put_along_axis(there, rising, is_there, axis=1)
-        wide[~there] = 0.0
-    products: FloatArray = wide @ wide.transpose(0, 2, 1)
+    there = np.empty_like(is_there)
+    np.put_along_axis(there, rising, is_there, axis=1)
+    products = np.empty((*is_there.shape, is_there.shape[1]))
+    for start in range(0, len(products), _WIDENED_CURVES):
+        part = slice(start, start + _WIDENED_CURVES)
+        wide = np.where(there[part, :, None], responses[part], 0.0).astype(np.float64)
+        products[part] = wide @ wide.transpose(0, 2, 1)
     if not np.isfinite(products).all():
-        curve, place = np.argwhere(~np.isfinite(wide).all(axis=2))[0]
+        curve, place = np.argwhere(~np.isfinite(responses).all(axis=2) & there)[0]
         raise SchemaError(
             f"The responses of curve {curve} at dose {place} (counted from 0) are not finite: predict the "
             "condition again or leave it out."

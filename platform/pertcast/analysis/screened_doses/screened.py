@@ -17,14 +17,15 @@ from pertcast.analysis.screened_doses.batched import DoseFits, fit_log_logistic_
 from pertcast.analysis.screened_doses.projected import FloatArray, ProjectedCurves, project_curves
 
 IDENTIFIED: Final = "identified"
+OPEN: Final = "open"
 BELOW: Final = "below"
 ABOVE: Final = "above"
 FLAT: Final = "flat"
 NOT_MONOTONE: Final = "not monotone"
 OTHER_SHAPE: Final = "other shape"
 TOO_FEW_DOSES: Final = "too few doses"
-STATES: Final = (IDENTIFIED, BELOW, ABOVE, FLAT, NOT_MONOTONE, OTHER_SHAPE, TOO_FEW_DOSES)
-"""The first four as of a measured curve (`LogLogisticFit`): inside the doses, outside them, no response."""
+STATES: Final = (IDENTIFIED, OPEN, ABOVE, BELOW, FLAT, NOT_MONOTONE, OTHER_SHAPE, TOO_FEW_DOSES)
+"""The first five as of a measured curve (`LogLogisticFit`)."""
 
 FEWEST_DOSES: Final = 4
 """Distinct doses that top, half-maximal dose and slope take; one more where the bottom is fitted."""
@@ -39,7 +40,8 @@ SCREENED_DOSES_SCHEMA: Final = {
     "highest_dose": pl.Float64,
     "state": pl.String,
     "ec50": pl.Float64,
-    "ec50_bound": pl.Float64,
+    "ec50_low": pl.Float64,
+    "ec50_high": pl.Float64,
     "slope": pl.Float64,
     "bottom": pl.Float64,
     "top": pl.Float64,
@@ -82,8 +84,10 @@ def fit_screened_doses(
     -------
     DataFrame
         `SCREENED_DOSES_SCHEMA`, a row a curve. n_doses: distinct ones; ec50, slope, bottom and top: null
-        unless the state is "identified"; ec50_bound: the lowest dose where the state is "below" (the EC50
-        lies under it), the highest where it is "above"; r2: share of the variance over doses that the fit
+        unless the state is "identified"; ec50_low and ec50_high: EC50 whose curves fit as well to within 1 %
+        of the largest response (`DoseFits`), null where there is no such end, so that they are the bounds
+        of a curve that is "open", "above" (at most the highest dose) or "below" (at least the lowest),
+        and null where the shape is no sigmoid; r2: share of the variance over doses that the fit
         explains; largest_residual: of the fit, as a share of the largest response; direction_share: share
         of the curve's squared length on its main direction; effect_size, largest_effect_size: root mean
         square response at the highest dose, and the largest over doses. Null where undefined.
@@ -107,6 +111,7 @@ def fit_screened_doses(
     residual = _ratio(np.nanmax(np.abs(fits.residuals), axis=1, initial=0.0), largest)
     state = np.full(len(values), IDENTIFIED, dtype=object)
     # Later statements overrule earlier ones: what is not a sigmoid has no half-maximal dose to place.
+    state[(fits.low == 0) | np.isinf(fits.high)] = OPEN
     state[fits.ec50 < curves.doses[:, 0]] = BELOW
     state[fits.ec50 > np.nanmax(curves.doses, axis=1, initial=0.0)] = ABOVE
     state[residual > largest_misfit] = OTHER_SHAPE
@@ -118,15 +123,18 @@ def fit_screened_doses(
 
 def half_maximal_words() -> pl.Expr:
     """Say the half-maximal dose of each row, or what can be said instead of it, as `LogLogisticFit.words`."""
-    state = pl.col("state")
+    low, high = pl.col("ec50_low"), pl.col("ec50_high")
+    is_placed = pl.col("state").is_in((IDENTIFIED, OPEN, ABOVE, BELOW))
     return (
-        pl.when(state == IDENTIFIED)
-        .then(_dose_words("ec50"))
-        .when(state == BELOW)
-        .then(pl.format("< {} (lowest dose)", _dose_words("ec50_bound")))
-        .when(state == ABOVE)
-        .then(pl.format("> {} (top dose)", _dose_words("ec50_bound")))
-        .otherwise(state)
+        pl.when(pl.col("state") == IDENTIFIED)
+        .then(pl.format("{} [{}, {}]", *(_dose_words(name) for name in ("ec50", "ec50_low", "ec50_high"))))
+        .when(is_placed & low.is_not_null())
+        .then(pl.format("> {}", _dose_words("ec50_low")))
+        .when(is_placed & high.is_not_null())
+        .then(pl.format("< {}", _dose_words("ec50_high")))
+        .when(is_placed)
+        .then(pl.lit("not determined"))
+        .otherwise(pl.col("state"))
     )
 
 
@@ -172,7 +180,7 @@ def _frame(
 ) -> pl.DataFrame:
     highest = np.nanmax(curves.doses, axis=1, initial=0.0)
     is_known, is_fitted = state == IDENTIFIED, ~np.isin(state, (FLAT, TOO_FEW_DOSES))
-    bound = np.where(state == BELOW, curves.doses[:, 0], np.where(state == ABOVE, highest, np.nan))
+    low, high = _bounds(fits, curves.doses[:, 0], highest, state)
     places = (~np.isnan(curves.doses)).sum(axis=1) - 1
     mean = np.nanmean(values, axis=1, keepdims=True) if len(values) else values[:, :1]
     spread = np.nansum(np.square(values - mean), axis=1)
@@ -183,7 +191,8 @@ def _frame(
         "highest_dose": highest,
         "state": state.astype(str),
         "ec50": np.where(is_known, fits.ec50, np.nan),
-        "ec50_bound": bound,
+        "ec50_low": low,
+        "ec50_high": high,
         "slope": np.where(is_known, fits.slope, np.nan),
         "bottom": np.where(is_known, fits.bottom, np.nan),
         "top": np.where(is_known, fits.top, np.nan),
@@ -195,3 +204,16 @@ def _frame(
     }
     table = pl.DataFrame(columns, schema=SCREENED_DOSES_SCHEMA)
     return table.fill_nan(None)
+
+
+def _bounds(
+    fits: DoseFits, lowest: FloatArray, highest: FloatArray, state: NDArray[np.object_]
+) -> tuple[FloatArray, FloatArray]:
+    """Return (M,) ends of the half-maximal dose; NaN where there is none, or no half-maximal dose."""
+    low, high = np.where(fits.low > 0, fits.low, np.nan), np.where(np.isinf(fits.high), np.nan, fits.high)
+    is_below, is_above = state == BELOW, state == ABOVE
+    low, high = np.where(is_below, np.nan, low), np.where(is_above, np.nan, high)
+    low = np.where(is_above, np.fmin(low, highest), low)
+    high = np.where(is_below, np.fmax(high, lowest), high)
+    is_placed = np.isin(state, (IDENTIFIED, OPEN, ABOVE, BELOW))
+    return np.where(is_placed, low, np.nan), np.where(is_placed, high, np.nan)
