@@ -22,6 +22,8 @@ _SMALLEST_STEP: Final = 1e-9
 _STEEPEST: Final = 300.0
 _DAMPING: Final = (1e-3, 1e-12, 1e8)
 """At the start, at least, and where a curve is given up as converged."""
+_NO_CURVATURE: Final = 1e-100
+"""Of a curve without response; its square is still above 0."""
 _LN10: Final = float(np.log(10.0))
 
 
@@ -174,7 +176,7 @@ def _steps(
     is_held = ((room[0] <= 0) & (slope < 0)) | ((room[1] <= 0) & (slope > 0))
     slope = np.where(is_held, 0.0, slope)
     first, second = square[:, 0, 0], square[:, 1, 1]
-    least = np.maximum(1e-12 * (first + second), np.finfo(np.float64).tiny)
+    least = np.maximum(1e-12 * (first + second), _NO_CURVATURE)
     first = first + damping * np.maximum(first, least) + least
     second = second + damping * np.maximum(second, least) + least
     mixed = np.where(is_held.any(axis=1), 0.0, square[:, 0, 1])
