@@ -12,10 +12,11 @@ from pertcast_data.errors import SchemaError
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.text import counted, listed
 
+from pertcast.analysis.connectivity.consensus import MIMICS, REVERSES
 from pertcast.analysis.connectivity.index import ConnectivityIndex
 from pertcast.analysis.connectivity.mapping import MappingReport
 from pertcast.analysis.connectivity.prepared import PreparedQuery
-from pertcast.analysis.connectivity.result import MIMICS, REVERSES, QueryResult
+from pertcast.analysis.connectivity.result import QueryResult
 from pertcast.analysis.connectivity.significance import (
     N_RANDOM_QUERIES,
     N_REFERENCE_QUERIES,
@@ -122,7 +123,8 @@ def ask_library(
         per_tail=asked.per_tail,
         n_strata=len(strata),
         mapping=mapping,
-        remarks=(*remarks, *_remarks(strata, raw[0], normal, null, prepared.score)),
+        significance=_significance(len(searched), null, prepared.score),
+        remarks=(*remarks, *_remarks(strata, raw[0], normal, prepared.score)),
     )
 
 
@@ -159,11 +161,7 @@ def _ranked(
 
 
 def _remarks(
-    strata: Strata,
-    raw: NDArray[np.float32],
-    normal: NDArray[np.float64],
-    null: NDArray[np.float32] | None,
-    score: str,
+    strata: Strata, raw: NDArray[np.float32], normal: NDArray[np.float64], score: str
 ) -> tuple[str, ...]:
     found = []
     unknown = np.unique(strata.of_row[~np.isfinite(normal)])
@@ -178,15 +176,15 @@ def _remarks(
     if n_zero:
         why = ": up and down set move the same way" if score == "wtcs" else ""
         found.append(f"{counted(n_zero, 'profile')} with score 0{why}; they neither mimic nor reverse.")
-    if null is None:
-        found.append(
-            f"No q-value: {score} grows with a profile's effect, so random queries are no common null."
-        )
-    else:
-        least = min(len(raw) / (len(null) + 1), 1.0)
-        found.append(
-            f"fdr_q_nlog10: -log10 q (Benjamini-Hochberg, each sign by itself) beside {len(null):,} scores "
-            f"of queries whose genes are dealt at random; one profile alone reaches q = {least:.2g} at best. "
-            "Genes are correlated, so q is optimistic; tau is not."
-        )
     return tuple(found)
+
+
+def _significance(n_rows: int, null: NDArray[np.float32] | None, score: str) -> str:
+    if null is None:
+        return f"No q-value: {score} grows with a profile's effect, so random queries are no common null."
+    least = min(n_rows / (len(null) + 1), 1.0)
+    return (
+        f"fdr_q_nlog10: -log10 q (Benjamini-Hochberg, each sign by itself) beside {len(null):,} scores of "
+        f"queries whose genes are dealt at random; one profile alone reaches q = {least:.2g} at best. Genes "
+        "are correlated, so q is optimistic; tau is not."
+    )

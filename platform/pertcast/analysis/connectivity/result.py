@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import polars as pl
 from pertcast_data.text import counted
 
+from pertcast.analysis.connectivity.consensus import MIMICS, REVERSES, consensus_table
 from pertcast.analysis.connectivity.mapping import MappingReport
 from pertcast.analysis.connectivity.scores import get_score
 from pertcast.analysis.printing import MISSING, decimal, sentence_lines, table_lines
 
-MIMICS: Final = "mimics"
-REVERSES: Final = "reverses"
-_SHOWN: Final = ("pert_type", "cell_iname", "pert_dose", "pert_time")
-_SCORES: Final = {"raw_cs": 3, "norm_cs": 2, "tau": 1, "fdr_q_nlog10": 1}
+_SHOWN: Final = ("pert_type", "cell_iname", "pert_dose", "pert_time", "n_cells", "n_profiles")
+_SCORES: Final = {"raw_cs": 3, "norm_cs": 2, "median_norm_cs": 2, "tau": 1, "fdr_q_nlog10": 1}
 """Column -> decimals in a terminal."""
+_CONSENSUS: Final = (
+    "One row a perturbation: norm_cs is the maximum quantile (67th or 33rd percentile, the one further from "
+    "0) over its cell lines, doses and times."
+)
 _WIDEST_NAME: Final = 28
 
 
@@ -40,6 +43,8 @@ class QueryResult:
         Cell lines x types.
     mapping
         How the signature's genes were mapped, or None.
+    significance
+        What fdr_q_nlog10 is, or why it is null.
     remarks
         What limits the result.
     """
@@ -50,12 +55,19 @@ class QueryResult:
     per_tail: int
     n_strata: int
     mapping: MappingReport | None
+    significance: str
     remarks: tuple[str, ...]
 
     def tail(self, word: str) -> pl.DataFrame:
         """Return the reported references that mimic, or that reverse, strongest first."""
         is_reported = (pl.col("word") == word) & (pl.col("rank") <= self.per_tail)
         return self.table.filter(is_reported).sort("rank")
+
+    def summary(self) -> QueryResult:
+        """Return one row a perturbation instead of one a reference; see `consensus_table`."""
+        return replace(
+            self, table=consensus_table(self.table), significance="", remarks=(*self.remarks, _CONSENSUS)
+        )
 
     def lines(self) -> list[str]:
         """Return headline, mapping report, both tails and remarks, for a terminal."""
@@ -67,12 +79,16 @@ class QueryResult:
             n_all = self.table.filter(pl.col("word") == word).height
             found += ["", f"{title}: {tail.height:,} of {n_all:,}", ""]
             found += _tail_lines(tail) if tail.height else ["  none"]
-        return [*found, "", *(line for each in self.remarks for line in sentence_lines(each, bullet=True))]
+        return [*found, "", *(line for each in self._told() for line in sentence_lines(each, bullet=True))]
+
+    def _told(self) -> tuple[str, ...]:
+        return (*self.remarks, *((self.significance,) if self.significance else ()))
 
     def headline(self) -> str:
         """Return what was compared with what, in a sentence."""
+        noun = "perturbation" if "n_profiles" in self.table.columns else "profile"
         return (
-            f"{counted(self.table.height, 'profile')} of the library {self.library}, by "
+            f"{counted(self.table.height, noun)} of the library {self.library}, by "
             f"{get_score(self.score).title}, in {self.n_strata:,} cell lines x types."
         )
 
@@ -81,25 +97,26 @@ class QueryResult:
         return {
             "score": self.score,
             "library": self.library,
-            "n_profiles": self.table.height,
+            "n_rows": self.table.height,
             "mapping": None if self.mapping is None else self.mapping.to_json(),
             MIMICS: self.tail(MIMICS).to_dicts(),
             REVERSES: self.tail(REVERSES).to_dicts(),
-            "remarks": list(self.remarks),
+            "remarks": list(self._told()),
         }
 
 
 def _tail_lines(tail: pl.DataFrame) -> list[str]:
     columns = [name for name in _SHOWN if name in tail.columns and tail[name].null_count() < tail.height]
+    scores = {name: decimals for name, decimals in _SCORES.items() if name in tail.columns}
     rows = [
         [
             _name(row),
             *(_cell(row[name]) for name in columns),
-            *(_number(row[name], decimals) for name, decimals in _SCORES.items()),
+            *(_number(row[name], decimals) for name, decimals in scores.items()),
         ]
         for row in tail.iter_rows(named=True)
     ]
-    return table_lines(["perturbation", *columns, *_SCORES], rows)
+    return table_lines(["perturbation", *columns, *scores], rows)
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pertcast_data.errors import ConfigError, SchemaError
+from pertcast_data.errors import SchemaError
 from pertcast_data.gene_tables.gene_names import GeneNames
 from pertcast_data.signatures import GeneList
 from pertcast_data.text import listed
@@ -220,11 +220,3 @@ def _sets_of(
     given = profile[columns][None, :]
     up, down = (columns[sets[0]] for sets in extreme_sets(given, set_size(len(columns))))
     return up[profile[up] > 0], down[profile[down] < 0]
-
-
-def require_one_signature(is_sets: bool, is_weighted: bool, is_profile: bool) -> None:
-    """Raise ConfigError unless exactly one kind of query is given."""
-    if is_sets + is_weighted + is_profile != 1:
-        raise ConfigError(
-            "Ask with one signature: --up FILE and --down FILE, or --signature FILE, or --sig-id ID."
-        )

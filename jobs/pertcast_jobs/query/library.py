@@ -1,0 +1,180 @@
+"""A library that is searched: the profiles of a finished screen, or the responses of a store. Never both.
+
+Profiles are read a block at a time, so memory does not grow with the library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import polars as pl
+import zarr
+from numpy.typing import NDArray
+from pertcast.analysis.connectivity import ConnectivityIndex, RankedBlock
+from pertcast_data.errors import ConfigError, FormatError, SchemaError, UnknownName, nearest_known
+from pertcast_data.store import ExpressionStore
+from pertcast_data.store.frames import read_frame
+from pertcast_data.store.genes import gene_names
+from pertcast_data.store.readers import RowReader
+from pertcast_data.text import counted
+
+from pertcast_jobs.screen.profiles import RANK, ProfileRead
+from pertcast_jobs.screen.workspace import Workspace, read_manifest
+
+SIG_INFO: Final = "sig_info.parquet"
+NEEDED: Final = ("sig_id", "cell_iname", "pert_type", "pert_id")
+_CONTROLS_LEFT_OUT: Final = "left out: controls are no perturbations"
+
+
+@dataclass(frozen=True)
+class SearchedLibrary:
+    """Profiles that can be searched.
+
+    Attributes
+    ----------
+    words
+        What they are: "predicted (screens/first)" or "measured (stores/l1000)".
+    table
+        One row a profile, in the order of the profiles: sig_id, cell_iname, pert_type, pert_id and others.
+    genes
+        Names of the genes of a profile.
+    index
+        Reads them.
+    is_searched
+        (N,) whether a profile is one of a perturbation.
+    remarks
+        What is left out.
+    """
+
+    words: str
+    table: pl.DataFrame
+    genes: tuple[str, ...]
+    index: ConnectivityIndex
+    is_searched: NDArray[np.bool_]
+    remarks: tuple[str, ...] = ()
+
+    def rows(self, cells: tuple[str, ...] | None, types: tuple[str, ...] | None) -> NDArray[np.int64]:
+        """Return the rows of cell lines and types (of all where None), rising.
+
+        Raises
+        ------
+        ConfigError
+            One of them is not known, or no profile is of both.
+        """
+        wanted = self.is_searched.copy()
+        for column, words in (("cell_iname", cells), ("pert_type", types)):
+            if words is not None:
+                known = sorted(self.table[column].drop_nulls().unique())
+                for word in words:
+                    if word not in known:
+                        near = nearest_known(word, known) or known[:5]
+                        raise ConfigError(
+                            f"The library {self.words} has no {column} {word!r}. Use {' or '.join(near)}."
+                        )
+                wanted &= self.table[column].is_in(list(words)).fill_null(False).to_numpy()
+        if not wanted.any():
+            raise ConfigError(f"No profile of the library {self.words} is of these cell lines and types.")
+        return np.flatnonzero(wanted).astype(np.int64)
+
+    def row_of(self, sig_id: str) -> int:
+        """Return the row of a profile; UnknownName with the nearest names where there is none."""
+        found = self.table["sig_id"].eq(sig_id).fill_null(False).arg_true()
+        if not len(found):
+            raise UnknownName(sig_id, self.table["sig_id"].drop_nulls(), f"sig_id of {self.words}")
+        return int(found[0])
+
+
+class _ScreenReader:
+    """Reads profiles of a screen with their ranks; ranks only where a score asks for them."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._values = ProfileRead(workspace.profiles)
+        self._ranks = ProfileRead(workspace.ranks, RANK) if workspace.ranks.is_dir() else None
+
+    def __call__(self, rows: NDArray[np.int64]) -> RankedBlock:
+        ranks = self._ranks
+        return RankedBlock(self._values(rows), None if ranks is None else lambda: ranks.exact(rows))
+
+
+class _StoreReader:
+    """Reads responses of a store; their ranks are computed."""
+
+    def __init__(self, reader: RowReader, path: Path) -> None:
+        self._reader, self._path = reader, path
+
+    def __call__(self, rows: NDArray[np.int64]) -> RankedBlock:
+        values = self._reader.dense(rows)
+        is_finite = np.isfinite(values).all(axis=1)
+        if not is_finite.all():
+            row = int(rows[np.flatnonzero(~is_finite)[0]])
+            raise SchemaError(
+                f"{self._path}, profile {row:,} holds NaN or infinite values; it cannot be compared. Ingest "
+                "the source without the genes or profiles that lack values."
+            )
+        return RankedBlock(values)
+
+
+def open_screen(path: Path) -> SearchedLibrary:
+    """Open the predicted profiles of a finished screen.
+
+    Raises
+    ------
+    ConfigError
+        There is none, or it is not finished.
+    CorruptStore, FormatError
+        It is damaged.
+    """
+    read_manifest(path)
+    workspace = Workspace(path)
+    try:
+        table = pl.read_parquet(path / SIG_INFO)
+        group = zarr.open_group(str(workspace.profiles), mode="r")
+        genes = gene_names(read_frame(group["var"]))  # type: ignore[arg-type]
+    except (OSError, KeyError, pl.exceptions.PolarsError) as error:
+        raise FormatError(
+            f"{path}: profiles or sig_info cannot be read ({error}). Run the screen again into another "
+            "folder."
+        ) from error
+    remarks: tuple[str, ...] = ()
+    if not workspace.ranks.is_dir():
+        remarks = ("The screen holds no ranks: they are computed from the stored profiles.",)
+    index = ConnectivityIndex(_ScreenReader(workspace), table.height, len(genes))
+    everything = np.ones(table.height, dtype=np.bool_)
+    return SearchedLibrary(
+        f"predicted ({path})", _require_columns(table, path), genes, index, everything, remarks
+    )
+
+
+def open_measured(path: Path) -> SearchedLibrary:
+    """Open the measured responses of a store.
+
+    Raises
+    ------
+    FormatError, CorruptStore
+        There is no store, or it is damaged.
+    SchemaError
+        It holds levels, or names no cell lines and types.
+    """
+    store = ExpressionStore.open(path)
+    if store.measure != "response":
+        raise SchemaError(
+            f"{path} holds levels ({store.normalisation}), not responses. Query a store of z-scores or fold "
+            "changes (level 5), or subtract controls first."
+        )
+    numbered = pl.format("row {}", pl.int_range(store.n_rows))
+    table = _require_columns(store.obs, path).with_columns(sig_id=pl.coalesce("sig_id", numbered))
+    n_controls = int(store.is_control.sum())
+    remarks = (f"{counted(n_controls, 'control profile')} {_CONTROLS_LEFT_OUT}.",) if n_controls else ()
+    index = ConnectivityIndex(_StoreReader(store.reader(), path), store.n_rows, store.n_genes)
+    return SearchedLibrary(f"measured ({path})", table, store.genes, index, ~store.is_control, remarks)
+
+
+def _require_columns(table: pl.DataFrame, path: Path) -> pl.DataFrame:
+    missing = [name for name in NEEDED if name not in table.columns]
+    if missing:
+        raise SchemaError(f"{path} has no column {' and '.join(missing)}. It is no library of perturbations.")
+    flat = [name for name in table.columns if not table[name].dtype.is_nested()]
+    return table.select(flat).with_columns(pl.col(*NEEDED).cast(pl.String))

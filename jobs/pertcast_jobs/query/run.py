@@ -1,0 +1,98 @@
+"""Ask a library with a signature, and write what was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from pertcast.analysis.connectivity import (
+    MappingReport,
+    QueryResult,
+    ask_library,
+    get_score,
+    profile_query,
+)
+from pertcast.analysis.connectivity.prepared import PreparedQuery
+from pertcast_data.errors import ConfigError
+from pertcast_data.gene_tables.gene_names import read_gene_names
+from pertcast_data.progress import ProgressCallback, no_progress
+
+from pertcast_jobs.query.library import SearchedLibrary, open_measured, open_screen
+from pertcast_jobs.query.request import QueryRequest, read_signature
+from pertcast_jobs.screen.workspace import write_atomically
+
+_WRITERS = {".csv": "write_csv", ".parquet": "write_parquet"}
+
+
+def ask(request: QueryRequest, progress: ProgressCallback = no_progress) -> QueryResult:
+    """Rank a library by its connectivity with a signature.
+
+    Parameters
+    ----------
+    request
+        Library, signature and options.
+    progress
+        Told of profiles compared.
+
+    Raises
+    ------
+    ConfigError
+        Not exactly one library and signature; a score, cell line or type is not known.
+    UnknownName
+        There is no profile of that sig_id.
+    SchemaError, FormatError
+        A file or the library is not what is needed; too few genes are known (`TooFewGenes`).
+    """
+    request.check()
+    if request.score is not None:
+        get_score(request.score)
+    library = _opened(request)
+    rows = library.rows(request.cells, request.types)
+    remarks = library.remarks
+    mapping: MappingReport | None = None
+    prepared: PreparedQuery
+    if request.sig_id is not None:
+        own = library.row_of(request.sig_id)
+        prepared = profile_query(library.index.take(np.array([own])).values[0], request.score)
+        rows = rows[rows != own]
+        remarks = (*remarks, f"The signature is the profile {request.sig_id} itself, which is left out.")
+    else:
+        names = None if request.gene_table is None else read_gene_names(request.gene_table)
+        prepared, mapping = read_signature(request).prepare(library.genes, request.score, names)
+    return ask_library(
+        library.index,
+        library.table,
+        prepared,
+        library=library.words,
+        rows=rows,
+        mapping=mapping,
+        options=request.options,
+        remarks=remarks,
+        progress=progress,
+    )
+
+
+def _opened(request: QueryRequest) -> SearchedLibrary:
+    if request.screen is not None:
+        return open_screen(request.screen)
+    assert request.store is not None
+    return open_measured(request.store)
+
+
+def require_table_name(out: Path) -> None:
+    """Raise ConfigError unless a table can be written under this name."""
+    if out.suffix not in _WRITERS:
+        raise ConfigError(f"{out}: a table is written as {' or '.join(_WRITERS)}. Name such a file.")
+
+
+def write_result(found: QueryResult, out: Path) -> None:
+    """Write the whole ranked table, as csv or Parquet by the file's name.
+
+    Raises
+    ------
+    ConfigError
+        The name ends otherwise.
+    """
+    require_table_name(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, getattr(found.table, _WRITERS[out.suffix]))
