@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import polars as pl
@@ -17,12 +17,15 @@ from torch import Tensor
 from pertcast.encoding.basal import BasalProfiles
 from pertcast.encoding.encoder import ConditionEncoder
 from pertcast.encoding.problems import Fault, RowProblem, report
+from pertcast.evaluation.hit_calibration.calibration import HitCalibration
 from pertcast.models.batch import ConditionBatch, ModelSpace, Prediction
 from pertcast.models.contract import ResponseModel
 from pertcast.models.noise import KeyedNoise
 from pertcast.training.bundle import BundleFacts, build_model, load_bundle_files
 
 Values = NDArray[np.float32]
+CALIBRATION: Final = "hit_calibration"
+"""Name of the supplement of a bundle that its hits are calibrated by."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ class Predictor:
         Where it runs.
     bundle
         Where it came from, if from a bundle.
+    hit_calibration
+        What gives p-values to its predicted effects; None where nobody calibrated it.
     """
 
     def __init__(
@@ -109,12 +114,14 @@ class Predictor:
         basal: BasalProfiles,
         device: torch.device | str = "cpu",
         bundle: BundleSummary | None = None,
+        hit_calibration: HitCalibration | None = None,
     ) -> None:
         self.model = model.to(device).eval()
         self.encoder = encoder
         self.basal = basal
         self.device = torch.device(device)
         self._bundle = bundle
+        self.hit_calibration = hit_calibration
 
     @classmethod
     def from_bundle(cls, path: Path | str, device: torch.device | str = "cpu") -> Predictor:
@@ -130,7 +137,9 @@ class Predictor:
         )
         encoder = ConditionEncoder.from_state(*files.encoder_state)
         basal = BasalProfiles.from_state(*files.basal_state)
-        return cls(build_model(files, device), encoder, basal, device, summary)
+        saved = files.supplements.get(CALIBRATION)
+        calibration = None if saved is None else HitCalibration.from_bytes(saved)
+        return cls(build_model(files, device), encoder, basal, device, summary, calibration)
 
     @property
     def bundle(self) -> BundleSummary:

@@ -48,6 +48,7 @@ from pertcast_jobs.evaluate.saving import Evaluation, save_predictions, save_tru
 from pertcast_jobs.evaluate.uncertainty import measure_uncertainty
 from pertcast_jobs.run_config import RunConfig
 from pertcast_jobs.run_folder import RunFolder
+from pertcast_jobs.train.hit_calibration import calibrate_bundle
 
 BASELINE_BATCH: Final = 1024
 
@@ -214,6 +215,12 @@ def _judge(run: OpenRun, asked: Asked, progress: ProgressCallback) -> tuple[Trus
     return trust, evidence
 
 
+def _calibrate_where_missing(run: OpenRun) -> None:
+    """Calibrate the hits of a bundle that was trained before bundles were calibrated."""
+    if run.predictor.hit_calibration is None:
+        calibrate_bundle(run.folder.bundle_path, run.store, run.split, run.fold, run.reader, run.predictor)
+
+
 def evaluate_run(
     path: Path | str,
     *,
@@ -226,7 +233,7 @@ def evaluate_run(
     """Evaluate a run on the conditions that its fold held out.
 
     Writes RUN/evaluation/{trust.json, trust.html, scores.parquet, predictions.npz} and notes the model's
-    held-out metrics in its bundle.
+    held-out metrics in its bundle, and what calibrates its hits where the bundle lacks that.
 
     Parameters
     ----------
@@ -250,6 +257,7 @@ def evaluate_run(
         Store or split are not those of the training.
     """
     run = open_run(Path(path))
+    _calibrate_where_missing(run)
     trust, evidence = _judge(run, Asked(n_draws, seed, oracle, most_cell_conditions), progress)
     folder = run.folder.evaluation_path
     command = f"pertcast evaluate {run.folder.path.name}"

@@ -10,10 +10,13 @@ from typing import Any
 from pertcast.training.bundle import save_bundle
 from pertcast_data.errors import ConfigError
 from pertcast_data.progress import ProgressCallback, no_progress
+from pertcast_data.splits import Split
+from pertcast_data.store import ExpressionStore
 
 from pertcast_jobs.ray_session import ray_session
 from pertcast_jobs.run_config import RunConfig
 from pertcast_jobs.run_folder import RunFolder, now, refuse_existing
+from pertcast_jobs.train.hit_calibration import calibrate_bundle
 from pertcast_jobs.train.in_process import choose_device, train_in_process
 from pertcast_jobs.train.outcome import Trained, TrainingOutcome
 from pertcast_jobs.train.prepare import PreparedRun, build_seeded_model, prepare
@@ -151,7 +154,7 @@ def _require_same(run: RunFolder, prepared: PreparedRun) -> None:
 
 
 def _finish(prepared: PreparedRun, run: RunFolder, trained: Trained) -> TrainingOutcome:
-    """Write the bundle, then mark the run as done."""
+    """Write the bundle and calibrate its hits, then mark the run as done."""
     model = build_seeded_model(prepared.config, prepared.encoder)
     model.load_state_dict(dict(trained.weights), strict=True)
     result = trained.result.to_json()
@@ -164,12 +167,21 @@ def _finish(prepared: PreparedRun, run: RunFolder, trained: Trained) -> Training
         basal_state=prepared.basal_state,
         facts=prepared.bundle_facts(trained.result.validation, result),
     )
+    _calibrate(prepared, run)
     done = {"validation": dict(trained.result.validation), **result}
     run.write_manifest(
         run.manifest().model_copy(update={"status": "done", "finished": now(), "result": done})
     )
     log.info("bundle written to %s", run.bundle_path)
     return outcome_of(run)
+
+
+def _calibrate(prepared: PreparedRun, run: RunFolder) -> None:
+    """Give the bundle what its hits are calibrated by."""
+    data = prepared.config.data
+    store_path, split_path = data.require()
+    store = ExpressionStore.open(store_path)
+    calibrate_bundle(run.bundle_path, store, Split.load(split_path), data.fold, store.reader("disk"))
 
 
 def outcome_of(run: RunFolder) -> TrainingOutcome:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from pertcast import __version__
 from pertcast.models.batch import ConditionBatch, ModelSpace
 from pertcast.models.contract import ModelEntry, ResponseModel
 from pertcast.models.registry import MODELS
-from pertcast.training.files import new_folder, sha256_of, write_json
+from pertcast.training.files import new_folder, sha256_of, write_bytes, write_json
 
 FORMAT: Final = "pertcast-bundle"
 FORMAT_VERSION: Final = 1
@@ -38,6 +38,9 @@ TENSOR_FILES: Final = (
     "encoder.safetensors",
     "basal.safetensors",
 )
+
+SUPPLEMENTS: Final = ("hit_calibration",)
+"""What may be added to a finished bundle, each a file of its own; a bundle is whole without."""
 
 State = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]
 """Plain facts (JSON) and arrays (float, int or bool) of an encoder or of basal profiles."""
@@ -106,7 +109,9 @@ class BundleFiles:
     version
         Pertcast version that wrote the bundle.
     content_hash
-        SHA-256 that changes when anything in the bundle but its held-out metrics changes.
+        SHA-256 that changes when anything in the bundle but its held-out metrics and supplements changes.
+    supplements
+        Name -> bytes of what was added to the bundle after training (`add_supplement`).
     """
 
     path: Path
@@ -120,6 +125,7 @@ class BundleFiles:
     weights: dict[str, Tensor]
     version: str
     content_hash: str
+    supplements: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def _digest(content: Mapping[str, Any]) -> str:
@@ -231,6 +237,25 @@ def _verify_files(path: Path, records: Mapping[str, Any]) -> None:
             raise CorruptBundle(f"{file} is damaged (its SHA-256 is not the recorded one); copy it again.")
 
 
+def _content_hash(content: Mapping[str, Any]) -> str:
+    """Return the hash of everything but what is known only after training: metrics and supplements."""
+    kept = {name: value for name, value in content.items() if name != "supplements"}
+    return _digest({**kept, "facts": {**content["facts"], "metrics": {}}})
+
+
+def _read_supplements(path: Path, records: Mapping[str, Any]) -> dict[str, bytes]:
+    """Read and verify the supplements that the manifest names."""
+    found = {}
+    for name, record in records.items():
+        file = path / record["file"]
+        if not file.is_file():
+            raise CorruptBundle(f"{file} is missing; copy the bundle again, whole.")
+        found[name] = file.read_bytes()
+        if hashlib.sha256(found[name]).hexdigest() != record["sha256"]:
+            raise CorruptBundle(f"{file} is damaged (its SHA-256 is not the recorded one); copy it again.")
+    return found
+
+
 def find_bundle(path: Path | str) -> Path:
     """Return the bundle that a path means: of a run (or sweep), or a bundle itself.
 
@@ -289,7 +314,8 @@ def load_bundle_files(path: Path | str) -> BundleFiles:
             facts=BundleFacts.model_validate(content["facts"]),
             weights=weights,
             version=content["pertcast_version"],
-            content_hash=_digest({**content, "facts": {**content["facts"], "metrics": {}}}),
+            content_hash=_content_hash(content),
+            supplements=_read_supplements(path, content.get("supplements", {})),
         )
     except (SafetensorError, ValidationError, KeyError, TypeError) as error:
         raise CorruptBundle(f"{path} does not hold what a bundle holds: {error}") from error
@@ -337,3 +363,46 @@ def add_metrics(path: Path | str, metrics: Mapping[str, float | None]) -> Bundle
     facts = BundleFacts.model_validate({**facts.model_dump(), "metrics": {**facts.metrics, **metrics}})
     write_json(path / MANIFEST, _sealed({**content, "facts": facts.model_dump(mode="json")}))
     return facts
+
+
+def add_supplement(path: Path | str, name: str, content: bytes) -> str:
+    """Add a file to a finished bundle, or replace the one of the same name; the content hash stays.
+
+    The file is named by its content and the manifest is written after it, so that a bundle is whole at any
+    moment; a file that is replaced is removed last.
+
+    Parameters
+    ----------
+    path
+        A bundle's folder.
+    name
+        One of `SUPPLEMENTS`.
+    content
+        The bytes of a safetensors file.
+
+    Returns
+    -------
+    str
+        SHA-256 of the content.
+
+    Raises
+    ------
+    ConfigError
+        `name` is no supplement.
+    CorruptBundle
+        `path` is no bundle.
+    """
+    if name not in SUPPLEMENTS:
+        raise ConfigError(f"A bundle has no supplement {name!r}; known: {', '.join(SUPPLEMENTS)}.")
+    path = Path(path)
+    manifest = _read_manifest(path)
+    digest = hashlib.sha256(content).hexdigest()
+    file = f"{name}-{digest[:16]}.safetensors"
+    write_bytes(path / file, content)
+    known = dict(manifest.get("supplements", {}))
+    previous = known.get(name, {}).get("file")
+    known[name] = {"file": file, "bytes": len(content), "sha256": digest}
+    write_json(path / MANIFEST, _sealed({**manifest, "supplements": known}))
+    if previous is not None and previous != file:
+        (path / previous).unlink(missing_ok=True)
+    return digest

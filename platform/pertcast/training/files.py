@@ -44,6 +44,14 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     temporary.replace(path)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file through a temporary sibling."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    sync_file(temporary)
+    temporary.replace(path)
+
+
 def sync_folder(folder: Path) -> None:
     """Make every file below `folder`, and the folder itself, durable."""
     for path in sorted(folder.rglob("*")):

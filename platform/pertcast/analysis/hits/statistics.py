@@ -1,8 +1,4 @@
-"""From profiles to hits: effect size, spread, the genes that move most, ranks.
-
-Conditions are ranked by predicted effect. No p-value is invented: nothing here calibrates one, so the
-columns `p_value` and `fdr` are null until a calibration split fills them.
-"""
+"""What a predicted response amounts to: effect size, spread, the genes that move most."""
 
 from __future__ import annotations
 
@@ -17,26 +13,6 @@ TOP_GENES = 10
 
 DEG_SPREADS = 2.0
 """A gene counts as changed where |mean| exceeds this many predicted standard deviations."""
-
-HIT_COLUMNS = (
-    "rank",
-    "sig_id",
-    "cmap_name",
-    "cell_iname",
-    "pert_type",
-    "pert_dose",
-    "pert_time",
-    "score",
-    "effect_size",
-    "n_deg",
-    "top_up",
-    "top_down",
-    "p_value",
-    "fdr",
-    "rank_neg",
-    "rank_pos",
-    "flag",
-)
 
 
 def condition_statistics(
@@ -99,51 +75,3 @@ def _top_genes(rising: NDArray[np.float64], genes: Sequence[str], n_top: int) ->
         ";".join(genes[gene] for gene, value in zip(row, row_values, strict=True) if value < 0)
         for row, row_values in zip(picked, values, strict=True)
     ]
-
-
-def rank_hits(sig_info: pl.DataFrame) -> pl.DataFrame:
-    """Rank conditions by predicted effect size, largest first; ties by sig_id.
-
-    Parameters
-    ----------
-    sig_info
-        One row a condition: identity columns, the columns of `condition_statistics`, and seen_pert,
-        seen_cell, is_in_domain.
-
-    Returns
-    -------
-    DataFrame
-        `HIT_COLUMNS`. rank_pos and rank_neg rank by the rising and the falling part of the response
-        alone. p_value and fdr are null. flag names what the model extrapolates.
-    """
-    ranked = sig_info.with_columns(
-        score=pl.col("effect_size"),
-        p_value=pl.lit(None, dtype=pl.Float64),
-        fdr=pl.lit(None, dtype=pl.Float64),
-        rank_pos=_rank_by("effect_up"),
-        rank_neg=_rank_by("effect_down"),
-        rank=_rank_by("effect_size"),
-        flag=domain_flag(),
-    )
-    return ranked.sort("rank").select(HIT_COLUMNS)
-
-
-def _rank_by(column: str) -> pl.Expr:
-    """Rank from 1, largest first, ties by sig_id."""
-    order = pl.struct(-pl.col(column), pl.col("sig_id"))
-    return order.rank("ordinal").cast(pl.Int64)
-
-
-def domain_flag() -> pl.Expr:
-    """Say in words what of a condition lies outside the training data; null where that is not known."""
-    return (
-        pl.when(pl.col("seen_cell").not_())
-        .then(pl.lit("extrapolation: cell line not in training"))
-        .when(pl.col("is_in_domain").not_())
-        .then(pl.lit("extrapolation: far from training"))
-        .when(pl.col("seen_pert").not_())
-        .then(pl.lit("extrapolation: perturbation not in training"))
-        .when(pl.col("seen_pert"))
-        .then(pl.lit("seen in training"))
-        .otherwise(pl.lit(None, dtype=pl.String))
-    )
