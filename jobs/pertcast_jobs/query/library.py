@@ -26,6 +26,8 @@ from pertcast_jobs.screen.workspace import Workspace, read_manifest
 
 SIG_INFO: Final = "sig_info.parquet"
 NEEDED: Final = ("sig_id", "cell_iname", "pert_type", "pert_id")
+_MOST_COMPARED: Final = 20_000
+"""Names that are looked through for one like the name asked for: spelling is compared slowly."""
 _CONTROLS_LEFT_OUT: Final = "left out: controls are no perturbations"
 
 
@@ -83,7 +85,9 @@ class SearchedLibrary:
         """Return the row of a profile; UnknownName with the nearest names where there is none."""
         found = self.table["sig_id"].eq(sig_id).fill_null(False).arg_true()
         if not len(found):
-            raise UnknownName(sig_id, self.table["sig_id"].drop_nulls(), f"sig_id of {self.words}")
+            names = self.table["sig_id"].drop_nulls()
+            alike = names.filter(names.str.starts_with(sig_id[: len(sig_id) // 2])).head(_MOST_COMPARED)
+            raise UnknownName(sig_id, alike, f"sig_id of {self.words}")
         return int(found[0])
 
 

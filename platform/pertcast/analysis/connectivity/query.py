@@ -98,34 +98,47 @@ def ask_library(
     strata = Strata.of(own)
     raw = index.scores(prepared.queries(), rows, progress)
     normal = SignedMeans.of(raw, strata.of_row, len(strata)).normalise(raw, strata.of_row)[0]
-    word, rank = _ranked(raw[0], normal)
-    tau = np.full(len(searched), np.nan)
-    places = np.flatnonzero((rank <= asked.per_tail) & (raw[0] != 0) & np.isfinite(normal)).astype(np.int64)
-    if len(places):
-        references = ReferenceQueries(index, searched, strata, prepared, asked.seed, asked.n_references)
-        tau[places] = references.tau(places, normal[places])
     null = random_scores(index, searched, strata, prepared, asked.seed, asked.n_random)
-    q = np.full(len(searched), np.nan) if null is None else q_values(raw[0], null)
-    scored = own.with_columns(
-        library=pl.lit(library),
-        raw_cs=pl.Series(raw[0], dtype=pl.Float64),
-        norm_cs=pl.Series(normal),
-        tau=pl.Series(tau),
-        fdr_q_nlog10=pl.Series(-np.log10(np.maximum(q, _SMALLEST_Q)) + 0.0),
-        word=pl.Series(word, dtype=pl.String),
-        rank=pl.Series(rank),
-    ).with_columns(pl.col("norm_cs", "tau", "fdr_q_nlog10").fill_nan(None))
-    order = np.lexsort((np.where(raw[0] < 0, -rank, rank), -np.sign(raw[0])))
+    references = ReferenceQueries(index, searched, strata, prepared, asked.seed, asked.n_references)
+    columns = _columns(raw[0], normal, null, references, asked.per_tail)
+    inward = columns["rank"].to_numpy() * np.where(raw[0] < 0, -1, 1)
+    order = np.lexsort((inward, -np.sign(raw[0])))
     return QueryResult(
         score=prepared.score,
         library=library,
-        table=scored[order],
+        table=own.with_columns(pl.lit(library).alias("library"), *columns)[order],
         per_tail=asked.per_tail,
         n_strata=len(strata),
         mapping=mapping,
         significance=_significance(len(searched), null, prepared.score),
         remarks=(*remarks, *_remarks(strata, raw[0], normal, prepared.score)),
     )
+
+
+def _columns(
+    raw: NDArray[np.float32],
+    normal: NDArray[np.float64],
+    null: NDArray[np.float32] | None,
+    references: ReferenceQueries,
+    per_tail: int,
+) -> pl.DataFrame:
+    """Return raw_cs, norm_cs, tau of the reported rows, fdr_q_nlog10, word and rank of each reference."""
+    word, rank = _ranked(raw, normal)
+    tau = np.full(len(raw), np.nan)
+    places = np.flatnonzero((rank <= per_tail) & (raw != 0) & np.isfinite(normal)).astype(np.int64)
+    if len(places):
+        tau[places] = references.tau(places, normal[places])
+    q = np.full(len(raw), np.nan) if null is None else q_values(raw, null)
+    return pl.DataFrame(
+        {
+            "raw_cs": raw.astype(np.float64),
+            "norm_cs": normal,
+            "tau": tau,
+            "fdr_q_nlog10": -np.log10(np.maximum(q, _SMALLEST_Q)) + 0.0,
+            "word": pl.Series(word, dtype=pl.String),
+            "rank": rank,
+        }
+    ).with_columns(pl.col("norm_cs", "tau", "fdr_q_nlog10").fill_nan(None))
 
 
 def _require_fitting(
