@@ -64,7 +64,9 @@ def test_kinds_and_coefficients_are_those_of_measured_pairs_without_noise() -> N
     assert set(found["kind"]) == {"additive", "synergy", "suppression", "neomorphism"}
     for name in ("c", "c1", "c2", "relative_excess", "dominance", "similarity"):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-6, err_msg=name)
-    np.testing.assert_allclose(1 - found["fit_r2"].to_numpy(), expected["outside_share"], rtol=1e-6)
+    np.testing.assert_allclose(
+        1 - found["fit_r2"].to_numpy(), expected["outside_share"], rtol=1e-6, atol=1e-12
+    )
     size = expected["excess"].to_numpy() / np.sqrt(N_GENES - 1)
     np.testing.assert_allclose(found["excess_size"], size, rtol=1e-6)
 

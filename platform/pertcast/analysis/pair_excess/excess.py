@@ -23,10 +23,9 @@ from pertcast.analysis.epistasis.kinds import (
     SYNERGY,
     UNRESOLVED,
 )
+from pertcast.analysis.hits import TOP_GENES
 from pertcast.analysis.pair_excess.products import FloatArray, PairProducts, pair_products
 
-TOP_GENES: Final = 10
-"""Genes named on each side, as of single profiles."""
 DOMINANT: Final = 0.5
 """log10 of the ratio of coefficients from which one single dominates: threefold."""
 
