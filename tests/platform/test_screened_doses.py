@@ -257,3 +257,13 @@ def test_what_cannot_be_fitted_is_refused_with_its_place(
 def test_a_negative_threshold_is_refused() -> None:
     with pytest.raises(ConfigError, match="smallest_effect"):
         fitted(SHAPES["identified"], smallest_effect=-1.0)
+
+
+def test_rounding_to_half_precision_on_disk_moves_a_stated_number_by_less_than_half_a_percent() -> None:
+    random = np.random.default_rng(8)
+    ec50, slope = 10 ** random.uniform(-1.4, 1.0, 300), random.uniform(0.4, 4.0, 300)
+    stored = along(saturating(ec50, slope, random.uniform(0.2, 2.0, 300))).astype(np.float16)
+    table = fit_screened_doses(repeated(SIX, 300), stored)
+    known = (table["state"] == "identified").to_numpy()
+    assert known.mean() > 0.9
+    np.testing.assert_allclose(table["ec50"].to_numpy()[known], ec50[known], rtol=5e-3)
