@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 from numpy.typing import NDArray
-from pertcast.analysis.drug_targets import GeneLibrary, get_score
+from pertcast.analysis.connectivity import get_score
+from pertcast.analysis.drug_targets import GeneLibrary
 from pertcast.analysis.drug_targets.drugs import DrugProfiles, plan_queries
 from pertcast.analysis.drug_targets.known import Pairs
 from pertcast.analysis.drug_targets.ranking import Matcher, Ranked, rank_genes, score_pairs

@@ -5,7 +5,7 @@ The one parser of GMT: enrichment, priors and networks read through it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -89,6 +89,13 @@ def read_gmt(path: Path | str, repeated: Repeated = "refuse") -> GeneSets:
     if not members:
         raise nothing_in(path)
     return GeneSets(members, source=path.name, sha256=sha256_of(path))
+
+
+def write_gmt(path: Path, members: Mapping[str, Sequence[str]]) -> None:
+    """Write gene sets, a line each: name, an empty description, genes."""
+    lines = ("\t".join((name, "", *genes)) + "\n" for name, genes in members.items())
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(lines)
 
 
 def gmt_lines(path: Path) -> Iterator[GmtLine]:

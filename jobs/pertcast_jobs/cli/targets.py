@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pertcast.analysis.drug_targets import SCORES, MatchOptions
+from pertcast.analysis.connectivity import SCORES
+from pertcast.analysis.drug_targets import MatchOptions
 
 from pertcast_jobs.progress import progress_bar
 from pertcast_jobs.targets.request import TargetRequest

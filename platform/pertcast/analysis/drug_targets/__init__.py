@@ -1,6 +1,5 @@
 """Drug-target matching: a drug that inhibits a protein resembles the loss of its gene."""
 
-from pertcast.analysis.connectivity.scores import SCORES, get_score
 from pertcast.analysis.drug_targets.drugs import DrugProfiles
 from pertcast.analysis.drug_targets.known import KnownPairs
 from pertcast.analysis.drug_targets.library import GeneLibrary
@@ -9,7 +8,6 @@ from pertcast.analysis.drug_targets.recovery import TOP_SHARES, Recovery
 from pertcast.analysis.drug_targets.result import TargetMatch
 
 __all__ = [
-    "SCORES",
     "TOP_SHARES",
     "DrugProfiles",
     "GeneLibrary",
@@ -17,6 +15,5 @@ __all__ = [
     "MatchOptions",
     "Recovery",
     "TargetMatch",
-    "get_score",
     "match_drug_targets",
 ]
