@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from pertcast.analysis.drug_targets import SCORES, MatchOptions, TargetMatch
+from pertcast.analysis.connectivity import SCORES
+from pertcast.analysis.drug_targets import MatchOptions, TargetMatch
 from pertcast.evaluation.text import text_table
 from pertcast_data.environment import prepare_environment
 from pertcast_data.ingest import ingest
