@@ -1,4 +1,4 @@
-"""The executor on Ray Data: shard numbers flow through actors that hold the bundle, results stream back.
+"""The executor on Ray Data: shard numbers flow through a pool of actors that hold the bundle.
 
 Only numbers travel through Ray; profiles are written by the actor that computed them. A shard whose
 actor died is computed again by another, to the same bytes.
@@ -6,53 +6,76 @@ actor died is computed again by another, to the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import ray
 import ray.data
 from pertcast.predictor import Predictor
-from pertcast_data.errors import PertcastError
+from ray.exceptions import RayActorError
 
-from pertcast_jobs.ray_pieces import NO_FAILURE, failure, quiet_ray_data, raise_failure
+from pertcast_jobs.ray_pieces import quiet_ray_data
 from pertcast_jobs.ray_session import ray_session
-from pertcast_jobs.screen.shards import ShardDone, ShardEngine, ShardTask
+from pertcast_jobs.screen.executors import Resources, ShardRunner
+from pertcast_jobs.screen.ray_workers import (
+    TRIES_A_SHARD,
+    Worker,
+    died,
+    shard_done,
+    worker_limits,
+    worker_options,
+)
+from pertcast_jobs.screen.shards import ShardDone, ShardTask
 
-_BLOCKS_A_WORKER = 64
 
-
-class ShardWorker:
-    """One actor: loads the bundle with its first shard, computes the shards it is given."""
+class ShardActor:
+    """One actor of the pool; it loads the bundle with its first shard, where an error of it can be told."""
 
     def __init__(self, task: ShardTask) -> None:
-        self._task = task
-
-    @cached_property
-    def _engine(self) -> ShardEngine:
-        return ShardEngine(self._task)
+        self._worker = Worker(task)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Compute the shard of a row; "failure" and "message" are empty unless it failed."""
-        try:
-            done = self._engine.run(int(row["shard"]))
-        except PertcastError as error:
-            return {**row, "rows": 0, **failure(error)}
-        return {"shard": done.shard, "rows": done.rows, **NO_FAILURE}
+        """Compute the shard of a row."""
+        return self._worker.compute(int(row["shard"]))
 
 
-def ray_data(task: ShardTask, shards: Sequence[int], predictor: Predictor) -> Iterator[ShardDone]:
-    """Compute the shards on the Ray that is there, or on one started for the length of the screen."""
-    with ray_session(dashboard=False), quiet_ray_data():
-        workers = max(1, min(len(shards), int(ray.cluster_resources().get("CPU", 1))))
-        blocks = min(len(shards), _BLOCKS_A_WORKER * workers)
-        numbers = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=blocks)
-        finished = numbers.map(
-            ShardWorker,
-            fn_constructor_args=(task,),
-            num_cpus=1,
-            compute=ray.data.ActorPoolStrategy(size=workers),
-        )
-        for row in finished.iter_rows():
-            raise_failure(row)
-            yield ShardDone(int(row["shard"]), int(row["rows"]))
+@contextmanager
+def ray_data(task: ShardTask, predictor: Predictor, resources: Resources) -> Iterator[ShardRunner]:
+    """Compute shards on the Ray that is there, or on one started for the length of the block."""
+    with ray_session(dashboard=False) as session, quiet_ray_data(), ExitStack() as running:
+        least, most = worker_limits(resources, session)
+
+        def compute(shards: Sequence[int]) -> Iterator[ShardDone]:
+            limits = min(least, len(shards)), min(most, len(shards))
+            finished = _compute(task, shards, limits, worker_options(resources))
+            # A screen that is given up ends its actors, also on a Ray that goes on.
+            running.callback(finished.close)
+            return finished
+
+        yield compute
+
+
+def _compute(
+    task: ShardTask, shards: Sequence[int], limits: tuple[int, int], options: dict[str, float]
+) -> Generator[ShardDone, None, None]:
+    if not shards:
+        return
+    # A block a shard: a dead actor's block is done again whole, and a block is handed on when all is done.
+    numbers = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
+    finished = numbers.map(
+        ShardActor,
+        fn_constructor_args=(task,),
+        compute=ray.data.ActorPoolStrategy(
+            min_size=limits[0], max_size=limits[1], max_tasks_in_flight_per_actor=2
+        ),
+        max_restarts=-1,
+        max_task_retries=TRIES_A_SHARD - 1,
+        **options,
+    )
+    try:
+        # Without prefetching, which would hold every shard back until the next one is there.
+        for batch in finished.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
+            rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+            yield from map(shard_done, rows)
+    except RayActorError as error:
+        raise died("a shard", error) from error
