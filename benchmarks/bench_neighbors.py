@@ -2,7 +2,7 @@
 
 CPU seconds of one thread. Bare: every tile of 1,024 unit profiles times every tile, in float32, nothing
 kept. Memory: peak of a process that only searches, reading float16 profiles from a file and writing the
-table, at a tenth and at the whole of the profiles. Usage:
+table, at a tenth of the profiles, at all of them and at three strata of as many. Usage:
 `python benchmarks/bench_neighbors.py [--profiles 26945] [--genes 978] [--memory-mb 128]`
 """
 
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,9 +61,9 @@ def read_from(path: Path, shape: tuple[int, int]) -> Callable[[NDArray[np.int64]
     return read
 
 
-def search(path: Path, shape: tuple[int, int], memory_mb: int) -> Iterable[NeighborBlock]:
+def search(path: Path, shape: tuple[int, int], memory_mb: int, n_strata: int = 1) -> Iterable[NeighborBlock]:
     return neighbor_blocks(
-        np.zeros(shape[0], np.int64),
+        np.arange(shape[0]) * n_strata // shape[0],
         np.arange(shape[0]),
         read_from(path, shape),
         memory_bytes=memory_mb << 20,
@@ -80,7 +81,7 @@ def bare_products(path: Path, shape: tuple[int, int]) -> float:
     for start in range(0, shape[0], TILE):
         rows = np.arange(start, min(start + TILE, shape[0]))
         whole[start : start + len(rows)] = read(rows)
-    tiles = torch.from_numpy(whole).split(TILE)
+    tiles = [torch.from_numpy(whole[start : start + TILE]) for start in range(0, len(whole), TILE)]
     return cpu_seconds(lambda: [torch.mm(one, other.T, out=out) for one in tiles for other in tiles])
 
 
@@ -90,17 +91,17 @@ def peak_mb() -> float:
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
 
-def measure_memory(path: Path, shape: tuple[int, int], memory_mb: int) -> dict[str, float]:
+def measure_memory(path: Path, shape: tuple[int, int], memory_mb: int, n_strata: int) -> dict[str, float]:
     """Peak memory in MB of searching in this process: before, after."""
     before = peak_mb()
     with tempfile.TemporaryDirectory() as folder:
-        write_neighbors(Path(folder) / "n.parquet", search(path, shape, memory_mb), names)
+        write_neighbors(Path(folder) / "n.parquet", search(path, shape, memory_mb, n_strata), names)
     return {"before": before, "after": peak_mb()}
 
 
-def memory_of(path: Path, shape: tuple[int, int], memory_mb: int) -> dict[str, float]:
+def memory_of(path: Path, shape: tuple[int, int], memory_mb: int, n_strata: int) -> dict[str, float]:
     """Measure in a process of its own: a peak cannot be taken back."""
-    command = [sys.executable, __file__, "--child", str(path), *map(str, shape), str(memory_mb)]
+    command = [sys.executable, __file__, "--child", str(path), *map(str, (*shape, memory_mb, n_strata))]
     found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     return found
 
@@ -108,12 +109,11 @@ def memory_of(path: Path, shape: tuple[int, int], memory_mb: int) -> dict[str, f
 def bench_speed(path: Path, shape: tuple[int, int], memory_mb: int) -> None:
     bare = bare_products(path, shape)
     print(f"{shape[0]:,} profiles of one stratum x {shape[1]:,} genes, 25 a tail, one thread")
-    print(f"  bare products            {bare:8.1f} s   {shape[0] / bare:9,.0f} profiles/s")
+    print(f"  bare products, all pairs {bare:8.1f} s   {shape[0] / bare:9,.0f} profiles/s")
     found: list[NeighborBlock] = []
     for limit in (memory_mb, memory_mb // 4):
         found.clear()
-        blocks = search(path, shape, limit)
-        seconds = cpu_seconds(lambda blocks=blocks: found.extend(blocks))  # type: ignore[misc]
+        seconds = cpu_seconds(partial(found.extend, search(path, shape, limit)))
         print(f"  search within {limit:4d} MB     {seconds:8.1f} s   of the products {bare / seconds:.2f}")
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "n.parquet"
@@ -127,21 +127,21 @@ def bench_speed(path: Path, shape: tuple[int, int], memory_mb: int) -> None:
 
 def bench_memory(path: Path, shape: tuple[int, int], memory_mb: int) -> None:
     print("peak memory of a process that searches and writes the table, MB")
+    sizes = ((shape[0] // 10, 1), (shape[0], 1), (3 * shape[0], 3))
     for limit in (memory_mb, memory_mb // 4):
-        for n_profiles in (shape[0] // 10, shape[0]):
+        for n_profiles, n_strata in sizes:
             part = path.with_name(f"{n_profiles}.npy")
             if not part.exists():
                 write_profiles(part, n_profiles, shape[1])
-            peak = memory_of(part, (n_profiles, shape[1]), limit)
-            print(
-                f"  within {limit:4d} MB, {n_profiles:8,} profiles: {peak['before']:.0f} -> {peak['after']:.0f}"
-            )
+            peak = memory_of(part, (n_profiles, shape[1]), limit, n_strata)
+            what = f"{n_profiles:8,} profiles in {n_strata} strata"
+            print(f"  within {limit:4d} MB, {what}: {peak['before']:.0f} -> {peak['after']:.0f}", flush=True)
 
 
 def main() -> None:
     if "--child" in sys.argv:
-        path, n_profiles, n_genes, memory_mb = sys.argv[2:]
-        print(json.dumps(measure_memory(Path(path), (int(n_profiles), int(n_genes)), int(memory_mb))))
+        n_profiles, n_genes, memory_mb, n_strata = map(int, sys.argv[3:])
+        print(json.dumps(measure_memory(Path(sys.argv[2]), (n_profiles, n_genes), memory_mb, n_strata)))
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profiles", type=int, default=26_945)

@@ -15,8 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pertcast_data.errors import SchemaError
 
-ProfileReader = Callable[[NDArray[np.int64]], NDArray[np.float32]]
-"""Returns the profiles (M, G) of rows (M,) int64."""
+from pertcast.analysis.neighbors import ProfileReader
 
 PerturbationReader = Callable[[NDArray[np.int64]], pl.DataFrame]
 """Returns pert_id, pert_type, pert_dose and pert_time of rows (M,) int64, in any order."""

@@ -34,12 +34,8 @@ def neighbors_of(
 
     Parameters
     ----------
-    row
-        The profile's row in the screen.
-    perturbation
-        (N,) integers; equal ones are the same perturbation.
-    read
-        Returns the profiles (M, G) of rows (M,).
+    row, perturbation, read
+        The profile's row; (N,) codes, equal for the same perturbation; reads profiles (M, G) by row.
     among
         (M,) int64, rising rows to search; all where None. Across cell lines and perturbation types a cosine
         also shows what these have in common.
