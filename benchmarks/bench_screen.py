@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from pertcast.analysis.enrichment import enrichment_scores, prerank
 from pertcast.analysis.gene_sets import GeneSets, SetIndex, index_sets
 from pertcast.analysis.hits import condition_statistics
-from pertcast.analysis.neighbors import nearest_and_opposite
 from pertcast.encoding import BasalProfiles, ConditionEncoder
 from pertcast.models.registry import get_model
 from pertcast.predictor import Predictor
@@ -160,19 +159,6 @@ def bench_writing(folder: Path, profiles: NDArray[np.float32]) -> None:
     show("shards with checksum + fsync", len(half) / ours, bare / ours)
 
 
-def bench_neighbors(profiles: NDArray[np.float32]) -> None:
-    """Print the rate of the neighbour search beside its bare matrix products."""
-    part = profiles[:8192]
-    info = pl.DataFrame({"sig_id": [str(i) for i in range(len(part))]}).with_columns(
-        pert_id="sig_id", pert_type=pl.lit("trt_xpr"), cell_iname=pl.lit("A")
-    )
-    ours = timed(lambda: nearest_and_opposite(info, lambda rows: part[rows]), 1)
-    bare = timed(lambda: [part[start : start + 1024] @ part.T for start in range(0, len(part), 1024)], 1)
-    print(f"neighbours: {len(part):,} x {len(part):,}, 25 a tail")
-    show("bare products", len(part) / bare)
-    show("nearest and opposite", len(part) / ours, bare / ours)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profiles", type=int, default=26_945)
@@ -187,7 +173,6 @@ def main() -> None:
         bench_prediction(make_predictor(Path(name), options.genes), options.profiles)
         bench_enrichment(profiles, hallmark_like(options.genes, options.sets, rng))
         bench_writing(Path(name), profiles)
-    bench_neighbors(profiles)
 
 
 if __name__ == "__main__":

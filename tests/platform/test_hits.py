@@ -6,7 +6,6 @@ import numpy as np
 import polars as pl
 import pytest
 from pertcast.analysis.hits import HIT_COLUMNS, condition_statistics, rank_hits
-from pertcast.analysis.neighbors import nearest_and_opposite
 
 GENES = tuple("ABCDE")
 
@@ -80,41 +79,3 @@ def test_a_flag_names_what_is_extrapolated_and_stays_empty_where_nothing_is_know
         "extrapolation: cell line not in training",
         None,
     ]
-
-
-def _brute_force(profiles: np.ndarray, info: pl.DataFrame, per_tail: int) -> set[tuple[str, str, str]]:
-    unit = profiles / np.linalg.norm(profiles, axis=1, keepdims=True)
-    found = set()
-    for i, one in enumerate(info.iter_rows(named=True)):
-        others = [
-            (float(unit[i] @ unit[j]), other["sig_id"])
-            for j, other in enumerate(info.iter_rows(named=True))
-            if other["pert_id"] != one["pert_id"]
-            and (other["cell_iname"], other["pert_type"]) == (one["cell_iname"], one["pert_type"])
-        ]
-        found |= {(one["sig_id"], name, "mimics") for c, name in sorted(others)[::-1][:per_tail] if c > 0}
-        found |= {(one["sig_id"], name, "reverses") for c, name in sorted(others)[:per_tail] if c < 0}
-    return found
-
-
-@pytest.mark.parametrize("block_rows", [3, 7, 1024])
-def test_neighbours_equal_a_brute_force_search_whatever_the_block(block_rows: int) -> None:
-    rng = np.random.default_rng(0)
-    profiles = rng.standard_normal((30, 8)).astype(np.float32)
-    info = _sig_info(
-        30,
-        cell_iname=[("X", "Y")[i % 2] for i in range(30)],
-        pert_type=[("trt_cp", "trt_xpr")[i % 3 == 0] for i in range(30)],
-        pert_id=[f"p{i // 4}" for i in range(30)],
-    )
-    found = nearest_and_opposite(info, lambda rows: profiles[rows], per_tail=3, block_rows=block_rows)
-    triples = set(found.select("sig_id", "neighbor_sig_id", "tail").iter_rows())
-    assert triples == _brute_force(profiles, info, 3)
-    assert found.filter(tail="mimics")["cosine"].min() > 0
-    assert found.filter(tail="reverses")["cosine"].max() < 0
-
-
-def test_a_profile_of_zeros_has_no_neighbours() -> None:
-    profiles = np.array([[0, 0], [1, 0], [1, 1]], np.float32)
-    found = nearest_and_opposite(_sig_info(3), lambda rows: profiles[rows])
-    assert set(found["sig_id"]) == set(found["neighbor_sig_id"]) == {"s1", "s2"}
