@@ -41,7 +41,7 @@ LOAD_INTERVAL_S: Final = 0.5
 """How often load is measured; scaling looks at the last three measurements."""
 
 UPSCALE_DELAY_S: Final = 1.0
-DOWNSCALE_DELAY_S: Final = 5.0
+DOWNSCALE_DELAY_S: Final = 3.0
 
 LONGEST_SHARD_S: Final = 600.0
 """How long a replica that is no longer needed may take for the shard it computes."""
@@ -95,6 +95,7 @@ def ray_serve(task: ShardTask, predictor: Predictor, resources: Resources) -> It
         name = application_name(task)
         with _application(_bind(task, least, most, resources), name) as handle:
             replicas = ReplicaCount(name, REPLICAS)
+            replicas.look()
             with (
                 told_regularly(replicas.look, LOAD_INTERVAL_S),
                 ServedShards(handle, SHARDS_A_REPLICA * (most + 1), replicas) as compute,

@@ -87,7 +87,8 @@ class ServedShards:
     """
 
     def __init__(self, handle: DeploymentHandle[Any], most_asked: int, replicas: ReplicaCount) -> None:
-        self._handle, self._most_asked = handle, most_asked
+        # One handle for all calls: each new one would measure its own load, and go on when it is dropped.
+        self._compute, self._most_asked = handle.options(method_name="compute"), most_asked
         self.replicas = replicas
         self._is_over = threading.Event()
         self._threads = ThreadPoolExecutor(most_asked, thread_name_prefix="ask-for-shard")
@@ -101,6 +102,7 @@ class ServedShards:
         """Give up what is still asked for."""
         self._is_over.set()
         self._threads.shutdown(cancel_futures=True)
+        self._compute.shutdown()
 
     def __call__(self, shards: Sequence[int]) -> Iterator[ShardDone]:
         """Yield every shard once it is written, with the number of replicas for its note."""
@@ -108,7 +110,8 @@ class ServedShards:
         asked: set[Future[dict[str, Any]]] = set()
         while True:
             for shard in coming:
-                asked.add(self._threads.submit(self._ask, shard))
+                # Sent by this thread: the first call sets the handle up, which may be done once only.
+                asked.add(self._threads.submit(self._ask, shard, self._compute.remote(shard)))
                 if len(asked) == self._most_asked:
                     break
             if not asked:
@@ -117,17 +120,18 @@ class ServedShards:
             for answer in finished:
                 yield shard_done(answer.result(), self.replicas.note())
 
-    def _ask(self, shard: int) -> dict[str, Any]:
+    def _ask(self, shard: int, response: DeploymentResponse[dict[str, Any]]) -> dict[str, Any]:
         """Return the row of a shard; asked again where its replica died."""
         pause = _FIRST_PAUSE_S
         for attempt in range(1, TRIES_A_SHARD + 1):
             try:
-                return self._answer(self._handle.compute.remote(shard))
+                return self._answer(response)
             except RayActorError as error:
                 log.warning("a replica died", extra={"shard": shard, "attempt": attempt})
                 if attempt == TRIES_A_SHARD or self._is_over.wait(pause):
                     raise died(f"shard {shard}", error) from error
                 pause *= 2
+                response = self._compute.remote(shard)
         raise AssertionError("a shard is tried at least once")
 
     def _answer(self, response: DeploymentResponse[dict[str, Any]]) -> dict[str, Any]:
