@@ -68,8 +68,8 @@ def _compute(
         compute=ray.data.ActorPoolStrategy(
             min_size=limits[0], max_size=limits[1], max_tasks_in_flight_per_actor=2
         ),
-        max_restarts=-1,
-        max_task_retries=TRIES_A_SHARD - 1,
+        # Without it, a shard that kills its actor would do so for ever.
+        ray_remote_args_fn=lambda: {"max_task_retries": TRIES_A_SHARD - 1},
         **options,
     )
     try:
