@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pertcast_data.errors import SchemaError
+from pertcast_data.errors import CorruptStore, SchemaError
 from pertcast_data.export.ordering import Block, value_blocks, value_type
 from pertcast_data.export.rows import ExportRows
 from pertcast_data.progress import ProgressCallback
@@ -58,8 +58,15 @@ class BlockTable:
         return cls(table.height, tuple(table.columns), lambda columns: iter([table.select(columns)]))
 
     def column(self, name: str) -> Iterator[pl.Series]:
-        """Yield one column in blocks."""
-        return (block[name] for block in self.blocks([name]))
+        """Yield one column in blocks; raises CorruptStore where they are not `n_rows` rows together."""
+        count = 0
+        for block in self.blocks([name]):
+            count += block.height
+            yield block[name]
+        if count != self.n_rows:
+            raise CorruptStore(
+                f"Column {name!r} has {count:,} rows where there are {self.n_rows:,} profiles."
+            )
 
 
 @dataclass(frozen=True)

@@ -184,10 +184,8 @@ def _observations(
             shown = block.select(pl.col(own).alias(name) for name, own in source.items())
             types = dict(shown.schema)
             yield shown
-        yield controls.select(
-            (pl.col(name) if name in controls.columns else pl.lit(None)).cast(dtype).alias(name)
-            for name, dtype in types.items()
-        )
+        absent = [pl.lit(None).alias(name) for name in types if name not in controls.columns]
+        yield controls.with_columns(absent).select(pl.col(name).cast(types[name]) for name in asked)
 
     return BlockTable(len(rows) + contexts.height, columns, blocks)
 

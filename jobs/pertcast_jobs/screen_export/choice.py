@@ -165,9 +165,10 @@ def _pass_hits(screen: FinishedScreen, choice: Choice, among: NDArray[np.uint64]
             )
         last_rank = int(ranks[-1])
         passed = pl.Series(_is_among(_keys(block["sig_id"]), among))
-        has_rate = has_rate or bool((block["fdr"].is_not_null() & passed).any())
+        rates = block["fdr"].cast(pl.Float64).fill_nan(None)
+        has_rate = has_rate or bool((rates.is_not_null() & passed).any())
         if choice.max_fdr is not None:
-            passed &= (block["fdr"] <= choice.max_fdr).fill_null(False)
+            passed &= (rates <= choice.max_fdr).fill_null(False)
         keys = _keys(block["sig_id"].filter(passed))
         kept.append(keys[: None if choice.top is None else choice.top - count])
         count += len(kept[-1])

@@ -51,8 +51,10 @@ def write_gmt(
                     if not len(members):
                         empty += 1
                         continue
-                    name = f"{described['sig_id']}_{side}"
-                    text.write("\t".join([name, condition_name(described), *genes[members]]) + "\n")
+                    first = [f"{described['sig_id']}_{side}", condition_name(described)]
+                    # A tab or a line's end in a name would begin another field or set.
+                    plain = [" ".join(word.split()) for word in first]
+                    text.write("\t".join([*plain, *genes[members]]) + "\n")
     return empty
 
 
