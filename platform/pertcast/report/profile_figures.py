@@ -1,4 +1,4 @@
-"""Figures of single profiles: every gene's response, heatmap of the strongest, running sums of gene sets.
+"""Figures of single profiles: every gene's response, enrichment bars, running sums of gene sets.
 
 Each takes plain arrays and names its axes. Spread is the model's own; no axis shows a p-value.
 """
@@ -6,6 +6,7 @@ Each takes plain arrays and names its axes. Spread is the model's own; no axis s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import Final
 
 import numpy as np
@@ -13,11 +14,13 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from pertcast.report.labels import label_points, padded_range
-from pertcast.report.theme import CURVE_COLOURS, DIVERGING, DOWN, LINE, UP
+from pertcast.report.theme import CURVE_COLOURS, DOWN, INK, LINE, MUTED, UP, WHITE
+
+MOST_LETTERS: Final = 38
+"""Of a name on an axis; hover tells the rest."""
 
 _LABELLED: Final = 25
 """So many of the largest responses are tried until ten have a label."""
-
 _GREY: Final = "#c2cad2"
 
 
@@ -77,57 +80,65 @@ def response_bars(mean: NDArray[np.floating], genes: Sequence[str], unit: str, m
     return figure
 
 
-def hit_heatmap(
-    profiles: NDArray[np.floating], names: Sequence[str], genes: Sequence[str], unit: str, most: int = 40
+def shortened(name: str, most: int = MOST_LETTERS) -> str:
+    """Cut a name for an axis."""
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def enrichment_bars(
+    scores: NDArray[np.floating],
+    terms: Sequence[str],
+    used: Sequence[str],
+    is_told_apart: NDArray[np.bool_],
+    axis_title: str,
 ) -> go.Figure:
-    """Top hits against the genes that move most in any of them, ordered by their mean response.
+    """One condition: scores of gene sets as bars, the first on top; hollow where not told apart from chance.
 
     Parameters
     ----------
-    profiles
-        (H, G) responses, best hit first.
-    names
-        Readable names of the H hits.
-    genes
-        Names of the G genes.
-    unit
-        Unit of a response.
-    most
-        Genes shown.
+    scores
+        (S,) finite, of the sets shown.
+    terms, used
+        (S,) names of the sets, and how many of their genes are used ("46 of 200").
+    is_told_apart
+        (S,).
+    axis_title
+        What a score is.
     """
-    strongest = np.argsort(-np.abs(profiles).max(axis=0), kind="stable")[:most]
-    chosen = strongest[np.argsort(-profiles[:, strongest].mean(axis=0), kind="stable")]
-    values = profiles[:, chosen]
-    limit = float(np.quantile(np.abs(values), 0.98)) or 1.0
+    colours = [UP if score > 0 else DOWN for score in scores]
+    place = np.arange(len(scores))
+    labels = [
+        f"{escape(shortened(term), quote=False)}  <span style='color:{MUTED}'>{escape(count)}</span>"
+        for term, count in zip(terms, used, strict=True)
+    ]
     figure = go.Figure(
-        go.Heatmap(
-            z=values,
-            x=[genes[index] for index in chosen],
-            y=_unique(names),
-            colorscale=[list(stop) for stop in DIVERGING],
-            zmin=-limit,
-            zmax=limit,
-            xgap=1,
-            ygap=1,
-            colorbar={"title": {"text": unit, "side": "right"}, "thickness": 10, "outlinewidth": 0},
-            hovertemplate="%{y}<br>%{x}<br>response %{z:.3g}<extra></extra>",
+        go.Bar(
+            x=scores,
+            y=place,
+            orientation="h",
+            hovertext=[escape(term) for term in terms],
+            marker={
+                "color": [
+                    colour if found else WHITE for colour, found in zip(colours, is_told_apart, strict=True)
+                ],
+                "line": {"color": colours, "width": 1.5},
+            },
+            text=[f"{score:+.2f}" for score in scores],
+            textposition="outside",
+            textfont={"size": 11, "color": INK},
+            cliponaxis=False,
+            hovertemplate="%{hovertext}<br>%{x:.2f}<extra></extra>",
         )
     )
+    # Room beyond the longest bar of each side for the number behind it.
+    bounds = padded_range(np.r_[scores, 0.0], share=0.16)
     figure.update_layout(
-        xaxis={"tickangle": -60, "dtick": 1, "showgrid": False},
-        yaxis={"autorange": "reversed", "dtick": 1, "showgrid": False},
+        bargap=0.35,
+        xaxis={"title": {"text": axis_title}, "range": bounds},
+        yaxis={"tickvals": place, "ticktext": labels, "autorange": "reversed", "showgrid": False}
+        | {"tickfont": {"color": INK, "size": 12}, "zeroline": False},
     )
     return figure
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    """Give repeated names a number, so that an axis of categories keeps them apart."""
-    seen: dict[str, int] = {}
-    result = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        result.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return result
 
 
 def running_sum_plot(curves: Sequence[tuple[str, NDArray[np.float64], NDArray[np.int64]]]) -> go.Figure:
@@ -148,10 +159,10 @@ def running_sum_plot(curves: Sequence[tuple[str, NDArray[np.float64], NDArray[np
             go.Scatter(
                 x=np.arange(1, len(curve) + 1),
                 y=curve,
-                name=name,
+                name=escape(name, quote=False),
                 mode="lines",
                 line={"color": colour, "width": 2, "shape": "hv"},
-                hovertemplate=f"{name}<br>rank %{{x}}<br>running sum %{{y:.3f}}<extra></extra>",
+                hovertemplate=f"{escape(name)}<br>rank %{{x}}<br>running sum %{{y:.3f}}<extra></extra>",
             )
         )
         figure.add_trace(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Final, Literal
 
 import numpy as np
@@ -40,8 +39,6 @@ MOST_ROWS_OF_MATRIX: Final = 30
 """Perturbations of the matrix of effects by cell line."""
 
 ScreenKind = Literal["compounds", "genes", "pairs", "table"]
-_NO_REASONS: Final[Mapping[str, str]] = MappingProxyType({})
-_NO_COUNTS: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 def thinned(n_points: int, most: int = MOST_POINTS) -> NDArray[np.int64]:
@@ -103,7 +100,7 @@ class SignatureQuery:
     score: str
     n_used: int
     n_given: int
-    unused: Mapping[str, int] = _NO_COUNTS
+    unused: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -263,7 +260,7 @@ class ScreenResults:
     signature: SignatureQuery | None = None
     map: ProfileMap | None = None
     function: FunctionOfScreen | None = None
-    absent: Mapping[str, str] = _NO_REASONS
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(self.hits, "hits", HIT_COLUMNS_READ, MOST_HITS)
