@@ -48,29 +48,32 @@ NOT_IN_DOMAIN: Final = "none: far from training"
 NOTHING_KNOWN: Final = "none: whether training knows it is not known"
 _TEXTS: Final = ("cell_iname", "pert_type", "pert_id", "targets")
 _NUMBERS: Final = ("pert_dose", "pert_time", "effect_size")
-_EMPTY: Final = {
+_FLAGS: Final = ("seen_pert", "is_inactive")
+SCHEMA: Final = {
     "cluster": pl.Int64,
     **dict.fromkeys(_TEXTS, pl.String),
     **dict.fromkeys(_NUMBERS, pl.Float64),
-    "seen_pert": pl.Boolean,
+    **dict.fromkeys(_FLAGS, pl.Boolean),
 }
+"""Columns of the conditions that calibrate."""
 
 
 @dataclass(frozen=True)
 class HitCalibration:
-    """Held-out conditions that were measured inactive, and what a model predicted for them.
+    """Held-out conditions, which of them were measured inactive, and what a model predicted for them.
 
     Attributes
     ----------
-    inactive
-        M rows: cluster (int, the perturbation), `COLUMNS` but is_in_domain; all of them inside the domain.
+    conditions
+        M labelled conditions inside the domain: cluster (int, the perturbation), is_inactive, and `COLUMNS`
+        but is_in_domain. The inactive ones give p-values, all together say which doses and times they cover.
     facts
         How they were labelled and how many were looked at, as plain JSON.
     reason
         Why there is no calibration at all, "" where there is one.
     """
 
-    inactive: pl.DataFrame
+    conditions: pl.DataFrame
     facts: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
 
@@ -79,7 +82,7 @@ class HitCalibration:
     @classmethod
     def none(cls, reason: str, facts: Mapping[str, Any] | None = None) -> Self:
         """Return the calibration that calibrates nothing, and says why."""
-        return cls(pl.DataFrame(schema=_EMPTY), dict(facts or {}), reason)
+        return cls(pl.DataFrame(schema=SCHEMA), dict(facts or {}), reason)
 
     @cached_property
     def hash(self) -> str:
@@ -89,8 +92,8 @@ class HitCalibration:
     @cached_property
     def strata(self) -> Mapping[Stratum, StratumLevels]:
         """What calibrates each stratum."""
-        scores, clusters = (self.inactive[name].to_numpy() for name in ("effect_size", "cluster"))
-        return levels_by_stratum(keys_of(self.inactive), clusters, scores)
+        held = self.conditions.select("cluster", "is_inactive", score="effect_size")
+        return levels_by_stratum(pl.concat([keys_of(self.conditions), held], how="horizontal"))
 
     @property
     def n_strata(self) -> int:
@@ -166,10 +169,10 @@ class HitCalibration:
 
     def to_bytes(self) -> bytes:
         """Return the bytes of a safetensors file; the same content gives the same bytes."""
-        table = self.inactive
+        table = self.conditions
         arrays: dict[str, NDArray[Any]] = {
             "cluster": table["cluster"].to_numpy().astype(np.int64),
-            "seen_pert": table["seen_pert"].to_numpy().astype(np.bool_),
+            **{name: table[name].to_numpy().astype(np.bool_) for name in _FLAGS},
         }
         for name in _NUMBERS:
             arrays[name] = table[name].fill_null(float("nan")).to_numpy().astype(np.float64)
@@ -207,9 +210,9 @@ class HitCalibration:
                 codes = arrays[name]
                 columns[name] = known.gather(np.where(codes < 0, len(known) - 1, codes))
             table = pl.DataFrame(
-                {**columns, "cluster": arrays["cluster"], "seen_pert": arrays["seen_pert"]},
-                schema_overrides={"seen_pert": pl.Boolean},
-            ).select(list(_EMPTY))
+                {**columns, "cluster": arrays["cluster"], **{name: arrays[name] for name in _FLAGS}},
+                schema_overrides=dict.fromkeys(_FLAGS, pl.Boolean),
+            ).select(list(SCHEMA))
             return cls(table, facts["facts"], facts["reason"])
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise CorruptBundle(

@@ -7,6 +7,7 @@ their correlation; the spread is scaled to what a condition's profiles minus its
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -131,6 +132,14 @@ class ControlDraws:
         return drawn
 
 
+def draws_for(
+    layouts: Sequence[Layout], reader: RowReader, pairing: ControlPairing, seed: int = 0
+) -> ControlDraws:
+    """Return draws that average as many controls as a condition usually has in a group."""
+    usual = np.median([count for each in layouts for _, count in each])
+    return ControlDraws(pairing, reader, int(np.clip(usual, 1, MOST_AVERAGED)), seed)
+
+
 def control_thresholds(
     units: Units, reader: RowReader, pairing: ControlPairing, seed: int = 0
 ) -> NDArray[np.float64]:
@@ -152,8 +161,7 @@ def control_thresholds(
         Of the draws.
     """
     layouts = layouts_of(units)
-    n_averaged = int(np.clip(np.median([count for each in layouts for _, count in each]), 1, MOST_AVERAGED))
-    draws = ControlDraws(pairing, reader, n_averaged, seed)
+    draws = draws_for(layouts, reader, pairing, seed)
     known = {layout: _threshold(layout, draws) for layout in sorted(set(layouts))}
     return np.array([known[layout] for layout in layouts])
 
@@ -161,9 +169,14 @@ def control_thresholds(
 def _threshold(layout: Layout, draws: ControlDraws) -> float:
     if any(draws.sizes[group] < 2 for group, _ in layout):
         return float("nan")
+    return float(np.quantile(effects_of_controls(layout, draws), QUANTILE))
+
+
+def effects_of_controls(layout: Layout, draws: ControlDraws) -> NDArray[np.float64]:
+    """Return (N_DRAWS,) effects of controls in the place of a condition's profiles."""
     n_rows = sum(count for _, count in layout)
     total = sum(
         draws.of(group) * np.float32(count / n_rows * np.sqrt(1 / count + 1 / draws.sizes[group]))
         for group, count in layout
     )
-    return float(np.quantile(root_mean_square(np.asarray(total)), QUANTILE))
+    return root_mean_square(np.asarray(total))

@@ -14,7 +14,7 @@ from pertcast_data.vocabulary import PAIR_SEPARATOR
 
 from pertcast.encoding.condition_frame import condition_frame, convert_units
 from pertcast.evaluation.held_out import IndexArray
-from pertcast.evaluation.hit_calibration.calibration import COLUMNS, HitCalibration
+from pertcast.evaluation.hit_calibration.calibration import COLUMNS, SCHEMA, HitCalibration
 from pertcast.evaluation.hit_calibration.control_effects import root_mean_square
 from pertcast.evaluation.hit_calibration.labels import activity_labels
 from pertcast.evaluation.hit_calibration.strata import FEWEST_CLUSTERS
@@ -128,20 +128,19 @@ def _calibrate(
     predicted = predicted_effects(predictor, units.conditions, seed)
     place = predicted["row"].to_numpy()
     inside = predicted["is_in_domain"].to_numpy().astype(np.bool_)
-    chosen = labels.is_inactive[place] & inside
+    labelled, inactive = labels.is_labelled[place] & inside, labels.is_inactive[place] & inside
     cluster = clusters_of(units.conditions)[place]
     facts: dict[str, Any] = {
         "method": labels.method,
         "n_conditions": units.n_conditions,
         "n_predicted": len(place),
         "n_in_domain": int(inside.sum()),
-        "n_labelled": int(labels.is_labelled[place].sum()),
-        "n_inactive": int(chosen.sum()),
-        "n_inactive_perturbations": len(np.unique(cluster[chosen])),
+        "n_labelled": int(labelled.sum()),
+        "n_inactive": int(inactive.sum()),
+        "n_inactive_perturbations": len(np.unique(cluster[inactive])),
     }
-    table = predicted.with_columns(cluster=pl.Series(cluster)).filter(pl.Series(chosen))
-    inactive = HitCalibration.none("").inactive.columns
-    found = HitCalibration(table.select(inactive), facts)
+    table = predicted.with_columns(cluster=pl.Series(cluster), is_inactive=pl.Series(inactive))
+    found = HitCalibration(table.filter(pl.Series(labelled)).select(list(SCHEMA)), facts)
     if found.n_strata:
         return found
     return HitCalibration.none(

@@ -92,7 +92,8 @@ class StratumLevels:
     largest
         The level by each perturbation's largest score; None where there are too few perturbations.
     doses, times
-        Range of the calibrated doses (log10 uM) and times (h); None where they have none.
+        Range of the doses (log10 uM) and times (h) of all its labelled conditions, inactive or not; None
+        where they have none. An inactive condition within it is no larger than its perturbation's largest.
     has_no_dose, has_no_time
         Whether conditions without a dose, or time, are among them.
     """
@@ -156,36 +157,33 @@ def keys_of(table: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def levels_by_stratum(
-    keys: pl.DataFrame, clusters: NDArray[np.int64], scores: Floats
-) -> dict[Stratum, StratumLevels]:
-    """Sort M inactive conditions into what they calibrate.
+def levels_by_stratum(conditions: pl.DataFrame) -> dict[Stratum, StratumLevels]:
+    """Sort M labelled conditions into what they calibrate.
 
     Parameters
     ----------
-    keys
-        `keys_of` the conditions.
-    clusters, scores
-        (M,) their perturbation and predicted score.
+    conditions
+        `keys_of` the conditions, and their cluster (perturbation), score and is_inactive.
     """
-    table = keys.with_columns(cluster=pl.Series(clusters), score=pl.Series(scores))
-    parts = table.partition_by(*STRATUM, as_dict=True, maintain_order=True)
+    parts = conditions.partition_by(*STRATUM, as_dict=True, maintain_order=True)
     return {Stratum(*key): _levels(Stratum(*key), part) for key, part in parts.items()}
 
 
 def _levels(stratum: Stratum, part: pl.DataFrame) -> StratumLevels:
-    n_clusters = part["cluster"].n_unique()
+    inactive = part.filter("is_inactive")
+    n_clusters = inactive["cluster"].n_unique()
     largest = None
     matched: dict[Amount, list[tuple[Amount, Level]]] = {}
     if n_clusters >= FEWEST_CLUSTERS:
-        highest = part.group_by("cluster", maintain_order=True).agg(pl.col("score").max())
+        highest = inactive.group_by("cluster", maintain_order=True).agg(pl.col("score").max())
         text = f"{_named(stratum)}, each by its largest score over doses and times"
         largest = Level.of(highest["score"].to_numpy(), highest["cluster"].to_numpy(), text)
-        for (dose, time), rows in part.sort("dose", "time").group_by("dose", "time", maintain_order=True):
+        for rows in inactive.sort("dose", "time").partition_by("dose", "time", maintain_order=True):
             if rows["cluster"].n_unique() >= FEWEST_CLUSTERS:
-                text = f"{_named(stratum)}{_at(dose, time)}"  # type: ignore[arg-type]
+                dose, time = rows["dose"][0], rows["time"][0]
+                text = f"{_named(stratum)}{_at(dose, time)}"
                 level = Level.of(rows["score"].to_numpy(), rows["cluster"].to_numpy(), text)
-                matched.setdefault(time, []).append((dose, level))  # type: ignore[arg-type]
+                matched.setdefault(time, []).append((dose, level))
     return StratumLevels(
         n_clusters=n_clusters,
         matched={time: tuple(levels) for time, levels in matched.items()},
