@@ -272,6 +272,7 @@ def test_missing_values_survive_in_every_format(tmp_path: Path) -> None:
     assert np.isnan(stored).sum() == 1
     assert bits(h5ad_values(export_store(store, tmp_path / "a.h5ad"))) == bits(stored)
     assert bits(source_matrix(export_store(store, tmp_path / "a.gctx"))) == bits(stored)
+    assert bits(source_matrix(export_store(store, tmp_path / "a.gct"))) == bits(stored)
     table = pl.read_parquet(export_store(store, tmp_path / "a.parquet"))
     assert bits(table.select(store.genes).to_numpy()) == bits(stored)
 
@@ -331,7 +332,7 @@ def test_an_existing_file_an_unknown_ending_and_a_missing_folder_are_refused(tmp
     assert mine.read_text() == "mine" and len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize("ending", ["h5ad", "gctx", "parquet"])
+@pytest.mark.parametrize("ending", ["h5ad", "gctx", "gct", "parquet"])
 def test_an_export_that_is_interrupted_leaves_nothing(ending: str, tmp_path: Path) -> None:
     store = made_store(tmp_path / "store", np.ones((3, 2), np.float32))
 
