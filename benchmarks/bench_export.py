@@ -119,9 +119,7 @@ def main() -> None:
         small, large = Path(folder, "small"), Path(folder, "large")
         make_screen(small, asked.profiles // SHARE, asked.genes)
         make_screen(large, asked.profiles, asked.genes)
-        print(
-            f"{'format':>8} {'CPU s':>7} {'profiles/s':>11} {'of bare':>8} {'MB':>7} {'peak':>8} {'at 1/4':>7}"
-        )
+        print(f"{'format':>8} {'CPU':>7} {'rows/s':>11} {'of bare':>8} {'MB':>7} {'peak':>8} {'at 1/4':>7}")
         bare = 0.0
         for name in (BARE, *asked.only):
             before = measured(small, name, Path(folder, "out"))
