@@ -2,159 +2,243 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
+from base64 import b64decode
 from dataclasses import replace
 from html import unescape
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from pertcast.analysis.enrichment import prerank
-from pertcast.analysis.gene_sets import GeneSets, index_sets
-from pertcast.analysis.hits import condition_statistics, rank_hits
-from pertcast.analysis.neighbors import nearest_and_opposite
 from pertcast.naming import condition_name
-from pertcast.report import screen_figures
-from pertcast.report.screen_details import dose_curves
-from pertcast.report.screen_report import screen_report
-from pertcast.report.screen_results import ScreenResults
+from pertcast.report.screen.report import screen_report
+from pertcast.report.screen.results import ScreenResults, SignatureQuery
+from pertcast_data.errors import SchemaError
 
-GENES = tuple(f"GENE{i}" for i in range(60))
-DOSES = (0.1, 1.0, 10.0)
-SETS = {"PATHWAY ONE": GENES[:12], "PATHWAY TWO": GENES[20:40], "TINY": GENES[:2]}
+sys.path.append(str(Path(__file__).parent))
+toys = importlib.import_module("screen_report_toys")
+
+ALL_FIGURES = 10
+"""Ranks, spread or volcano, heatmap, best response, likeness, bars, sums, screen z, lines, doses, map."""
 
 
 @pytest.fixture(scope="module")
 def results() -> ScreenResults:
-    rng = np.random.default_rng(0)
-    compounds = [f"drug<{i}>" for i in range(8)]
-    rows = [(name, dose) for name in compounds for dose in DOSES]
-    mean = rng.standard_normal((len(rows), len(GENES))).astype(np.float32)
-    mean *= np.array([(1 + compounds.index(name)) * dose**0.3 for name, dose in rows], np.float32)[:, None]
-    info = pl.DataFrame(
-        {
-            "sig_id": [f"X|trt_cp|{name}|{dose:g}|24" for name, dose in rows],
-            "pert_id": [name for name, _ in rows],
-            "cmap_name": [name for name, _ in rows],
-            "pert_type": "trt_cp",
-            "cell_iname": "X",
-            "pert_dose": [dose for _, dose in rows],
-            "pert_time": 24.0,
-            "seen_pert": [name != "drug<7>" for name, _ in rows],
-            "seen_cell": True,
-            "nn_train_dist": [0.0 if name != "drug<7>" else 0.4 for name, _ in rows],
-            "is_in_domain": True,
-        }
-    )
-    info = pl.concat([info, condition_statistics(mean, np.full_like(mean, 1.5), GENES)], how="horizontal")
-    hits = rank_hits(info)
-    index = index_sets(GeneSets(SETS), GENES)
-    row_of = {sig_id: row for row, sig_id in enumerate(info["sig_id"])}
-    best = hits["sig_id"].head(5).to_list()
-    enrichment = pl.concat(
-        prerank(mean[row_of[name]], GENES, index, 20).with_columns(
-            sig_id=pl.lit(name), screen_z=pl.lit(None, dtype=pl.Float64)
-        )
-        for name in best
-    )
-    return ScreenResults(
-        title="Screen of 8 compounds in 1 cell line",
-        provenance="response_mlp, bundle 0123",
-        footer="Pertcast",
-        unit="z-score",
-        genes=GENES,
-        sig_info=info,
-        hits=hits,
-        profiles={name: mean[row_of[name]] for name in best},
-        sd=np.full(len(GENES), 1.5, np.float32),
-        sets=index,
-        enrichment=enrichment,
-        neighbors=nearest_and_opposite(info, lambda chosen: mean[chosen]),
-        n_refused=2,
-        n_repeated=1,
-        metrics={},
+    found: ScreenResults = toys.toy_results()
+    return found
+
+
+@pytest.fixture(scope="module")
+def html(results: ScreenResults) -> str:
+    return screen_report(results)
+
+
+@pytest.fixture(scope="module")
+def bare(results: ScreenResults) -> ScreenResults:
+    """A screen without anything that is optional."""
+    empty = pl.lit(None, dtype=pl.Float64)
+    return replace(
+        results,
+        hits=results.hits.with_columns(pred_sd=empty, n_deg=pl.lit(None, dtype=pl.Int32)),
+        ranked=results.ranked.with_columns(pred_sd=empty),
+        profiles=dict(list(results.profiles.items())[:3]),
+        sd=None,
+        sets=None,
+        enrichment=None,
+        doses=None,
+        selectivity=None,
+        map=None,
     )
 
 
-def test_the_report_asks_nothing_of_any_network(results: ScreenResults) -> None:
-    html = screen_report(results)
+def downloads(html: str) -> dict[str, pl.DataFrame]:
+    """Return the tables inside a page by file name."""
+    found = re.findall(r'download="([^"]+)" href="data:text/csv;base64,([^"]+)"', html)
+    return {name: pl.read_csv(BytesIO(b64decode(data)), infer_schema_length=None) for name, data in found}
+
+
+def test_the_report_asks_nothing_of_any_network(html: str) -> None:
     outside = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
     assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", outside)
     assert "connect-src 'none'" in unescape(html)
 
 
-def test_the_report_holds_every_figure_and_names_the_first_hit(results: ScreenResults) -> None:
-    html = screen_report(results)
-    assert html.count('class="figure"') == 6
-    headings = ("Rank plot", "Effect against spread", "Hits", "What the top hits do", "Running sums")
-    for heading in (*headings, "Pathways of", "Most similar", "Most opposite", "Dose response"):
-        assert heading in html
-    first = html.index("Strongest predicted effect: drug&lt;7&gt; 10 uM, X, 24 h")
-    assert first < html.index("Rank plot")
-    assert "extrapolation" in html[first - 200 : first]
+def test_the_report_holds_every_figure_and_names_the_first_hit_before_all(html: str) -> None:
+    assert html.count('class="figure"') == ALL_FIGURES + 1
+    for heading in (
+        "Rank plot",
+        "Effect against spread",
+        "Hits",
+        "What the top hits do",
+        "Which hits are alike",
+        "Response to",
+        "Pathways of",
+        "Running sums of",
+        "How the top hits differ from the screen",
+        "Most similar",
+        "Most opposite",
+        "Same perturbation across cell lines",
+        "Dose response",
+        "Map of profiles",
+        "Can it be believed?",
+        "What this does not show",
+    ):
+        assert f"<h2>{heading}" in html, heading
+    first = html.index("Strongest predicted effect: drug&lt;7&gt; 10 uM, A375, 24 h")
+    assert first < html.index("<h2>Rank plot")
+    assert "seen in training" in html[first - 200 : first]
 
 
-def test_names_from_a_list_cannot_become_markup(results: ScreenResults) -> None:
-    html = screen_report(results)
+def test_names_from_a_list_cannot_become_markup(html: str) -> None:
     assert "drug<7>" not in html
 
 
-def test_what_is_not_shown_is_said(results: ScreenResults) -> None:
-    html = screen_report(results)
+def test_every_table_can_be_downloaded(results: ScreenResults) -> None:
+    found = downloads(screen_report(replace(results, **toys.calibrated(results), pairs=toys.toy_pairs())))
+    heights = {name: table.height for name, table in found.items()}
+    assert heights.pop("top_hits.csv") == results.hits.height
+    assert heights.pop("top_responses.csv") == len(results.genes)
+    assert heights.pop("mimics.csv") == heights.pop("reverses.csv") == 10 * len(results.profiles)
+    assert heights == {
+        "applicability.csv": 2,
+        "pathways.csv": 3,
+        "selectivity.csv": 10,
+        "dose_response.csv": 4,
+        "pair_kinds.csv": 2,
+        "top_pairs.csv": 2,
+        "calibration_strata.csv": 1,
+        "without_p_value.csv": 1,
+    }
+
+
+def test_what_is_not_shown_is_said(html: str) -> None:
     for said in (
-        "What this does not show",
         "No false-discovery rate",
+        "Ranked, not tested",
         "p_value and fdr are empty",
         "carries no held-out metrics",
         "1 dropped: TINY",
         "2 rows of the list could not be predicted",
+        "1 row of the list that say the same",
+        "Nothing calibrates this bundle",
     ):
-        assert said in html
+        assert said in html, said
 
 
-def test_held_out_metrics_stand_in_the_report_where_the_bundle_has_them(results: ScreenResults) -> None:
-    html = screen_report(replace(results, metrics={"pearson_delta": 0.314, "r2": None}))
+def test_hits_are_counted_only_among_conditions_that_something_calibrates(results: ScreenResults) -> None:
+    html = screen_report(replace(results, **toys.calibrated(results)))
+    assert "7 hits at a false-discovery rate of 10 %, 5 of them at 5 %," in html
+    assert (
+        "among the 60 conditions that measured inactive perturbations calibrate; 60 others are ranked" in html
+    )
+    assert "3 inactive perturbations, 19 are needed" in html
+    assert "<h2>Volcano" in html
+    assert "Effect against spread" not in html
+    assert "No false-discovery rate" not in html
+
+
+def test_a_calibrated_screen_without_a_hit_says_so(results: ScreenResults) -> None:
+    html = screen_report(replace(results, **toys.calibrated(results, n_hits=0)))
+    assert "No hit at a false-discovery rate of 10 % among the 60 conditions" in html
+
+
+def test_what_calibrates_nothing_claims_no_hit(results: ScreenResults) -> None:
+    changed = toys.calibrated(results)
+    nothing = pl.lit(None, dtype=pl.Float64)
+    for name in ("hits", "ranked"):
+        changed[name] = changed[name].with_columns(p_value=nothing, fdr=nothing)
+    changed["significance"] = replace(
+        changed["significance"], n_calibrated=0, strata=changed["significance"].strata.clear()
+    )
+    html = screen_report(replace(results, **changed))
+    assert "Ranked, not tested" in html
+    assert "Effect against spread" in html
+    assert "3 inactive perturbations, 19 are needed" in html
+
+
+def test_held_out_metrics_stand_in_the_report_where_the_bundle_has_them(bare: ScreenResults) -> None:
+    html = screen_report(replace(bare, metrics={"pearson_delta": 0.314, "r2": None}))
     assert "0.314" in html
     assert "carries no held-out metrics" not in html
 
 
-def test_without_a_spread_and_gene_sets_the_report_says_so_instead_of_drawing(results: ScreenResults) -> None:
-    empty = pl.lit(None)
-    info = results.sig_info.with_columns(pred_sd=empty.cast(pl.Float64), n_deg=empty.cast(pl.Int32))
-    bare = replace(results, sig_info=info, hits=rank_hits(info), sd=None, sets=None, enrichment=None)
-    html = screen_report(bare)
+def test_parts_that_a_screen_has_none_of_are_named_with_the_reason(bare: ScreenResults) -> None:
+    html = screen_report(replace(bare, absent={"doses": "Genes have no dose."}))
     assert "This bundle predicts no spread" in html
-    assert "No gene sets were given" in html
+    for said in (
+        "Pathways. No gene sets were given",
+        "Same perturbation across cell lines. Every perturbation was predicted in one cell line",
+        "Dose response. Genes have no dose.",
+        "Map of profiles. There are too few profiles",
+    ):
+        assert said in html, said
     assert html.count('class="figure"') == 4
 
 
-def test_a_screen_without_any_response_is_not_ranked_in_words(results: ScreenResults) -> None:
-    silent = np.zeros((results.sig_info.height, len(GENES)), np.float32)
-    info = results.sig_info.drop(
-        "effect_size", "effect_up", "effect_down", "n_deg", "pred_sd", "top_up", "top_down"
-    )
-    info = pl.concat([info, condition_statistics(silent, None, GENES)], how="horizontal")
-    hits = rank_hits(info)
+def test_a_screen_without_any_response_is_not_ranked_in_words(
+    results: ScreenResults, bare: ScreenResults
+) -> None:
+    silent = {"effect_size": pl.lit(0.0), "score": pl.lit(0.0)}
     flat = replace(
-        results,
-        sig_info=info,
-        hits=hits,
-        sd=None,
-        profiles=dict.fromkeys(hits["sig_id"].head(5), silent[0]),
-        enrichment=results.enrichment.clear() if results.enrichment is not None else None,
+        bare,
+        hits=bare.hits.with_columns(**silent),
+        ranked=bare.ranked.with_columns(**silent),
+        profiles={sig_id: np.zeros_like(profile) for sig_id, profile in bare.profiles.items()},
+        sets=results.sets,
+        enrichment=results.enrichment.with_columns(es=pl.lit(None, dtype=pl.Float64))
+        if results.enrichment is not None
+        else None,
     )
     html = screen_report(flat)
     assert "predicts no response for any condition" in html
     assert "has no ranking of genes" in html
 
 
-def test_dose_curves_join_the_doses_of_one_perturbation_in_one_context(results: ScreenResults) -> None:
-    curves = dose_curves(results.sig_info, results.hits, 3)
-    assert [name for name, _, _ in curves] == ["drug<7>, X, 24 h", "drug<6>, X, 24 h", "drug<5>, X, 24 h"]
-    _, dose, effect = curves[0]
-    expected = results.sig_info.filter(pert_id="drug<7>")
-    assert dose.tolist() == list(DOSES)
-    assert effect.tolist() == expected["effect_size"].to_list()
+def test_a_screen_for_a_signature_says_what_was_asked_and_which_genes_are_not_used(
+    bare: ScreenResults,
+) -> None:
+    asked = SignatureQuery("reverse", "inflammation.gmt", "WTCS", 120, 150, {"not predicted": 28})
+    html = screen_report(replace(bare, signature=asked))
+    assert "Best reversal of the signature: drug&lt;7&gt; 10 uM" in html
+    assert "how well they reverse inflammation.gmt" in html
+    assert "120 of its 150 genes are used" in html
+    assert "28 genes: not predicted" in html
+
+
+def test_pairs_are_ranked_and_shown_by_their_excess(bare: ScreenResults) -> None:
+    html = screen_report(replace(bare, kind="pairs", pairs=toys.toy_pairs()))
+    assert "Largest predicted excess over the sum of its singles" in html
+    assert "A+B knock-out, K562" in html
+    additive = bare.hits.with_columns(score=pl.lit(0.0))
+    html = screen_report(replace(bare, kind="pairs", pairs=toys.toy_pairs(), hits=additive))
+    assert "every pair is the sum of its singles: nothing can be ranked" in html
+
+
+def test_a_neighbour_outside_the_hits_has_a_readable_name(bare: ScreenResults) -> None:
+    first = bare.neighbors["neighbor_sig_id"][0]
+    names = {**bare.names, first: "a far one, A375"}
+    outside = replace(bare, names=names, hits=bare.hits.filter(pl.col("sig_id") != first))
+    assert "a far one, A375" in screen_report(outside)
+
+
+def test_tables_that_grow_with_the_screen_are_refused(results: ScreenResults) -> None:
+    with pytest.raises(SchemaError, match="'hits' of a screen's report has 1,080 rows, at most 1,000"):
+        replace(results, hits=pl.concat([results.hits] * 9))
+    with pytest.raises(SchemaError, match="lacks fdr"):
+        replace(results, ranked=results.ranked.drop("fdr"))
+
+
+def test_a_page_of_4000_points_and_1000_hits_is_smaller_than_8_megabytes() -> None:
+    large = toys.toy_results(n_perturbations=400, n_genes=978, n_sets=50)
+    large = replace(large, **toys.calibrated(large, n_hits=40))
+    assert (large.ranked.height, large.hits.height, large.n_conditions) == (4_000, 1_000, 4_800)
+    assert large.map is not None
+    assert large.map.points.height == 4_000
+    assert len(screen_report(large).encode()) < 8_000_000
 
 
 def test_a_condition_is_written_for_people() -> None:
@@ -168,11 +252,3 @@ def test_a_condition_is_written_for_people() -> None:
     assert condition_name(row) == "TP53 knock-out, A549"
     row |= {"cmap_name": "vorinostat", "pert_type": "trt_cp", "pert_dose": 10.0, "pert_time": 24.0}
     assert condition_name(row) == "vorinostat 10 uM, A549, 24 h"
-
-
-def test_a_large_screen_is_thinned_but_its_strongest_conditions_are_all_drawn() -> None:
-    shown = screen_figures.thinned(100_000)
-    assert len(shown) <= screen_figures.MOST_POINTS
-    assert shown[:2000].tolist() == list(range(2000))
-    assert shown[-1] == 99_999
-    assert screen_figures.thinned(50).tolist() == list(range(50))

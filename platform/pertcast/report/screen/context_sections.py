@@ -12,7 +12,7 @@ import polars as pl
 from pertcast.analysis.screened_doses import half_maximal_words
 from pertcast.analysis.selectivity import LIMITS
 from pertcast.naming import condition_name
-from pertcast.report.page import Section, figure_html, paragraph_html
+from pertcast.report.page import Section, figure_html
 from pertcast.report.screen.dose_figures import COLUMNS, DosePanel, dose_panels
 from pertcast.report.screen.heatmaps import heatmap
 from pertcast.report.screen.rank_figures import profile_map
@@ -62,8 +62,7 @@ def selectivity(results: ScreenResults) -> list[Section]:
     title = "Same perturbation across cell lines"
     found = results.selectivity
     if found is None or not len(found.names):
-        text = "Every perturbation was predicted in one cell line. Give --cells A,B to compare them."
-        return [Section(title, paragraph_html(results.absent.get("selectivity", text)), width="half")]
+        return []
     shown = _strongest_columns(found)
     values = found.effects[:, shown]
     limit = float(np.nanmax(values, initial=0.0)) or 1.0
@@ -100,11 +99,10 @@ def doses(results: ScreenResults) -> list[Section]:
     title = "Dose response"
     found = results.doses
     if found is None or found.fits.is_empty():
-        text = "No perturbation of this screen was predicted at two doses. Give --doses 0.1,1,10 for curves."
-        return [Section(title, paragraph_html(results.absent.get("doses", text)), width="half")]
+        return []
     panels = _panels(found)
     rows = -(-len(panels) // COLUMNS)
-    html = figure_html(dose_panels(panels, results.unit), 60 + 250 * rows, "Response by dose")
+    html = figure_html(dose_panels(panels, results.unit), 60 + 290 * rows, "Response by dose")
     n_fitted = sum(panel.fit is not None for panel in panels)
     subtitle = (
         f"the {len(panels)} strongest perturbations, response along each curve's main direction; line: "
@@ -146,6 +144,7 @@ def _dose_table(found: DoseCurves) -> str:
             "top": "top",
             "largest_effect_size": "largest effect",
         },
+        formats={"slope": fixed(2)},
         number_columns=["words"],
         caption=(
             "Predictions have no noise: the ends of an EC50 say what the doses determine, not how sure the "
@@ -184,13 +183,12 @@ def _pair_table(found: PairResults, unit: str) -> Section:
     return Section("Largest excess", html + csv_link(found.top, "top_pairs.csv"), width="wide")
 
 
-def profiles_on_a_plane(results: ScreenResults) -> Section:
+def profiles_on_a_plane(results: ScreenResults) -> list[Section]:
     """Show where profiles lie beside each other."""
     title = "Map of profiles"
     found = results.map
     if found is None or found.points.height < 2:
-        text = "There are too few profiles, or they do not differ: there is nothing to map."
-        return Section(title, paragraph_html(results.absent.get("map", text)), width="half")
+        return []
     points = found.points
     figure = profile_map(
         points["x"].to_numpy(),
@@ -203,4 +201,4 @@ def profiles_on_a_plane(results: ScreenResults) -> Section:
         f"{points.height:,} of {results.n_conditions:,} conditions; {found.method}; colour and mark: "
         f"{found.group_title}"
     )
-    return Section(title, figure_html(figure, 420, "Map of predicted profiles"), subtitle, width="half")
+    return [Section(title, figure_html(figure, 440, "Map of predicted profiles"), subtitle)]

@@ -60,7 +60,8 @@ def dose_panels(panels: Sequence[DosePanel], unit: str) -> go.Figure:
         cols=COLUMNS,
         subplot_titles=[_title(panel) for panel in panels],
         horizontal_spacing=0.06,
-        vertical_spacing=0.16 / rows + 0.08,
+        # Room for the axis of one row and the two lines of title of the next.
+        vertical_spacing=0.46 / rows,
     )
     for number, panel in enumerate(panels):
         place = {"row": number // COLUMNS + 1, "col": number % COLUMNS + 1}

@@ -35,13 +35,12 @@ def pathways(results: ScreenResults, names: Sequence[str]) -> list[Section]:
         Readable names of the reported hits.
     """
     if results.sets is None or results.enrichment is None:
-        text = "No gene sets were given. Add --gmt FILE to score every condition against gene sets."
-        return [Section("Pathways", paragraph_html(results.absent.get("enrichment", text)), width="half")]
+        return []
     best = next(iter(results.profiles))
     table = results.enrichment.filter(pl.col("sig_id") == best, pl.col("es").is_not_null())
     if table.is_empty():
         text = "The strongest condition has no ranking of genes (all responses are equal)."
-        return [Section("Pathways", paragraph_html(text), width="half")]
+        return [Section("Pathways", paragraph_html(text))]
     table = table.with_columns(
         shown_score=pl.coalesce("prerank_nes", "nes", "es"), shown_fdr=pl.coalesce("prerank_fdr", "fdr")
     )

@@ -21,6 +21,9 @@ from pertcast.report.theme import ACCENT, DIVERGING, MUTED, WHITE
 SEQUENTIAL: Final = ((0.0, WHITE), (1.0, ACCENT))
 """Scale for values that are never negative."""
 
+_MOST_UPRIGHT: Final = 10
+"""Columns whose names have room side by side."""
+
 
 def heatmap(
     values: NDArray[np.floating],
@@ -66,7 +69,8 @@ def heatmap(
             hovertemplate=f"%{{text}}<br>{colour_title} %{{z:.3g}}<extra></extra>",
         )
     )
-    columns = _named_axis(column_names) | {"tickangle": -60, "showticklabels": has_column_names}
+    columns = _named_axis(column_names) | {"showticklabels": has_column_names}
+    columns["tickangle"] = -60 if len(column_names) > _MOST_UPRIGHT else 0
     figure.update_layout(xaxis=columns, yaxis=_named_axis(row_names) | {"autorange": "reversed"})
     return figure
 
@@ -75,6 +79,7 @@ def _named_axis(names: Sequence[str]) -> dict[str, Any]:
     return {
         "tickvals": list(range(len(names))),
         "ticktext": [escape(shortened(name), quote=False) for name in names],
+        "ticks": "",
         "showgrid": False,
         "zeroline": False,
     }

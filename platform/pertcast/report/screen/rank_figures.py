@@ -26,7 +26,7 @@ _MOST_LETTERS: Final = 34
 _TRIED: Final = 20
 """So many of the strongest conditions are tried until ten have a label."""
 _SYMBOLS: Final = ("circle", "diamond", "square", "triangle-up", "cross", "circle")
-_MAP_SIZE: Final = (470.0, 330.0)
+_MAP_SIZE: Final = (900.0, 340.0)
 
 
 def rank_plot(
@@ -56,7 +56,7 @@ def rank_plot(
     figure = go.Figure(_points(rank, score, names, is_extrapolated, is_hit, "rank %{x:,}<br>score %{y:.3g}"))
     log_rank = np.log10(rank)
     ranges = padded_range(log_rank), padded_range(score, from_zero=True)
-    _label(figure, log_rank, score, names, ranges)
+    _label(figure, log_rank, score, names, range(len(names)), ranges, PLOT_SIZE)
     figure.update_layout(
         xaxis={"title": {"text": "rank (log)"}, "type": "log", "dtick": 1},
         yaxis={"title": {"text": score_title}},
@@ -98,8 +98,9 @@ def volcano_plot(
     floors = [float(np.log10(count + 1)) for count in sorted(set(n_calibration), reverse=True)[:3]]
     for floor in floors:
         figure.add_hline(y=floor, line={"color": GREY, "width": 1, "dash": "dot"}, layer="below")
-    ranges = padded_range(effect), padded_range(np.r_[height, floors], from_zero=True, share=0.14)
-    _label(figure, effect, height, shown, ranges)
+    # Hits stand at the top, side by side: their labels need room above.
+    ranges = padded_range(effect), padded_range(np.r_[height, floors], from_zero=True, share=0.3)
+    _label(figure, effect, height, shown, range(len(shown)), ranges, PLOT_SIZE)
     figure.update_layout(
         xaxis={"title": {"text": f"effect size, rms over genes ({unit})"}},
         yaxis={"title": {"text": "-log10 conformal p"}},
@@ -130,7 +131,7 @@ def spread_plot(
     hover = "effect %{x:.3g}<br>effect / sd %{y:.3g}"
     figure = go.Figure(_points(effect, ratio, names, is_extrapolated, None, hover))
     ranges = padded_range(effect, from_zero=True), padded_range(ratio, from_zero=True)
-    _label(figure, effect, ratio, names, ranges)
+    _label(figure, effect, ratio, names, range(len(names)), ranges, PLOT_SIZE)
     figure.update_layout(
         xaxis={"title": {"text": f"effect size, rms over genes ({unit})"}},
         yaxis={"title": {"text": "effect size / predicted sd"}},
@@ -179,9 +180,8 @@ def profile_map(
     middle = np.array([np.median(x), np.median(y)])
     spread = np.array([np.std(x) or 1.0, np.std(y) or 1.0])
     distance = np.linalg.norm((np.stack([x, y], axis=1) - middle) / spread, axis=1)
-    outermost = [int(index) for index in np.argsort(-distance, kind="stable")[:_TRIED]]
-    ranges = padded_range(x), padded_range(y)
-    label_points(figure, x, y, _short(names), outermost, ranges=ranges, size=_MAP_SIZE)
+    outermost = np.argsort(-distance, kind="stable").tolist()
+    _label(figure, x, y, names, outermost, (padded_range(x), padded_range(y)), _MAP_SIZE)
     figure.update_layout(
         showlegend=True,
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": INK}},
@@ -209,10 +209,23 @@ def _label(
     x: _FloatArray,
     y: _FloatArray,
     names: Sequence[str],
+    order: Sequence[int],
     ranges: tuple[list[float], list[float]],
+    size: tuple[float, float],
 ) -> None:
-    strongest = range(min(_TRIED, len(names)))
-    label_points(figure, x, y, _short(names), strongest, ranges=ranges, size=PLOT_SIZE)
+    """Label the first points of `order`; of other points in one place, one stands for all of them."""
+    first = list(order[:_TRIED])
+    place = np.stack([_pixel(x, ranges[0], size[0]), _pixel(y, ranges[1], size[1])], axis=1)
+    distinct = np.unique(place, axis=0, return_index=True)[1]
+    kept = np.concatenate([np.array(first, dtype=np.int64), np.setdiff1d(distinct, first)])
+    texts = _short([names[index] for index in kept.tolist()])
+    label_points(figure, x[kept], y[kept], texts, range(len(first)), ranges=ranges, size=size)
+
+
+def _pixel(values: _FloatArray, shown: Sequence[float], size: float) -> NDArray[np.int64]:
+    """Return (N,) places on an axis, to two pixels; undefined ones share one."""
+    place = (values - shown[0]) / (shown[1] - shown[0]) * size / 2
+    return np.where(np.isfinite(place), place, -1.0).astype(np.int64)
 
 
 def _short(names: Sequence[str]) -> list[str]:

@@ -26,6 +26,7 @@ MOST_SHOWN: Final = 15
 _MOST_GENES: Final = 3
 _GENE_SEPARATOR: Final = ";"
 _HEIGHT: Final = 310
+_HYPHEN: Final = "\u2011"
 
 
 def ranks(results: ScreenResults) -> list[Section]:
@@ -116,7 +117,8 @@ def hit_table(results: ScreenResults, names: Sequence[str]) -> Section:
     }
     headers = {
         "score": "excess" if results.kind == "pairs" and results.signature is None else "score",
-        "effect_size": f"effect ({results.unit})",
+        # A hyphen that does not break: the header is as narrow as its words.
+        "effect_size": f"effect ({results.unit.replace('-', _HYPHEN)})",
         "p_value": "p",
         "fdr": "FDR",
         "n_deg": "genes > 2 sd",

@@ -36,10 +36,11 @@ def screen_report(results: ScreenResults) -> str:
         *hit_sections.neighbors(results, reported),
         *context_sections.selectivity(results),
         *context_sections.doses(results),
-        context_sections.profiles_on_a_plane(results),
+        *context_sections.profiles_on_a_plane(results),
         *gene_function(results.function),
         trust_sections.applicability(results),
-        trust_sections.calibration(results),
+        *trust_sections.calibration(results),
+        *verdict_sections.absent_parts(results),
         verdict_sections.limits(results),
     ]
     return render_page(

@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 from html import escape
+from types import MappingProxyType
+from typing import Final
 
 from pertcast.report.page import Section, list_html, paragraph_html
 from pertcast.report.screen.results import ScreenResults, Significance
 from pertcast.report.screen.words import is_calibrated, is_ranked_by_effect, trust_badge, verb
 from pertcast.report.tables import format_number
 from pertcast.report.theme import Tone
+
+_ABSENT: Final = MappingProxyType(
+    {
+        "significance": (
+            "False-discovery rate",
+            "Nothing calibrates this bundle by measured inactive conditions, so p_value and fdr are empty.",
+        ),
+        "enrichment": (
+            "Pathways",
+            "No gene sets were given. Add --gmt FILE to score every condition against gene sets.",
+        ),
+        "selectivity": (
+            "Same perturbation across cell lines",
+            "Every perturbation was predicted in one cell line. Give --cells A,B to compare them.",
+        ),
+        "doses": (
+            "Dose response",
+            "No perturbation was predicted at two doses. Give --doses 0.1,1,10 for curves.",
+        ),
+        "map": ("Map of profiles", "There are too few profiles, or they do not differ."),
+    }
+)
+"""Part of a report -> its title, and why a screen usually has none."""
 
 
 def verdict(results: ScreenResults, best: str) -> Section:
@@ -112,6 +137,23 @@ def signature(results: ScreenResults) -> list[Section]:
     return [Section("What was asked for", html, tone="plain" if share >= 0.5 else "care")]
 
 
+def absent_parts(results: ScreenResults) -> list[Section]:
+    """Say which parts of a report this screen has none of, and what it takes."""
+    has_part = {
+        "significance": results.significance is not None,
+        "enrichment": results.enrichment is not None and results.sets is not None,
+        "selectivity": results.selectivity is not None and bool(results.selectivity.names),
+        "doses": results.doses is not None and not results.doses.fits.is_empty(),
+        "map": results.map is not None and results.map.points.height > 1,
+    }
+    items = [
+        f"{title}. {results.absent.get(part, text)}"
+        for part, (title, text) in _ABSENT.items()
+        if not has_part[part]
+    ]
+    return [Section("Not in this screen", list_html(items))] if items else []
+
+
 def limits(results: ScreenResults) -> Section:
     """List what the screen does not show."""
     items = [
@@ -128,10 +170,14 @@ def limits(results: ScreenResults) -> Section:
             "Excess is that of predictions: a model that adds singles predicts none, whatever is true."
         )
     if results.n_refused:
-        items.append(f"{results.n_refused:,} rows of the list could not be predicted: see refused.csv.")
+        items.append(f"{_rows(results.n_refused)} of the list could not be predicted: see refused.csv.")
     if results.n_repeated:
-        items.append(f"{results.n_repeated:,} rows of the list repeat another row and count once.")
+        items.append(f"Left out: {_rows(results.n_repeated)} of the list that say the same as another.")
     return Section("What this does not show", list_html(items), tone="care")
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' * (count != 1)}"
 
 
 def _significance_limits(found: Significance | None) -> list[str]:
