@@ -6,6 +6,7 @@ actor died is computed again by another, to the same bytes.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import ray.data
 from pertcast.predictor import Predictor
 from ray.exceptions import RayActorError
+from ray.util.annotations import RayDeprecationWarning
 
 from pertcast_jobs.ray_pieces import quiet_ray_data
 from pertcast_jobs.ray_session import ray_session
@@ -62,20 +64,27 @@ def _compute(
         return
     # A block a shard: a dead actor's block is done again whole, and a block is handed on when all is done.
     numbers = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
-    finished = numbers.map(
-        ShardActor,
-        fn_constructor_args=(task,),
-        compute=ray.data.ActorPoolStrategy(
-            min_size=limits[0], max_size=limits[1], max_tasks_in_flight_per_actor=2
-        ),
-        # Without it, a shard that kills its actor would do so for ever.
-        ray_remote_args_fn=lambda: {"max_task_retries": TRIES_A_SHARD - 1},
-        **options,
-    )
+    with warnings.catch_warnings():
+        # Ray says that remote arguments will be named ones, and has no name for this one yet.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        finished = numbers.map(
+            ShardActor,
+            fn_constructor_args=(task,),
+            compute=ray.data.ActorPoolStrategy(
+                min_size=limits[0], max_size=limits[1], max_tasks_in_flight_per_actor=2
+            ),
+            # Without it, a shard that kills its actor would do so for ever.
+            max_task_retries=TRIES_A_SHARD - 1,
+            **options,
+        )
     try:
-        # Without prefetching, which would hold every shard back until the next one is there.
-        for batch in finished.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
-            rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-            yield from map(shard_done, rows)
+        yield from map(shard_done, _rows(finished))
     except RayActorError as error:
         raise died("a shard", error) from error
+
+
+def _rows(finished: ray.data.Dataset) -> Iterator[dict[str, Any]]:
+    """Yield rows as they come; without prefetching, which holds each back until the next one is there."""
+    for batch in finished.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
+        for values in zip(*batch.values(), strict=True):
+            yield dict(zip(batch, values, strict=True))
