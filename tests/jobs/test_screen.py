@@ -33,6 +33,8 @@ from pertcast_jobs.train import run_training
 
 QUICK = ["model.config.width=16", "model.config.depth=1", "model.config.basal_width=8", "train.epochs=8"]
 TABLES = {"sig_info.parquet", "hits.parquet", "hits.csv", "neighbors.parquet", "report.html", "manifest.json"}
+TABLES |= {"enrichment.parquet", "gene_sets.gmt", "selectivity.parquet", "dose_response.parquet"}
+TABLES |= {"profiles.zarr", "ranks.zarr"}
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +109,7 @@ def test_a_screen_leaves_every_promised_file_and_its_manifest_knows_their_hashes
     out = undisturbed.out
     assert request_.gmt is not None
     n_sets = len(read_gmt(request_.gmt))
-    assert {*TABLES, "enrichment.parquet", "profiles.zarr", "ranks.zarr"} == {
-        path.name for path in out.iterdir()
-    }
+    assert {path.name for path in out.iterdir()} == TABLES
     manifest = json.loads((out / "manifest.json").read_text())
     on_disk = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} - {
         "manifest.json"

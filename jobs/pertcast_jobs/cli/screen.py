@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import polars as pl
 import typer
 from pertcast.naming import condition_name
 from pertcast.report.tables import format_number
 
+from pertcast_jobs.cli import screen_options as options
+from pertcast_jobs.cli.screen_export import export
+from pertcast_jobs.cli.screen_options import numbers, words
 from pertcast_jobs.progress import progress_bar
 from pertcast_jobs.screen.estimate import ScreenEstimate, estimate
-from pertcast_jobs.screen.executors import EXECUTORS, get_executor
+from pertcast_jobs.screen.executors import Resources, get_executor
 from pertcast_jobs.screen.library import ScreenKind
+from pertcast_jobs.screen.objective import ScreenObjective, objective_of
 from pertcast_jobs.screen.plan import ScreenSettings
 from pertcast_jobs.screen.prepare import ScreenRequest, prepare_screen
 from pertcast_jobs.screen.run import ScreenOutcome, compute_screen
@@ -27,167 +32,239 @@ app = typer.Typer(
     "finished by the same command.",
 )
 
+app.command(name="export")(export)
+
 _SHOWN_HITS = 10
 
-List = Annotated[
-    Path | None,
-    typer.Argument(
-        help="csv or parquet with a column pert_id (and where known canonical_smiles, pert_type, cell_iname, "
-        "pert_dose in uM, pert_time in h); all that the bundle knows where absent.",
-        metavar="[LIST]",
-    ),
-]
-Model = Annotated[Path, typer.Option(help="Folder of a run or of a bundle.", metavar="RUN")]
-Out = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the screen: new, or this screen to be finished.", metavar="SCREEN"),
-]
-Gmt = Annotated[Path | None, typer.Option(help="Gene sets to score every profile against.", metavar="FILE")]
-Cells = Annotated[
-    str | None,
-    typer.Option(help="Cell lines, A549,MCF7; default: those of the training data.", metavar="A,B"),
-]
-Doses = Annotated[
-    str | None,
-    typer.Option(help="Doses in uM, 0.1,1,10; default: up to six of the training data.", metavar="X,Y"),
-]
-Times = Annotated[
-    str | None,
-    typer.Option(help="Times in h, 6,24; default: up to three of the training data.", metavar="X,Y"),
-]
-PertTypes = Annotated[
-    str | None,
-    typer.Option(
-        "--pert-types",
-        help="trt_sh (knock-down), trt_xpr (knock-out), trt_act (activation), trt_oe (over-expression); "
-        "default: those of training.",
-        metavar="A,B",
-    ),
-]
-Executor = Annotated[str, typer.Option(help=f"Where shards are computed: {', '.join(EXECUTORS)}.")]
-Skip = Annotated[
-    bool,
-    typer.Option("--skip-unknown", help="Leave out rows that cannot be predicted; list them in refused.csv."),
-]
-Seed = Annotated[int, typer.Option(help="Seed of sampled predictions and of permutations.")]
-ShardRows = Annotated[
-    int, typer.Option(help="Profiles of a shard, the unit of work; a multiple of 64.", min=64)
-]
-DryRun = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Print counts, memory and time (measured on a warm-up); screen nothing."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+@dataclass(frozen=True)
+class _Running:
+    """How a screen is run and told, whatever it predicts."""
+
+    out: str | None
+    executor: str
+    workers: int | None
+    gpus_per_worker: float
+    dry_run: bool
+    as_json: bool
+
+    @property
+    def resources(self) -> Resources:
+        return Resources(most_workers=self.workers, gpus_per_worker=self.gpus_per_worker)
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.gpus_per_worker > 0 else "cpu"
 
 
 @app.command()
 def compounds(
-    model: Model,
-    library: List = None,
-    out: Out = None,
-    gmt: Gmt = None,
-    cells: Cells = None,
-    doses: Doses = None,
-    times: Times = None,
-    executor: Executor = "ray-data",
-    skip_unknown: Skip = False,
-    seed: Seed = 0,
-    shard_rows: ShardRows = 1024,
-    dry_run: DryRun = False,
-    json_: Json = False,
+    model: options.Model,
+    library: options.List = None,
+    out: options.Out = None,
+    gmt: options.Gmt = None,
+    cells: options.Cells = None,
+    doses: options.Doses = None,
+    times: options.Times = None,
+    up: options.Up = None,
+    down: options.Down = None,
+    signature: options.SignatureFile = None,
+    objective: options.Objective = "reverse",
+    score: options.Score = None,
+    executor: options.Executor = "ray-data",
+    workers: options.Workers = None,
+    gpus_per_worker: options.Gpus = 0.0,
+    skip_unknown: options.Skip = False,
+    seed: options.Seed = 0,
+    shard_rows: options.ShardRows = 1024,
+    dry_run: options.DryRun = False,
+    json_: options.Json = False,
 ) -> None:
     """Screen compounds x cell lines x doses x times.
 
     Example: pertcast screen compounds library.csv --model runs/first --out screens/first --doses 1,10
     """
+    running = _Running(out, executor, workers, gpus_per_worker, dry_run, json_)
+    ranked_by = objective_of(up, down, signature, objective, score)
     request = ScreenRequest(
         kind="compounds",
         model=model,
         library=library,
         gmt=gmt,
-        cells=_words(cells),
-        doses=_numbers("--doses", doses),
-        times=_numbers("--times", times),
+        signature=ranked_by.signature,
+        cells=words(cells),
+        doses=numbers("--doses", doses),
+        times=numbers("--times", times),
         skip_unknown=skip_unknown,
-        settings=_settings("compounds", seed, shard_rows),
+        device=running.device,
+        settings=_settings("compounds", ranked_by, seed, shard_rows),
     )
-    _screen(request, out, executor, dry_run, json_)
+    _screen(request, running)
 
 
 @app.command()
 def genes(
-    model: Model,
-    library: List = None,
-    out: Out = None,
-    gmt: Gmt = None,
-    cells: Cells = None,
-    times: Times = None,
-    pert_types: PertTypes = None,
-    executor: Executor = "ray-data",
-    skip_unknown: Skip = False,
-    seed: Seed = 0,
-    shard_rows: ShardRows = 1024,
-    dry_run: DryRun = False,
-    json_: Json = False,
+    model: options.Model,
+    library: options.List = None,
+    out: options.Out = None,
+    gmt: options.Gmt = None,
+    cells: options.Cells = None,
+    times: options.Times = None,
+    pert_types: options.PertTypes = None,
+    up: options.Up = None,
+    down: options.Down = None,
+    signature: options.SignatureFile = None,
+    objective: options.Objective = "reverse",
+    score: options.Score = None,
+    executor: options.Executor = "ray-data",
+    workers: options.Workers = None,
+    gpus_per_worker: options.Gpus = 0.0,
+    skip_unknown: options.Skip = False,
+    seed: options.Seed = 0,
+    shard_rows: options.ShardRows = 1024,
+    dry_run: options.DryRun = False,
+    json_: options.Json = False,
 ) -> None:
     """Screen genes x types x cell lines x times: what happens where each is knocked down, out or raised.
 
     Example: pertcast screen genes --model runs/first --pert-types trt_sh,trt_xpr --out screens/genome
     """
+    running = _Running(out, executor, workers, gpus_per_worker, dry_run, json_)
+    ranked_by = objective_of(up, down, signature, objective, score)
     request = ScreenRequest(
         kind="genes",
         model=model,
         library=library,
         gmt=gmt,
-        cells=_words(cells),
-        times=_numbers("--times", times),
-        types=_words(pert_types),
+        signature=ranked_by.signature,
+        cells=words(cells),
+        times=numbers("--times", times),
+        types=words(pert_types),
         skip_unknown=skip_unknown,
-        settings=_settings("genes", seed, shard_rows),
+        device=running.device,
+        settings=_settings("genes", ranked_by, seed, shard_rows),
     )
-    _screen(request, out, executor, dry_run, json_)
+    _screen(request, running)
 
 
-def _settings(kind: ScreenKind, seed: int, shard_rows: int) -> ScreenSettings:
+@app.command()
+def pairs(
+    model: options.Model,
+    library: options.Pairs = None,
+    out: options.Out = None,
+    gmt: options.Gmt = None,
+    cells: options.Cells = None,
+    doses: options.Doses = None,
+    times: options.Times = None,
+    pert_types: options.PertTypes = None,
+    up: options.Up = None,
+    down: options.Down = None,
+    signature: options.SignatureFile = None,
+    objective: options.Objective = "reverse",
+    score: options.Score = None,
+    executor: options.Executor = "ray-data",
+    workers: options.Workers = None,
+    gpus_per_worker: options.Gpus = 0.0,
+    skip_unknown: options.Skip = False,
+    seed: options.Seed = 0,
+    shard_rows: options.ShardRows = 1024,
+    dry_run: options.DryRun = False,
+    json_: options.Json = False,
+) -> None:
+    """Screen pairs of perturbations, ranked by what each does beyond the sum of its singles.
+
+    Example: pertcast screen pairs genes.csv --model runs/first --out screens/pairs
+    """
+    running = _Running(out, executor, workers, gpus_per_worker, dry_run, json_)
+    ranked_by = objective_of(up, down, signature, objective, score)
+    request = ScreenRequest(
+        kind="pairs",
+        model=model,
+        library=library,
+        gmt=gmt,
+        signature=ranked_by.signature,
+        cells=words(cells),
+        doses=numbers("--doses", doses),
+        times=numbers("--times", times),
+        types=words(pert_types),
+        skip_unknown=skip_unknown,
+        device=running.device,
+        settings=_settings("pairs", ranked_by, seed, shard_rows),
+    )
+    _screen(request, running)
+
+
+@app.command()
+def table(
+    library: options.Table,
+    model: options.Model,
+    out: options.Out = None,
+    gmt: options.Gmt = None,
+    cells: options.Cells = None,
+    doses: options.Doses = None,
+    times: options.Times = None,
+    pert_types: options.PertTypes = None,
+    up: options.Up = None,
+    down: options.Down = None,
+    signature: options.SignatureFile = None,
+    objective: options.Objective = "reverse",
+    score: options.Score = None,
+    executor: options.Executor = "ray-data",
+    workers: options.Workers = None,
+    gpus_per_worker: options.Gpus = 0.0,
+    skip_unknown: options.Skip = False,
+    seed: options.Seed = 0,
+    shard_rows: options.ShardRows = 1024,
+    dry_run: options.DryRun = False,
+    json_: options.Json = False,
+) -> None:
+    """Screen a table of conditions of any kind: compounds, genes and combinations in one list.
+
+    Example: pertcast screen table conditions.csv --model runs/first --out screens/table
+    """
+    running = _Running(out, executor, workers, gpus_per_worker, dry_run, json_)
+    ranked_by = objective_of(up, down, signature, objective, score)
+    request = ScreenRequest(
+        kind="table",
+        model=model,
+        library=library,
+        gmt=gmt,
+        signature=ranked_by.signature,
+        cells=words(cells),
+        doses=numbers("--doses", doses),
+        times=numbers("--times", times),
+        types=words(pert_types),
+        skip_unknown=skip_unknown,
+        device=running.device,
+        settings=_settings("table", ranked_by, seed, shard_rows),
+    )
+    _screen(request, running)
+
+
+def _settings(kind: ScreenKind, ranked_by: ScreenObjective, seed: int, shard_rows: int) -> ScreenSettings:
     if shard_rows % 64:
         raise typer.BadParameter("a shard is a multiple of 64 profiles", param_hint="--shard-rows")
-    return ScreenSettings(kind=kind, seed=seed, shard_rows=shard_rows)
+    return ScreenSettings(
+        kind=kind, objective=ranked_by.objective, score=ranked_by.score, seed=seed, shard_rows=shard_rows
+    )
 
 
-def _words(text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip())) or None
-
-
-def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
-    numbers = []
-    for word in _words(text) or ():
-        try:
-            numbers.append(float(word))
-        except ValueError as error:
-            raise typer.BadParameter(f"{word!r} is no number; write 0.1,1,10", param_hint=option) from error
-        if not 0 <= numbers[-1] < float("inf"):
-            raise typer.BadParameter(f"{word} is out of range", param_hint=option)
-    return tuple(sorted(set(numbers))) or None
-
-
-def _screen(request: ScreenRequest, out: Path | None, executor: str, dry_run: bool, as_json: bool) -> None:
-    get_executor(executor)
-    if dry_run:
-        workers = os.cpu_count() or 1 if executor == "ray-data" else 1
-        with progress_bar("check library", "rows") as progress:
-            prepared = prepare_screen(request, progress)
-        found = estimate(prepared, workers)
-        print(json.dumps(found.to_json(), indent=1) if as_json else "\n".join(_estimate_lines(found)))
-        return
-    if out is None:
+def _screen(request: ScreenRequest, running: _Running) -> None:
+    get_executor(running.executor)
+    if running.out is None and not running.dry_run:
         raise typer.BadParameter("name the folder of the screen: --out SCREEN", param_hint="--out")
     with progress_bar("check library", "rows") as progress:
         prepared = prepare_screen(request, progress)
+    if running.out is None or running.dry_run:
+        cores = 1 if running.executor == "in-process" else os.cpu_count() or 1
+        found = estimate(prepared, min(running.workers or cores, cores), running.executor)
+        text = json.dumps(found.to_json(), indent=1) if running.as_json else "\n".join(_estimate_lines(found))
+        print(text)
+        return
     with progress_bar(f"screen {request.kind}", "profiles") as progress:
-        outcome = compute_screen(prepared, out, executor, progress)
-    print(json.dumps(_outcome_json(outcome), indent=1) if as_json else "\n".join(_outcome_lines(outcome)))
+        outcome = compute_screen(prepared, Path(running.out), running.executor, progress, running.resources)
+    lines = _outcome_lines(outcome, prepared.plan.settings)
+    print(json.dumps(_outcome_json(outcome), indent=1) if running.as_json else "\n".join(lines))
 
 
 def _estimate_lines(found: ScreenEstimate) -> list[str]:
@@ -206,11 +283,34 @@ def _estimate_lines(found: ScreenEstimate) -> list[str]:
 
 
 def _top_hits(hits: pl.DataFrame) -> list[dict[str, Any]]:
-    columns = ("rank", "sig_id", "effect_size", "n_deg", "flag", "top_up", "top_down")
+    columns = (
+        "rank",
+        "sig_id",
+        "score",
+        "effect_size",
+        "n_deg",
+        "p_value",
+        "fdr",
+        "flag",
+        "top_up",
+        "top_down",
+    )
     return [
         {"condition": condition_name(row), **{name: row[name] for name in columns}}
         for row in hits.head(_SHOWN_HITS).iter_rows(named=True)
     ]
+
+
+def _verdict(outcome: ScreenOutcome, settings: ScreenSettings) -> str:
+    ranked = {
+        "effect_size": "ranked by predicted effect",
+        "excess_size": "ranked by what a pair does beyond its singles",
+        "connectivity": f"ranked by how well they {settings.objective} the signature",
+    }[settings.ranks_by]
+    if outcome.n_calibrated == 0:
+        return f"{ranked}; no false-discovery rate: uncalibrated"
+    called = ", ".join(f"{count:,} hits at {level:.0%}" for level, count in outcome.n_hits.items())
+    return f"{ranked}; false-discovery rate of {outcome.n_calibrated:,}: {called}"
 
 
 def _outcome_json(outcome: ScreenOutcome) -> dict[str, Any]:
@@ -220,20 +320,21 @@ def _outcome_json(outcome: ScreenOutcome) -> dict[str, Any]:
         "profiles": outcome.n_profiles,
         "computed": outcome.n_computed,
         "refused": outcome.n_refused,
+        "calibrated": outcome.n_calibrated,
+        "hits_at_fdr": {f"{level:g}": count for level, count in outcome.n_hits.items()},
         "hits": _top_hits(outcome.hits),
     }
 
 
-def _outcome_lines(outcome: ScreenOutcome) -> list[str]:
+def _outcome_lines(outcome: ScreenOutcome, settings: ScreenSettings) -> list[str]:
     top = _top_hits(outcome.hits)
     width = max(len(row["condition"]) for row in top)
-    lines = [
-        f"{outcome.n_profiles:,} conditions ranked by predicted effect; no false-discovery rate: uncalibrated"
-    ]
-    lines.append(f"{'rank':>4}  {'condition':<{width}}  {'effect':>8}  trust")
+    score = "effect" if settings.ranks_by == "effect_size" else settings.ranks_by.split("_")[0]
+    lines = [f"{outcome.n_profiles:,} conditions {_verdict(outcome, settings)}"]
+    lines.append(f"{'rank':>4}  {'condition':<{width}}  {score:>12}  {'fdr':>6}  trust")
     lines += [
-        f"{row['rank']:>4}  {row['condition']:<{width}}  "
-        f"{format_number(row['effect_size']):>8}  {row['flag'] or '-'}"
+        f"{row['rank']:>4}  {row['condition']:<{width}}  {format_number(row['score']):>12}  "
+        f"{'-' if row['fdr'] is None else format_number(row['fdr']):>6}  {row['flag'] or '-'}"
         for row in top
     ]
     already = outcome.n_profiles - outcome.n_computed

@@ -1,23 +1,38 @@
-"""What a screen will cost, measured on a few of its own conditions before it is begun."""
+"""What a screen will cost, measured on its own first conditions before it is begun.
+
+A real shard is computed in a scratch folder and the search for neighbours is timed on the profiles in it:
+what a screen does is measured, not assumed.
+"""
 
 from __future__ import annotations
 
+import tempfile
 import time
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
-from pertcast.analysis.enrichment import enrichment_scores, prerank
-from pertcast.analysis.hits import condition_statistics
+from pertcast.analysis.enrichment import prerank
+from pertcast.analysis.neighbors import neighbor_blocks
+from pertcast.analysis.neighbors.tiles import one_thread
 
+from pertcast_jobs.screen.conditions import IDENTITY_SCHEMA
 from pertcast_jobs.screen.prepare import PreparedScreen
-from pertcast_jobs.screen.shards import one_thread
+from pertcast_jobs.screen.profiles import ProfileRead, create_profiles
+from pertcast_jobs.screen.shards import ShardEngine
+from pertcast_jobs.screen.workspace import Workspace
 
-_WARM_UP_BATCHES = 4
-_WORKER_BYTES = 900_000_000
-_COSINES_PER_SECOND = 1.5e7
-_PROFILE_COPIES = 6
-_FIXED_SECONDS = 10.0
+_MEASURED_ROWS: Final = 1_024
+_WORKER_BYTES: Final = 900_000_000
+_PROFILE_COPIES: Final = 6
+_BYTES_A_PROFILE: Final = 120
+_START_SECONDS: Final = {"in-process": 0.0, "ray-data": 12.0, "serve": 20.0}
+_REPORT_SECONDS: Final = 5.0
+_ROWS_PER_SECOND: Final = 4e5
+"""Rows of enrichment and neighbours written a second: parquet with zstd."""
+_HASHED_PER_SECOND: Final = 4e8
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +48,17 @@ class ScreenEstimate:
     n_genes, n_sets
         Genes of a profile; gene sets tested.
     profiles_per_second
-        One worker, measured on this machine.
+        One worker, measured on this machine: predicted, summarised, scored and written.
     seconds
         Of the whole screen with `workers` workers.
+    finishing_seconds
+        Of these, what one process takes once all shards are there: tables, neighbours, report.
     workers
         Workers assumed.
     memory_bytes
         Of all workers and the driver, about.
     disk_bytes
-        Of the profiles.
+        Of the profiles and ranks.
     """
 
     n_profiles: int
@@ -56,6 +73,7 @@ class ScreenEstimate:
     n_sets: int
     profiles_per_second: float
     seconds: float
+    finishing_seconds: float
     workers: int
     memory_bytes: int
     disk_bytes: int
@@ -65,17 +83,15 @@ class ScreenEstimate:
         return asdict(self)
 
 
-def estimate(prepared: PreparedScreen, workers: int) -> ScreenEstimate:
-    """Measure a warm-up of some batches and scale it to the whole screen."""
+def estimate(prepared: PreparedScreen, workers: int, executor: str = "ray-data") -> ScreenEstimate:
+    """Compute one shard in a scratch folder and scale what its steps take to the whole screen."""
     plan, survey = prepared.plan, prepared.plan.survey
-    rate, prerank_seconds = _measure(prepared)
     n_genes, n_sets = len(prepared.predictor.genes), len(prepared.sets) if prepared.sets else 0
-    groups = np.array(list(survey.groups.values()), dtype=np.float64)
-    neighbors = float(np.square(groups).sum()) / _COSINES_PER_SECOND
     busy = min(workers, plan.n_shards)
-    tested = min(plan.settings.n_reported, plan.n_profiles) if prepared.sets else 0
-    layers = 1 + len(prepared.layers)
-    values = plan.settings.shard_rows * n_genes
+    disk = plan.n_profiles * n_genes * 2 * (2 + len(prepared.layers))
+    with tempfile.TemporaryDirectory(prefix="pertcast-estimate-") as folder:
+        rate, pair_rate = _measure(prepared, Path(folder))
+    finishing = _finishing_seconds(prepared, n_sets, pair_rate, disk)
     return ScreenEstimate(
         n_profiles=plan.n_profiles,
         n_perturbations=plan.n_perturbations,
@@ -88,29 +104,52 @@ def estimate(prepared: PreparedScreen, workers: int) -> ScreenEstimate:
         n_genes=n_genes,
         n_sets=n_sets,
         profiles_per_second=rate,
-        seconds=_FIXED_SECONDS + plan.n_profiles / (rate * busy) + tested * prerank_seconds + neighbors,
+        seconds=_START_SECONDS[executor] + plan.n_profiles / (rate * busy) + finishing,
+        finishing_seconds=finishing,
         workers=busy,
         memory_bytes=(busy + 1) * _WORKER_BYTES
-        + busy * _PROFILE_COPIES * values * 4
-        + plan.n_profiles * n_sets * 24,
-        disk_bytes=plan.n_profiles * n_genes * 2 * layers,
+        + busy * _PROFILE_COPIES * plan.settings.shard_rows * n_genes * 4
+        + plan.n_profiles * _BYTES_A_PROFILE,
+        disk_bytes=disk,
     )
 
 
-def _measure(prepared: PreparedScreen) -> tuple[float, float]:
-    """Return profiles a second of one thread, and seconds of one prerank."""
-    settings, predictor = prepared.plan.settings, prepared.predictor
-    sample = prepared.plan.conditions.head(_WARM_UP_BATCHES * settings.batch_size)
+def _measure(prepared: PreparedScreen, folder: Path) -> tuple[float, float]:
+    """Return profiles a second of one worker, and cosines a second of the search for neighbours."""
+    plan = prepared.plan
+    rows = min(_MEASURED_ROWS, plan.n_profiles)
+    settings = plan.settings.model_copy(update={"shard_rows": -(-rows // 64) * 64})
+    first = plan.conditions.head(rows)
+    small = replace(plan, settings=settings, survey=replace(plan.survey, n_profiles=first.height))
+    workspace = Workspace(folder / "screen")
+    workspace.begin_with(small, prepared.predictor.genes, iter([first.select(list(IDENTITY_SCHEMA))]))
+    create_profiles(workspace, small, prepared.predictor.genes, prepared.layers)
+    engine = ShardEngine(replace(prepared.task(workspace.path), settings=settings), prepared.predictor)
     with one_thread():
-        predictor.predict(sample.head(settings.batch_size), batch_size=settings.batch_size)
-        started = time.perf_counter()
-        found = predictor.predict(sample, seed=settings.seed, batch_size=settings.batch_size)
-        condition_statistics(found.mean, found.sd, predictor.genes)
-        if prepared.sets is not None:
-            enrichment_scores(found.mean, prepared.sets)
-        elapsed = time.perf_counter() - started
-        if prepared.sets is None:
-            return sample.height / elapsed, 0.0
-        started = time.perf_counter()
-        prerank(found.mean[0], predictor.genes, prepared.sets, settings.permutations, settings.seed)
-    return sample.height / elapsed, time.perf_counter() - started
+        prepared.predictor.predict(first.head(plan.settings.batch_size), batch_size=plan.settings.batch_size)
+    seconds = _timed(lambda: engine.run(0))
+    read = ProfileRead(workspace.profiles)
+    one, every = np.zeros(first.height, dtype=np.int64), np.arange(first.height)
+    compared = _timed(lambda: sum(1 for _ in neighbor_blocks(one, every, read)))
+    return first.height / seconds, first.height**2 / compared
+
+
+def _finishing_seconds(prepared: PreparedScreen, n_sets: int, pair_rate: float, disk: int) -> float:
+    """Return what the tables of the whole screen will take one process."""
+    plan = prepared.plan
+    groups = np.array(list(plan.survey.groups.values()), dtype=np.float64)
+    neighbors = float(np.square(groups).sum()) / pair_rate
+    written = plan.n_profiles * (n_sets + 2 * plan.settings.per_tail) / _ROWS_PER_SECOND
+    tested = 0.0
+    if prepared.sets is not None:
+        profile = prepared.predictor.predict(plan.conditions.head(1)).mean[0]
+        sets, settings = prepared.sets, plan.settings
+        once = _timed(lambda: prerank(profile, prepared.predictor.genes, sets, settings.permutations, 0))
+        tested = once * min(settings.n_reported, plan.n_profiles)
+    return _REPORT_SECONDS + neighbors + written + tested + disk / _HASHED_PER_SECOND
+
+
+def _timed(step: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    step()
+    return max(time.perf_counter() - started, 1e-6)

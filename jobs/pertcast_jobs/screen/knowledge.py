@@ -48,7 +48,7 @@ class BundleKnowledge:
     compound_names: frozenset[str]
 
     def types(self, kind: ScreenKind) -> tuple[str, ...]:
-        """Return the genetic types (of a screen of compounds: trt_cp) seen in training; all where none was."""
+        """Return the genetic types (for compounds: trt_cp) seen in training; all where none was."""
         possible = TYPES_OF_KIND["compounds" if kind == "compounds" else "genes"]
         seen = set(self.conditions["pert_type"].drop_nulls())
         return tuple(name for name in possible if name in seen) or possible

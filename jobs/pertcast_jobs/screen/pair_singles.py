@@ -1,4 +1,4 @@
-"""The single perturbations of pairs, predicted in the same contexts, and what a pair does beyond their sum."""
+"""Single perturbations of pairs, predicted in the same contexts, and what a pair does beyond their sum."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ class PairSingles:
     def __init__(self, predictor: Predictor, settings: ScreenSettings) -> None:
         self._predictor = predictor
         self._settings = settings
+        self._column = {gene: number for number, gene in enumerate(predictor.genes)}
+        self._trained = _trained_pairs(predictor)
 
     def excess(self, table: pl.DataFrame, pair: NDArray[np.float32]) -> pl.DataFrame:
-        """Return the excess of each pair over the sum of its singles, a row a pair.
+        """Return the excess of each pair over its singles, and seen_pair: whether training holds it.
 
         Parameters
         ----------
@@ -52,7 +54,25 @@ class PairSingles:
         place = singles.join(distinct, on=keys, how="left", nulls_equal=True, maintain_order="left")["place"]
         rows = place.to_numpy()
         one, other = found.mean[rows[: len(pair)]], found.mean[rows[len(pair) :]]
-        return pair_excess(pair, one, other, self._predictor.genes)
+        own = np.stack([self._own_genes(names["pert_id"]) for names in (first, second)], axis=1)
+        found_excess = pair_excess(pair, one, other, self._predictor.genes, own_genes=own)
+        return found_excess.with_columns(self._seen(first["pert_id"], second["pert_id"]))
+
+    def _seen(self, first: pl.Series, second: pl.Series) -> pl.Series:
+        known = self._predictor.encoder.perturbations
+        names = {
+            name: known.known_gene(name) or (found.name if (found := known.compound(name, None)) else name)
+            for name in {*first, *second}
+        }
+        pairs = zip(first, second, strict=True)
+        seen = [frozenset((names[one], names[other])) in self._trained for one, other in pairs]
+        return pl.Series("seen_pair", seen, dtype=pl.Boolean)
+
+    def _own_genes(self, names: pl.Series) -> NDArray[np.int64]:
+        """Return (M,) the column of each perturbed gene, -1 where the profiles do not hold it."""
+        known, column = self._predictor.encoder.perturbations, self._column
+        found = {name: column.get(known.known_gene(name) or name, -1) for name in names.unique()}
+        return names.replace_strict(found, return_dtype=pl.Int64).to_numpy()
 
     def _places(self, table: pl.DataFrame, member: int) -> pl.DataFrame:
         names = [split_perturbation(name) for name in table["pert_id"]]
@@ -62,3 +82,11 @@ class PairSingles:
         return table.select(_CONTEXT).with_columns(
             pert_id=pl.Series([parts[member] for parts in names], dtype=pl.String)
         )
+
+
+def _trained_pairs(predictor: Predictor) -> frozenset[frozenset[str]]:
+    """Return the pairs of perturbations that training conditions hold, in whatever cell line and way."""
+    names = predictor.space.perturbations
+    members = predictor.encoder.training_conditions.perturbation.cpu().numpy()
+    rows = np.unique(members[(members >= 0).sum(axis=1) == 2], axis=0)
+    return frozenset(frozenset(names[index] for index in row if index >= 0) for row in rows.tolist())

@@ -21,8 +21,8 @@ _SHARED: Final = ("pert_type", "cell_iname", "pert_dose", "pert_time")
 def pairs_of(library: Library) -> Library:
     """Turn a list of pairs and of single perturbations into a list of pairs.
 
-    A row "A+B" (in targets or pert_id) is that pair. Single perturbations that agree in what they state (type,
-    cell line, dose, time) are combined, each with each. A pair that is listed twice counts once.
+    A row "A+B" (in targets or pert_id) is that pair. Single perturbations that agree in what they state
+    (type, cell line, dose, time) are combined, each with each. A pair that is listed twice counts once.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def _require_pairs(frame: pl.DataFrame, members: list[tuple[str, ...]], source: 
     for row, name, parts in zip(frame["row"], frame["pert_id"], members, strict=True):
         if len(parts) > 2:
             raise SchemaError(
-                f"{source}, row {row}: {name!r} names {len(parts)} perturbations. A screen of pairs takes two; "
+                f"{source}, row {row}: {name!r} names {len(parts)} perturbations. Pairs have two: "
                 "screen larger combinations with `pertcast screen table`."
             )
         if len(parts) == 2 and len(set(parts)) == 1:

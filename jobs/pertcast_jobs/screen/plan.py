@@ -20,6 +20,7 @@ from pertcast_jobs.screen.conditions import Conditions, Survey
 from pertcast_jobs.screen.library import Refusal, ScreenKind
 
 Objective = Literal["mimic", "reverse"]
+RankedBy = Literal["effect_size", "excess_size", "connectivity"]
 
 
 class ScreenSettings(BaseModel):
@@ -65,6 +66,13 @@ class ScreenSettings(BaseModel):
     permutations: int = Field(1000, ge=10)
     n_reported: int = Field(20, ge=1)
     per_tail: int = Field(25, ge=1)
+
+    @property
+    def ranks_by(self) -> RankedBy:
+        """What conditions are ranked by."""
+        if self.objective is not None:
+            return "connectivity"
+        return "excess_size" if self.kind == "pairs" else "effect_size"
 
 
 @dataclass(frozen=True)

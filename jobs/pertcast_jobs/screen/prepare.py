@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
+from pertcast.analysis.connectivity import Signature
 from pertcast.analysis.gene_sets import GeneSets, SetIndex, index_sets, read_gmt
+from pertcast.evaluation.hit_calibration import HitCalibration
 from pertcast.predictor import Predictor
 from pertcast.training.bundle import find_bundle
 from pertcast_data.errors import ConfigError, SchemaError, nearest_known
@@ -22,9 +23,6 @@ from pertcast_jobs.screen.pairs import pairs_of
 from pertcast_jobs.screen.plan import ScreenPlan, ScreenSettings
 from pertcast_jobs.screen.profiles import layers_of
 from pertcast_jobs.screen.shards import ShardTask
-
-if TYPE_CHECKING:
-    from pertcast.analysis.connectivity import Signature
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class ScreenRequest:
     cells, doses, times, types
         Cell lines, doses in uM, times in h and perturbation types; None for those of the training data.
     device
-        Where the model computes: "cpu", "cuda".
+        Where the workers' models compute: "cpu", "cuda". What is checked here is computed on the CPU.
     skip_unknown
         Leave out rows that cannot be predicted and list them, instead of refusing the whole list.
     settings
@@ -88,7 +86,7 @@ class PreparedScreen:
     n_repeated
         Rows of the list that repeat another.
     device
-        Where the model computes.
+        Where the workers' models compute.
     """
 
     plan: ScreenPlan
@@ -100,6 +98,11 @@ class PreparedScreen:
     has_sd: bool
     n_repeated: int
     device: str
+
+    @property
+    def calibration(self) -> HitCalibration | None:
+        """What effects are held against; None for a bundle without it, and where others are ranked."""
+        return self.predictor.hit_calibration if self.plan.settings.ranks_by == "effect_size" else None
 
     @property
     def model_id(self) -> str:
@@ -143,7 +146,7 @@ def prepare_screen(request: ScreenRequest, progress: ProgressCallback = no_progr
         A cell line or type that the bundle does not know was asked for.
     """
     bundle_path = find_bundle(request.model)
-    predictor = Predictor.from_bundle(bundle_path, request.device)
+    predictor = Predictor.from_bundle(bundle_path)
     knowledge = knowledge_of(predictor)
     library = _library(request, knowledge, progress)
     grid = _grid(request, knowledge)
@@ -179,7 +182,7 @@ def _inputs(
     predictor: Predictor, gene_sets: GeneSets | None, signature: Signature | None
 ) -> Mapping[str, str]:
     """Return the hash of everything that a screen is computed with."""
-    calibration = getattr(predictor, "hit_calibration", None)
+    calibration = predictor.hit_calibration
     found = {
         "bundle": predictor.bundle.content_hash,
         "gene_sets": gene_sets.sha256 if gene_sets else None,

@@ -6,18 +6,17 @@ computes, and enrichment and effect sizes are taken before profiles are rounded 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from pertcast.analysis.connectivity import Signature
 from pertcast.analysis.enrichment import ranked_order
 from pertcast.analysis.gene_sets import SetIndex
+from pertcast.analysis.neighbors.tiles import one_thread
 from pertcast.predictor import PredictedConditions, Predictor
 from pertcast_data.errors import CorruptBundle
 from pertcast_data.store.manifest import ShardRecord
@@ -26,9 +25,6 @@ from pertcast_jobs.screen.plan import ScreenSettings
 from pertcast_jobs.screen.profiles import write_profiles
 from pertcast_jobs.screen.summaries import SCORE, Summaries
 from pertcast_jobs.screen.workspace import Workspace
-
-if TYPE_CHECKING:
-    from pertcast.analysis.connectivity import Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +78,15 @@ class ShardEngine:
     task
         What to compute.
     predictor
-        The loaded bundle; loaded from `task.bundle` where None.
+        The loaded bundle; loaded from `task.bundle` where None or on another device than the task's.
     """
 
     def __init__(self, task: ShardTask, predictor: Predictor | None = None) -> None:
         self.task = task
         self.workspace = Workspace(Path(task.out))
-        self.predictor = predictor or Predictor.from_bundle(Path(task.bundle), device=task.device)
+        if predictor is None or predictor.device != torch.device(task.device):
+            predictor = Predictor.from_bundle(Path(task.bundle), task.device)
+        self.predictor = predictor
         self._summaries = Summaries(
             self.predictor, task.settings, task.sets, task.signature, model_id=task.model_id
         )
@@ -142,14 +140,3 @@ def _require_finite(mean: NDArray[np.float32], table: pl.DataFrame) -> None:
     if bad.any():
         name = table["sig_id"][int(np.flatnonzero(bad)[0])]
         raise CorruptBundle(f"The model predicts values that are not finite for {name}. Train it again.")
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute with one thread: sums then have one order, whatever the machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

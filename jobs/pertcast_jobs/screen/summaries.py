@@ -5,22 +5,21 @@ Taken from predictions in full precision, in the same pass that writes them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pertcast.analysis.enrichment import enrichment_scores
+from pertcast.analysis.connectivity import Signature
+from pertcast.analysis.enrichment import SizeMatchedNull, enrichment_scores
 from pertcast.analysis.gene_sets import SetIndex
 from pertcast.analysis.hits import condition_statistics
 from pertcast.predictor import PredictedConditions, Predictor
 
 from pertcast_jobs.screen.conditions import IDENTITY_SCHEMA
 from pertcast_jobs.screen.other_types import OtherTypes
+from pertcast_jobs.screen.pair_singles import PairSingles
 from pertcast_jobs.screen.plan import ScreenSettings
-
-if TYPE_CHECKING:
-    from pertcast.analysis.connectivity import Signature
 
 SCORE: Final = "score"
 """Conditions are ranked by it, largest first."""
@@ -29,7 +28,7 @@ ES: Final = "es"
 NES: Final = "nes"
 NULL_P: Final = "pval"
 NULL_FDR: Final = "fdr"
-SET_COLUMNS: Final = (ES,)
+SET_COLUMNS: Final = (ES, NES, NULL_P, NULL_FDR)
 """One value a gene set, in the order of the sets; kept until the enrichment table is written."""
 
 _APPLICABILITY_SCHEMA: Final = {
@@ -69,9 +68,10 @@ class Summaries:
         self._settings = settings
         self._genes = predictor.genes
         self._sets = sets
+        self._null = None if sets is None else SizeMatchedNull.of(sets, settings.seed)
         self._model_id = model_id
         self._other_types = None if settings.kind == "compounds" else OtherTypes.of(predictor)
-        self._singles = _pairs(predictor, settings) if settings.kind == "pairs" else None
+        self._singles = PairSingles(predictor, settings) if settings.kind == "pairs" else None
         self._query = None if signature is None else signature.queries(predictor.genes, settings.score)
 
     def of(self, table: pl.DataFrame, found: PredictedConditions, order: NDArray[np.int64]) -> pl.DataFrame:
@@ -116,13 +116,31 @@ class Summaries:
         return flags if self._other_types is None else flags.with_columns(self._other_types.count(table))
 
     def _enrichment(self, mean: NDArray[np.float32], order: NDArray[np.int64]) -> list[pl.Series]:
-        assert self._sets is not None
-        scores = enrichment_scores(mean, self._sets)
-        width = len(self._sets)
-        return [pl.Series(ES, scores, dtype=pl.Array(pl.Float64, width))]
+        assert self._sets is not None and self._null is not None
+        return set_columns(mean, order, self._sets, self._null)
 
 
-def _pairs(predictor, settings):
-    from pertcast_jobs.screen.pair_singles import PairSingles
+def set_columns(
+    profiles: NDArray[np.float32], order: NDArray[np.int64], sets: SetIndex, null: SizeMatchedNull
+) -> list[pl.Series]:
+    """Return `SET_COLUMNS` of N profiles, each an array over the S sets.
 
-    return PairSingles(predictor, settings)
+    Parameters
+    ----------
+    profiles
+        (N, G) responses.
+    order
+        (N, G) genes of each from highest to lowest.
+    sets, null
+        The sets, and what their scores are held against.
+    """
+    scores = enrichment_scores(profiles, sets, order=order)
+    normal = null.normalise(profiles, scores, order=order)
+    found = {ES: scores, NES: normal.nes, NULL_P: normal.pval, NULL_FDR: normal.fdr}
+    kinds = {ES: pl.Float64, NES: pl.Float32, NULL_P: pl.Float32, NULL_FDR: pl.Float32}
+    return [
+        pl.Series(name, values.astype(np.float64 if name == ES else np.float32)).cast(
+            pl.Array(kinds[name], len(sets))
+        )
+        for name, values in found.items()
+    ]

@@ -6,7 +6,7 @@ each set's scores once, which are read back from a scratch file set by set.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pertcast.analysis.enrichment import PRERANK_SCHEMA, prerank, screen_z
+from pertcast.analysis.enrichment import PRERANK_SCHEMA, ScreenCentre, prerank
 from pertcast.analysis.gene_sets import SetIndex
 
 from pertcast_jobs.screen.plan import ScreenPlan, ScreenSettings
@@ -60,57 +60,67 @@ def prerank_rows(
 
 
 @dataclass(frozen=True)
-class ShardScores:
-    """Reads what shards hold of each of their profiles and sets.
+class ScoreTables:
+    """Tables with sig_id and `SET_COLUMNS` (an array a row) of neighbouring profiles, one after the other.
 
     Attributes
     ----------
-    workspace, plan
-        The screen.
+    paths
+        Parquet files that hold every profile once, in order.
+    n_profiles
+        N.
+    scratch
+        Folder for a file of eight bytes a profile and set.
     """
 
-    workspace: Workspace
-    plan: ScreenPlan
+    paths: Sequence[Path]
+    n_profiles: int
+    scratch: Path
 
-    def of(self, shard: int) -> pl.DataFrame:
-        """Return sig_id and one array a row of `SET_COLUMNS`."""
-        path = self.workspace.path / self.workspace.statistics_of(shard)
-        return pl.read_parquet(path, columns=["sig_id", *SET_COLUMNS])
+    @classmethod
+    def of_shards(cls, workspace: Workspace, plan: ScreenPlan) -> ScoreTables:
+        """Return the tables that the shards of a screen left."""
+        paths = [workspace.path / workspace.statistics_of(shard) for shard in range(plan.n_shards)]
+        return cls(paths, plan.n_profiles, workspace.parts)
 
-    def centre(self, n_sets: int) -> NDArray:
-        """Return median and spread of each set's scores over the screen; a set at a time from a scratch file."""
-        scratch = self.workspace.parts / "scores.bin"
-        n_rows, start = self.plan.n_profiles, 0
+    def centre(self, n_sets: int) -> ScreenCentre:
+        """Return median and spread of each set's scores over the screen, a set at a time from a scratch file."""
+        scratch = self.scratch / "scores.bin"
+        start = 0
         with scratch.open("wb+") as file:
-            file.truncate(n_sets * n_rows * 8)
-            for shard in range(self.plan.n_shards):
-                path = self.workspace.path / self.workspace.statistics_of(shard)
+            file.truncate(n_sets * self.n_profiles * 8)
+            for path in self.paths:
                 scores = pl.read_parquet(path, columns=[ES])[ES].to_numpy()
                 for number, column in enumerate(np.ascontiguousarray(scores.T)):
-                    file.seek((number * n_rows + start) * 8)
+                    file.seek((number * self.n_profiles + start) * 8)
                     file.write(column.tobytes())
                 start += len(scores)
 
-            file.seek(0)
-            found = np.frombuffer(file.read(), dtype=np.float64).reshape(n_sets, n_rows).T
+            def column_of(number: int) -> NDArray[np.float64]:
+                file.seek(number * self.n_profiles * 8)
+                return np.frombuffer(file.read(self.n_profiles * 8), dtype=np.float64)
+
+            found = ScreenCentre.of(column_of, n_sets)
         scratch.unlink()
         return found
 
+    def blocks(self, sets: SetIndex, tested: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """Yield `ENRICHMENT_COLUMNS` of all profiles, a table at a time; `tested` is from `prerank_rows`."""
+        centre, start = self.centre(len(sets)), 0
+        for path in self.paths:
+            table = pl.read_parquet(path, columns=["sig_id", *SET_COLUMNS])
+            yield rows_of(table, start, sets, centre, tested)
+            start += table.height
 
-def write_enrichment(scores: ShardScores, sets: SetIndex, tested: pl.DataFrame) -> None:
+
+def write_enrichment(workspace: Workspace, plan: ScreenPlan, sets: SetIndex, tested: pl.DataFrame) -> None:
     """Write enrichment.parquet, a row group a shard."""
-    workspace, plan = scores.workspace, scores.plan
-    centre = scores.centre(len(sets))
-
-    def blocks() -> Iterator[pl.DataFrame]:
-        for shard in range(plan.n_shards):
-            yield rows_of(scores.of(shard), plan.rows_of(shard).start, sets, centre, tested)
-
-    workspace.publish(workspace.path / ENRICHMENT, lambda path: write_blocks(path, blocks()))
+    blocks = ScoreTables.of_shards(workspace, plan).blocks(sets, tested)
+    workspace.publish(workspace.path / ENRICHMENT, lambda path: write_blocks(path, blocks))
 
 
 def rows_of(
-    table: pl.DataFrame, first_row: int, sets: SetIndex, centre: NDArray, tested: pl.DataFrame
+    table: pl.DataFrame, first_row: int, sets: SetIndex, centre: ScreenCentre, tested: pl.DataFrame
 ) -> pl.DataFrame:
     """Return `ENRICHMENT_COLUMNS` of neighbouring profiles, set after set.
 
@@ -128,7 +138,7 @@ def rows_of(
     n_sets = len(sets)
     repeated = np.repeat(np.arange(table.height), n_sets)
     values: dict[str, Any] = {name: table[name].to_numpy() for name in SET_COLUMNS}
-    z = screen_z(centre)[first_row : first_row + table.height]
+    z = centre.z(values[ES])
     columns = {
         "row": repeated + first_row,
         "sig_id": table["sig_id"].gather(repeated),

@@ -6,19 +6,22 @@ Over all screened genes, type by type, at constant memory; beside networks alone
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from pertcast.encoding.perturbations import Perturbations
+from pertcast.evaluation.bootstrap import Estimate
 from pertcast.evaluation.parts import CoMembership
 from pertcast.evaluation.structure.screened_function import screened_function
 from pertcast.evaluation.structure.streamed_similarity import ReadRows
-from pertcast.report.screen_results import FunctionOfScreen
+from pertcast.report.screen.function_section import FunctionOfScreen
 from pertcast_data.errors import SchemaError
 from pertcast_data.gene_tables.identifiers import fold_gene
 from pertcast_data.vocabulary import PAIR_SEPARATOR
 
+from pertcast_jobs.screen.finishing.tables import SigInfo
 from pertcast_jobs.screen.prepare import PreparedScreen
 
 FUNCTION_SCHEMA = {
@@ -34,9 +37,7 @@ FUNCTION_SCHEMA = {
 """Columns of gene_function.parquet: one row a perturbation type and similarity."""
 
 
-def screen_function(
-    prepared: PreparedScreen, sig_info: pl.DataFrame, read: ReadRows
-) -> FunctionOfScreen | None:
+def screen_function(prepared: PreparedScreen, sig_info: SigInfo, read: ReadRows) -> FunctionOfScreen | None:
     """Judge the profiles of a finished screen of genes; None for another kind, or without gene sets.
 
     Parameters
@@ -44,19 +45,18 @@ def screen_function(
     prepared
         The screen.
     sig_info
-        One row a profile, in the order of the profiles.
+        The screen's table of conditions.
     read
         Reads profiles by row.
     """
     if prepared.plan.settings.kind != "genes" or prepared.gene_sets is None:
         return None
     known = prepared.predictor.encoder.perturbations
-    singles = _single_genes(sig_info, known)
     found: dict[str, CoMembership] = {}
     reasons: dict[str, str] = {}
     measured: dict[str, int] = {}
-    for kind in singles["pert_type"].unique(maintain_order=True):
-        rows = singles.filter(pert_type=kind)
+    for kind in dict.fromkeys(kind for _, kind in prepared.plan.survey.groups):
+        rows = _single_genes(sig_info, kind, known)
         measured[kind] = rows.filter(pl.col("seen_pert"))["gene"].n_unique()
         try:
             found[kind] = _judged(prepared, rows, read, _network(known, rows["gene"]))
@@ -84,17 +84,58 @@ def function_table(function: FunctionOfScreen) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=FUNCTION_SCHEMA)
 
 
-def _single_genes(sig_info: pl.DataFrame, known: Perturbations) -> pl.DataFrame:
-    """Return the rows that perturb one gene, with its name as training calls it, its row and its pool."""
-    asked = sig_info.select(
-        "pert_type",
-        "seen_pert",
-        gene=pl.coalesce("targets", "pert_id"),
-        pool=pl.struct("cell_iname", "pert_time").rank("dense").cast(pl.Int64),
-    ).with_row_index("place")
-    single = asked.filter(~pl.col("gene").str.contains(PAIR_SEPARATOR, literal=True))
+def function_facts(function: FunctionOfScreen) -> dict[str, Any]:
+    """Return what `function_table` does not hold, as plain JSON."""
+    return {
+        "reasons": dict(function.reasons),
+        "n_measured": dict(function.n_measured),
+        "source": {kind: found.source for kind, found in function.found.items()},
+        "share_positive": {kind: found.share_positive for kind, found in function.found.items()},
+    }
+
+
+def function_of(table: pl.DataFrame, facts: Mapping[str, Any]) -> FunctionOfScreen:
+    """Restore gene function from `function_table` and `function_facts`."""
+    found = {}
+    for kind, source in facts["source"].items():
+        rows = table.filter(pert_type=kind)
+        count = rows["n_genes"][0]
+        areas = {
+            row["similarity"]: Estimate(
+                row["roc_auc"], row["roc_auc_low"], row["roc_auc_high"], count, 0, float("nan")
+            )
+            for row in rows.iter_rows(named=True)
+        }
+        precision = {
+            row["similarity"]: Estimate(
+                row["average_precision"], float("nan"), float("nan"), count, 0, float("nan")
+            )
+            for row in rows.iter_rows(named=True)
+        }
+        share = facts["share_positive"][kind]
+        found[kind] = CoMembership(source, areas, precision, count, rows["n_pairs"][0], share)
+    return FunctionOfScreen(found, facts["reasons"], facts["n_measured"])
+
+
+def _single_genes(sig_info: SigInfo, kind: str, known: Perturbations) -> pl.DataFrame:
+    """Return the rows of a type that perturb one gene: its name as training calls it, row and pool."""
+    wanted = ["pert_type", "seen_pert", "targets", "pert_id", "cell_iname", "pert_time"]
+    parts = []
+    for start, block in sig_info.blocks(wanted):
+        asked = block.with_row_index("place", offset=start).filter(pert_type=kind)
+        parts.append(
+            asked.select(
+                pl.col("place").cast(pl.Int64),
+                "seen_pert",
+                "cell_iname",
+                "pert_time",
+                gene=pl.coalesce("targets", "pert_id"),
+            ).filter(~pl.col("gene").str.contains(PAIR_SEPARATOR, literal=True))
+        )
+    single = pl.concat(parts)
     names = {name: known.known_gene(name) or name for name in single["gene"].unique()}
-    return single.with_columns(pl.col("gene").replace(names), pl.col("place").cast(pl.Int64))
+    pool = pl.struct("cell_iname", "pert_time").rank("dense").cast(pl.Int64)
+    return single.select("place", "seen_pert", pool.alias("pool"), pl.col("gene").replace(names))
 
 
 def _judged(

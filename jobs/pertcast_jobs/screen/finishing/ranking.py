@@ -1,6 +1,6 @@
 """hits.parquet and hits.csv: every condition in the order of its rank, written without holding them all.
 
-Ranks need a number a profile; the rows are dealt to buckets of neighbouring ranks and sorted bucket by bucket.
+Ranks need a number a profile; rows are dealt to buckets of neighbouring ranks and sorted bucket by bucket.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from typing import Any as HitCalibration
-from pertcast.analysis.hits import HIT_COLUMNS, domain_flag
+from pertcast.analysis.hits import hit_columns
+from pertcast.evaluation.hit_calibration import HitCalibration, screen_fdr
 
 from pertcast_jobs.screen.finishing.tables import SigInfo
 from pertcast_jobs.screen.summaries import SCORE
@@ -45,13 +45,13 @@ class Ranking:
 
 
 def rank_conditions(sig_info: SigInfo, calibration: HitCalibration | None) -> Ranking:
-    """Rank all conditions by their score, and hold their effects against inactive ones where there are such."""
+    """Rank all conditions by their score; hold their effects against inactive ones where there are such."""
     order = np.argsort(-sig_info.values(SCORE), kind="stable")
     p_value = np.full(sig_info.n_rows, np.nan)
     if calibration is not None:
         for start, block in sig_info.blocks(calibration.columns):
             p_value[start : start + block.height] = calibration.p_values(block)
-    return Ranking(order, p_value, p_value.copy())
+    return Ranking(order, p_value, screen_fdr(p_value))
 
 
 def write_hits(
@@ -95,15 +95,13 @@ def _hits_of(
     calibration: HitCalibration | None,
 ) -> pl.DataFrame:
     rows = slice(start, start + block.height)
-    numbers = {name: values[rows] for name, values in ranks.items()}
-    reason = pl.lit(None, dtype=pl.String) if calibration is None else calibration.stratum_text(block)
-    return block.with_columns(
-        **{name: pl.Series(values) for name, values in numbers.items()},
-        p_value=pl.Series(ranking.p_value[rows], nan_to_null=True),
-        fdr=pl.Series(ranking.fdr[rows], nan_to_null=True),
-        calibration=reason,
-        flag=domain_flag(),
-    ).select(HIT_COLUMNS)
+    return hit_columns(
+        block,
+        ranks={name: values[rows] for name, values in ranks.items()},
+        p_value=ranking.p_value[rows],
+        fdr=ranking.fdr[rows],
+        calibration=None if calibration is None else calibration.stratum_text(block),
+    )
 
 
 def _dealt(hits: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:

@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pertcast_data.store.frame_blocks import write_frame_blocks
 from pertcast_data.store.manifest import ShardRecord, commit_manifest
-from pertcast_data.store.zarr_layout import write_obs
 
 from pertcast_jobs.screen.plan import ScreenPlan
 from pertcast_jobs.screen.summaries import SET_COLUMNS
@@ -54,6 +54,11 @@ class SigInfo:
                 yield start, block
                 start += block.height
 
+    def column(self, name: str) -> Iterator[pl.Series]:
+        """Yield a column in blocks."""
+        for _, block in self.blocks([name]):
+            yield block[name]
+
     def values(self, name: str) -> NDArray[np.float64]:
         """Return a column of numbers, (N,) float64; null is NaN."""
         found = np.empty(self.n_rows)
@@ -74,14 +79,27 @@ class SigInfo:
             found[start : start + block.height] = joined["code"].to_numpy()
         return found
 
+    def categories(self, name: str) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+        """Return the distinct texts of a column, in order of appearance, and (N,) which one a row has."""
+        distinct: dict[str, None] = {}
+        for block in self.column(name):
+            distinct.update(dict.fromkeys(block.unique(maintain_order=True)))
+        return tuple(distinct), self.codes([name])
+
     def rows(self, wanted: NDArray[np.int64], columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """Return some rows, in the order asked for."""
+        """Return some rows, in the order asked for; only the row groups that hold them are read."""
         order = np.argsort(wanted, kind="stable")
         rising = wanted[order]
         parts = []
-        for start, block in self.blocks(columns):
-            first, last = np.searchsorted(rising, (start, start + block.height))
-            parts.append(block[rising[first:last] - start])
+        with pq.ParquetFile(self.path) as file:
+            start = 0
+            for group in range(file.num_row_groups):
+                end = start + file.metadata.row_group(group).num_rows
+                first, last = np.searchsorted(rising, (start, end))
+                if first < last:
+                    block = pl.DataFrame(pl.from_arrow(file.read_row_group(group, columns=columns)))
+                    parts.append(block[rising[first:last] - start])
+                start = end
         place = np.empty(len(wanted), dtype=np.int64)
         place[order] = np.arange(len(wanted))
         return pl.concat(parts)[place]
@@ -115,7 +133,9 @@ def commit_profiles(workspace: Workspace, plan: ScreenPlan, sig_info: SigInfo) -
     """Write the observations of the profiles and commit their manifest."""
     root = workspace.profiles
     _forget_commit(workspace)
-    write_obs(root, pl.read_parquet(sig_info.path), None)
+    write_frame_blocks(
+        root, "obs", pl.read_parquet_schema(sig_info.path), sig_info.n_rows, sig_info.column, "sig_id"
+    )
     prefix = f"{PROFILES}/"
     records = [
         ShardRecord(record.path.removeprefix(prefix), record.rows, record.bytes, record.crc32)

@@ -72,7 +72,7 @@ def hit_columns(
         pl.Series("p_value", missing if p_value is None else p_value, nan_to_null=True),
         pl.Series("fdr", missing if fdr is None else fdr, nan_to_null=True),
         (texts if calibration is None else calibration).alias("calibration"),
-        domain_flag().alias("flag"),
+        domain_flag("seen_pair" in block.columns).alias("flag"),
     ).select(HIT_COLUMNS)
 
 
@@ -108,8 +108,12 @@ def _rank_by(column: str) -> pl.Expr:
     return order.rank("ordinal").cast(pl.Int64)
 
 
-def domain_flag() -> pl.Expr:
-    """Say in words what of a condition lies outside the training data; null where that is not known."""
+def domain_flag(of_pairs: bool = False) -> pl.Expr:
+    """Say in words what of a condition lies outside the training data; null where that is not known.
+
+    With `of_pairs`, a pair whose singles alone were trained (seen_pair false) is told as an extrapolation.
+    """
+    is_new_pair = pl.col("seen_pair").not_() if of_pairs else pl.lit(False)
     return (
         pl.when(pl.col("seen_cell").not_())
         .then(pl.lit("extrapolation: cell line not in training"))
@@ -117,6 +121,8 @@ def domain_flag() -> pl.Expr:
         .then(pl.lit("extrapolation: far from training"))
         .when(pl.col("seen_pert").not_())
         .then(pl.lit("extrapolation: perturbation not in training"))
+        .when(is_new_pair)
+        .then(pl.lit("extrapolation: pair not in training"))
         .when(pl.col("seen_pert"))
         .then(pl.lit("seen in training"))
         .otherwise(pl.lit(None, dtype=pl.String))
