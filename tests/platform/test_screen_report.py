@@ -15,6 +15,14 @@ import numpy as np
 import polars as pl
 import pytest
 from pertcast.naming import condition_name
+from pertcast.report.screen import (
+    context_sections,
+    enrichment_sections,
+    hit_sections,
+    rank_sections,
+    trust_sections,
+    verdict_sections,
+)
 from pertcast.report.screen.report import screen_report
 from pertcast.report.screen.results import ScreenResults, SignatureQuery
 from pertcast_data.errors import SchemaError
@@ -22,7 +30,7 @@ from pertcast_data.errors import SchemaError
 sys.path.append(str(Path(__file__).parent))
 toys = importlib.import_module("screen_report_toys")
 
-ALL_FIGURES = 10
+ALL_FIGURES = 11
 """Ranks, spread or volcano, heatmap, best response, likeness, bars, sums, screen z, lines, doses, map."""
 
 
@@ -35,6 +43,11 @@ def results() -> ScreenResults:
 @pytest.fixture(scope="module")
 def html(results: ScreenResults) -> str:
     return screen_report(results)
+
+
+@pytest.fixture(scope="module")
+def calibrated_html(results: ScreenResults) -> str:
+    return screen_report(replace(results, **toys.calibrated(results), pairs=toys.toy_pairs()))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +81,7 @@ def test_the_report_asks_nothing_of_any_network(html: str) -> None:
 
 
 def test_the_report_holds_every_figure_and_names_the_first_hit_before_all(html: str) -> None:
-    assert html.count('class="figure"') == ALL_FIGURES + 1
+    assert html.count('class="figure"') == ALL_FIGURES
     for heading in (
         "Rank plot",
         "Effect against spread",
@@ -97,8 +110,8 @@ def test_names_from_a_list_cannot_become_markup(html: str) -> None:
     assert "drug<7>" not in html
 
 
-def test_every_table_can_be_downloaded(results: ScreenResults) -> None:
-    found = downloads(screen_report(replace(results, **toys.calibrated(results), pairs=toys.toy_pairs())))
+def test_every_table_can_be_downloaded(results: ScreenResults, calibrated_html: str) -> None:
+    found = downloads(calibrated_html)
     heights = {name: table.height for name, table in found.items()}
     assert heights.pop("top_hits.csv") == results.hits.height
     assert heights.pop("top_responses.csv") == len(results.genes)
@@ -129,39 +142,41 @@ def test_what_is_not_shown_is_said(html: str) -> None:
         assert said in html, said
 
 
-def test_hits_are_counted_only_among_conditions_that_something_calibrates(results: ScreenResults) -> None:
-    html = screen_report(replace(results, **toys.calibrated(results)))
-    assert "7 hits at a false-discovery rate of 10 %, 5 of them at 5 %," in html
-    assert (
-        "among the 60 conditions that measured inactive perturbations calibrate; 60 others are ranked" in html
-    )
-    assert "3 inactive perturbations, 19 are needed" in html
-    assert "<h2>Volcano" in html
-    assert "Effect against spread" not in html
-    assert "No false-discovery rate" not in html
+def test_hits_are_counted_only_among_conditions_that_something_calibrates(calibrated_html: str) -> None:
+    for said in (
+        "7 hits at a false-discovery rate of 10 %, 5 of them at 5 %,",
+        "among the 60 conditions that measured inactive perturbations calibrate; 60 others",
+        "3 inactive perturbations, 19 are needed",
+        "<h2>Volcano",
+    ):
+        assert said in calibrated_html, said
+    assert "Effect against spread" not in calibrated_html
+    assert "No false-discovery rate" not in calibrated_html
 
 
-def test_a_calibrated_screen_without_a_hit_says_so(results: ScreenResults) -> None:
-    html = screen_report(replace(results, **toys.calibrated(results, n_hits=0)))
-    assert "No hit at a false-discovery rate of 10 % among the 60 conditions" in html
+def test_a_calibrated_screen_without_a_hit_says_so(bare: ScreenResults) -> None:
+    section = verdict_sections.verdict(replace(bare, **toys.calibrated(bare, n_hits=0)), "drug")
+    assert "No hit at a false-discovery rate of 10 % among the 60 conditions" in section.html
+    assert section.tone == "care"
 
 
-def test_what_calibrates_nothing_claims_no_hit(results: ScreenResults) -> None:
-    changed = toys.calibrated(results)
+def test_what_calibrates_nothing_claims_no_hit(bare: ScreenResults) -> None:
+    changed = toys.calibrated(bare)
     nothing = pl.lit(None, dtype=pl.Float64)
     for name in ("hits", "ranked"):
         changed[name] = changed[name].with_columns(p_value=nothing, fdr=nothing)
     changed["significance"] = replace(
         changed["significance"], n_calibrated=0, strata=changed["significance"].strata.clear()
     )
-    html = screen_report(replace(results, **changed))
-    assert "Ranked, not tested" in html
-    assert "Effect against spread" in html
-    assert "3 inactive perturbations, 19 are needed" in html
+    changed_results = replace(bare, **changed)
+    assert "Ranked, not tested" in verdict_sections.verdict(changed_results, "drug").html
+    assert rank_sections.ranks(changed_results)[1].title == "Effect against spread"
+    (section,) = trust_sections.calibration(changed_results)
+    assert "3 inactive perturbations, 19 are needed" in section.html
 
 
 def test_held_out_metrics_stand_in_the_report_where_the_bundle_has_them(bare: ScreenResults) -> None:
-    html = screen_report(replace(bare, metrics={"pearson_delta": 0.314, "r2": None}))
+    html = trust_sections.applicability(replace(bare, metrics={"pearson_delta": 0.314, "r2": None})).html
     assert "0.314" in html
     assert "carries no held-out metrics" not in html
 
@@ -193,36 +208,39 @@ def test_a_screen_without_any_response_is_not_ranked_in_words(
         if results.enrichment is not None
         else None,
     )
-    html = screen_report(flat)
-    assert "predicts no response for any condition" in html
-    assert "has no ranking of genes" in html
+    assert "predicts no response for any condition" in verdict_sections.verdict(flat, "drug").html
+    (section,) = enrichment_sections.pathways(flat, ["drug"] * 3)
+    assert "has no ranking of genes" in section.html
 
 
 def test_a_screen_for_a_signature_says_what_was_asked_and_which_genes_are_not_used(
     bare: ScreenResults,
 ) -> None:
     asked = SignatureQuery("reverse", "inflammation.gmt", "WTCS", 120, 150, {"not predicted": 28})
-    html = screen_report(replace(bare, signature=asked))
-    assert "Best reversal of the signature: drug&lt;7&gt; 10 uM" in html
-    assert "how well they reverse inflammation.gmt" in html
-    assert "120 of its 150 genes are used" in html
-    assert "28 genes: not predicted" in html
+    screen = replace(bare, signature=asked)
+    assert "Best reversal of the signature: drug, WTCS" in verdict_sections.verdict(screen, "drug").html
+    (section,) = verdict_sections.signature(screen)
+    assert "how well they reverse inflammation.gmt" in section.html
+    assert "120 of its 150 genes are used" in section.html
+    assert "28 genes: not predicted" in section.html
 
 
 def test_pairs_are_ranked_and_shown_by_their_excess(bare: ScreenResults) -> None:
-    html = screen_report(replace(bare, kind="pairs", pairs=toys.toy_pairs()))
-    assert "Largest predicted excess over the sum of its singles" in html
-    assert "A+B knock-out, K562" in html
-    additive = bare.hits.with_columns(score=pl.lit(0.0))
-    html = screen_report(replace(bare, kind="pairs", pairs=toys.toy_pairs(), hits=additive))
-    assert "every pair is the sum of its singles: nothing can be ranked" in html
+    screen = replace(bare, kind="pairs", pairs=toys.toy_pairs())
+    assert "Largest predicted excess over the sum of" in verdict_sections.verdict(screen, "A+B").html
+    assert "A+B knock-out, K562" in context_sections.pairs(screen)[1].html
+    additive = replace(screen, hits=bare.hits.with_columns(score=pl.lit(0.0)))
+    said = verdict_sections.verdict(additive, "A+B").html
+    assert "every pair is the sum of its singles: nothing can be ranked" in said
 
 
 def test_a_neighbour_outside_the_hits_has_a_readable_name(bare: ScreenResults) -> None:
     first = bare.neighbors["neighbor_sig_id"][0]
     names = {**bare.names, first: "a far one, A375"}
     outside = replace(bare, names=names, hits=bare.hits.filter(pl.col("sig_id") != first))
-    assert "a far one, A375" in screen_report(outside)
+    similar, opposite = hit_sections.neighbors(outside, ["drug"] * 3)
+    assert "a far one, A375" in similar.html
+    assert "a far one, A375" in opposite.html
 
 
 def test_tables_that_grow_with_the_screen_are_refused(results: ScreenResults) -> None:
