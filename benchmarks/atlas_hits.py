@@ -8,7 +8,7 @@ the conditions, for the null distribution of predicted effects.
 
     python benchmarks/atlas_hits.py --regimes saturating,null,adversarial --seeds 100-149 --out hits.json
 
-800 compounds, one cell line, three doses, three replicate plates, 100 genes. About 8 CPU seconds a seed.
+600 compounds, one cell line, three doses, three replicate plates, 100 genes. About 8 CPU seconds a seed.
 Finished seeds are kept in --out and not run again.
 """
 
@@ -47,7 +47,7 @@ from pertcast_jobs.train import run_training
 SIZES: Final[dict[str, Any]] = {
     "n_genes": 100,
     "n_contexts": 1,
-    "n_compounds": 800,
+    "n_compounds": 600,
     "n_unprofiled": 4,
     "doses": (0.03, 0.3, 3.0),
     "times": (24.0,),

@@ -98,7 +98,7 @@ class HitCalibration:
     @property
     def n_strata(self) -> int:
         """Strata with enough inactive perturbations for a p-value."""
-        return sum(each.largest is not None for each in self.strata.values())
+        return sum(each.is_calibrated for each in self.strata.values())
 
     def p_values(self, table: pl.DataFrame) -> NDArray[np.float64]:
         """Return (N,) float64 p-values of screened conditions; NaN where nothing calibrates one.

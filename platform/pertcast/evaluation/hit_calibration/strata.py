@@ -6,7 +6,7 @@ stratum whose perturbations are known by their largest score over doses and time
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -79,63 +79,94 @@ class Level:
         return np.where(np.isnan(scores), np.nan, np.minimum(p_values, 1.0))
 
 
-@dataclass(frozen=True)
 class StratumLevels:
     """What calibrates one stratum.
 
-    Attributes
+    One dose and time with enough inactive perturbations calibrates itself. Elsewhere every perturbation that
+    has an inactive condition counts by its largest score over all its doses and times, active or not: the
+    score of a screened condition is at most its own perturbation's largest, so that the comparison holds
+    whatever doses a screen asks for. Only perturbations that were measured at as high a dose and as late a
+    time count.
+
+    Parameters
     ----------
-    n_clusters
-        Its inactive perturbations.
-    matched
-        (time, ascending doses and the level of each) where one dose and time has enough perturbations.
-    largest
-        The level by each perturbation's largest score; None where there are too few perturbations.
-    doses, times
-        Range of the doses (log10 uM) and times (h) of all its labelled conditions, inactive or not; None
-        where they have none. An inactive condition within it is no larger than its perturbation's largest.
-    has_no_dose, has_no_time
-        Whether conditions without a dose, or time, are among them.
+    stratum
+        Its name.
+    conditions
+        M rows: dose, time, cluster, score, is_inactive of all its labelled conditions.
     """
 
-    n_clusters: int
-    matched: Mapping[Amount, tuple[tuple[Amount, Level], ...]]
-    largest: Level | None
-    doses: tuple[float, float] | None
-    times: tuple[float, float] | None
-    has_no_dose: bool
-    has_no_time: bool
+    def __init__(self, stratum: Stratum, conditions: pl.DataFrame) -> None:
+        self._name = _named(stratum)
+        self._matched = _matched(self._name, conditions.filter("is_inactive"))
+        wanted = conditions.filter(pl.col("is_inactive").any().over("cluster"))
+        self.n_clusters = wanted["cluster"].n_unique()
+        self._dose, self._time, self._score = (
+            wanted[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+            for name in ("dose", "time", "score")
+        )
+        self._cluster = np.unique(wanted["cluster"].to_numpy(), return_inverse=True)[1].reshape(-1)
+        self._largest: dict[bytes, Level] = {}
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether there are enough inactive perturbations for a p-value."""
+        return self.n_clusters >= FEWEST_CLUSTERS
 
     def choose(self, dose: Amount, time: Amount) -> Level | str:
         """Return the level for a dose (log10 uM) and time (h), or why there is none."""
-        if self.largest is None:
-            return f"none: {self.n_clusters} inactive perturbations, {FEWEST_CLUSTERS} are needed"
-        if not _is_covered(time, self.times, self.has_no_time, 0.0):
-            return "none: time beyond the calibrated ones"
-        if not _is_covered(dose, self.doses, self.has_no_dose, SAME_DOSE):
-            return "none: dose beyond the calibrated ones"
-        return self._nearest(dose, time) or self.largest
+        return self._nearest(dose, time) or self._backed_off(dose, time)
 
     def _nearest(self, dose: Amount, time: Amount) -> Level | None:
+        levels = self._matched.get(time, ())
+        if dose is None:
+            return next((level for known, level in levels if known is None), None)
         near = [
             (abs(known - dose), level)
-            for known, level in self.matched.get(time, ())
-            if dose is not None and known is not None and -SAME_DOSE <= known - dose <= NEAREST_DOSE
+            for known, level in levels
+            if known is not None and -SAME_DOSE <= known - dose <= NEAREST_DOSE
         ]
-        if near:
-            return min(near, key=lambda pair: pair[0])[1]
-        alike = [level for known, level in self.matched.get(time, ()) if known is None and dose is None]
-        return alike[0] if alike else None
+        return min(near, key=lambda pair: pair[0])[1] if near else None
+
+    def _backed_off(self, dose: Amount, time: Amount) -> Level | str:
+        if not self.is_calibrated:
+            return f"none: {self.n_clusters} inactive perturbations, {FEWEST_CLUSTERS} are needed"
+        reaches_time = _reaches(self._time, time, 0.0)
+        if not reaches_time.any():
+            return "none: time beyond the calibrated ones"
+        reaching = np.unique(self._cluster[reaches_time & _reaches(self._dose, dose, SAME_DOSE)])
+        if len(reaching) < FEWEST_CLUSTERS:
+            return (
+                f"none: dose beyond the calibrated ones: {len(reaching)} inactive perturbations were measured "
+                f"as high, {FEWEST_CLUSTERS} are needed"
+            )
+        key = reaching.tobytes()
+        if key not in self._largest:
+            largest = np.full(self.n_clusters, -np.inf)
+            np.maximum.at(largest, self._cluster, self._score)
+            text = f"{self._name}, each by its largest score over doses and times"
+            self._largest[key] = Level.of(largest[reaching], reaching.astype(np.int64), text)
+        return self._largest[key]
 
 
-def _is_covered(value: Amount, known: tuple[float, float] | None, has_none: bool, tolerance: float) -> bool:
-    """Return whether calibrated conditions reach as far: doses from below, times from both sides."""
-    if value is None:
-        return has_none
-    if known is None:
-        return False
-    above_lowest = tolerance > 0 or value >= known[0]
-    return above_lowest and value <= known[1] + tolerance
+def _matched(name: str, inactive: pl.DataFrame) -> dict[Amount, list[tuple[Amount, Level]]]:
+    """Return time -> (dose, level) of the doses and times that have enough inactive perturbations."""
+    found: dict[Amount, list[tuple[Amount, Level]]] = {}
+    for rows in inactive.sort("dose", "time").partition_by("dose", "time", maintain_order=True):
+        if rows["cluster"].n_unique() >= FEWEST_CLUSTERS:
+            dose, time = rows["dose"][0], rows["time"][0]
+            level = Level.of(rows["score"].to_numpy(), rows["cluster"].to_numpy(), f"{name}{_at(dose, time)}")
+            found.setdefault(time, []).append((dose, level))
+    return found
+
+
+def _reaches(known: Floats, asked: Amount, tolerance: float) -> NDArray[np.bool_]:
+    """Return (M,) whether each amount is as large as the asked one; none (NaN) only reaches none."""
+    if asked is None:
+        return np.isnan(known)
+    with np.errstate(invalid="ignore"):
+        reaches: NDArray[np.bool_] = known >= asked - tolerance
+    return reaches
 
 
 def keys_of(table: pl.DataFrame) -> pl.DataFrame:
@@ -166,38 +197,7 @@ def levels_by_stratum(conditions: pl.DataFrame) -> dict[Stratum, StratumLevels]:
         `keys_of` the conditions, and their cluster (perturbation), score and is_inactive.
     """
     parts = conditions.partition_by(*STRATUM, as_dict=True, maintain_order=True)
-    return {Stratum(*key): _levels(Stratum(*key), part) for key, part in parts.items()}
-
-
-def _levels(stratum: Stratum, part: pl.DataFrame) -> StratumLevels:
-    inactive = part.filter("is_inactive")
-    n_clusters = inactive["cluster"].n_unique()
-    largest = None
-    matched: dict[Amount, list[tuple[Amount, Level]]] = {}
-    if n_clusters >= FEWEST_CLUSTERS:
-        highest = inactive.group_by("cluster", maintain_order=True).agg(pl.col("score").max())
-        text = f"{_named(stratum)}, each by its largest score over doses and times"
-        largest = Level.of(highest["score"].to_numpy(), highest["cluster"].to_numpy(), text)
-        for rows in inactive.sort("dose", "time").partition_by("dose", "time", maintain_order=True):
-            if rows["cluster"].n_unique() >= FEWEST_CLUSTERS:
-                dose, time = rows["dose"][0], rows["time"][0]
-                text = f"{_named(stratum)}{_at(dose, time)}"
-                level = Level.of(rows["score"].to_numpy(), rows["cluster"].to_numpy(), text)
-                matched.setdefault(time, []).append((dose, level))
-    return StratumLevels(
-        n_clusters=n_clusters,
-        matched={time: tuple(levels) for time, levels in matched.items()},
-        largest=largest,
-        doses=_range(part["dose"]),
-        times=_range(part["time"]),
-        has_no_dose=part["dose"].null_count() > 0,
-        has_no_time=part["time"].null_count() > 0,
-    )
-
-
-def _range(values: pl.Series) -> tuple[float, float] | None:
-    known = values.drop_nulls().to_numpy()
-    return (float(known.min()), float(known.max())) if len(known) else None
+    return {Stratum(*key): StratumLevels(Stratum(*key), part) for key, part in parts.items()}
 
 
 def _named(stratum: Stratum) -> str:
