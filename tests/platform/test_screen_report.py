@@ -243,6 +243,17 @@ def test_a_neighbour_outside_the_hits_has_a_readable_name(bare: ScreenResults) -
     assert "a far one, A375" in opposite.html
 
 
+def test_of_very_many_genes_the_page_carries_those_that_move_most(bare: ScreenResults) -> None:
+    responses = np.tile(np.linspace(0, 1, 1_200, dtype=np.float32), (3, 1))
+    wide = replace(
+        bare, genes=toys.toy_genes(1_200), profiles=dict(zip(bare.profiles, responses, strict=True))
+    )
+    section = hit_sections.responses(wide, ["one", "two", "three"])
+    genes = downloads(section.html)["top_responses.csv"]["gene"].to_list()
+    assert genes == list(toys.toy_genes(1_200)[200:])
+    assert "the csv holds the 1,000 genes that move most" in section.subtitle
+
+
 def test_tables_that_grow_with_the_screen_are_refused(results: ScreenResults) -> None:
     with pytest.raises(SchemaError, match="'hits' of a screen's report has 1,080 rows, at most 1,000"):
         replace(results, hits=pl.concat([results.hits] * 9))

@@ -16,6 +16,8 @@ from pertcast.report.tables import csv_link, fixed, table_html
 
 _MOST_NEIGHBORS: Final = 8
 _MOST_GENES: Final = 40
+_MOST_DOWNLOADED: Final = 1_000
+"""Genes of the responses inside the page; the whole profiles stand in profiles.zarr."""
 
 
 def responses(results: ScreenResults, names: Sequence[str]) -> Section:
@@ -29,6 +31,10 @@ def responses(results: ScreenResults, names: Sequence[str]) -> Section:
     )
     html = figure_html(figure, 140 + 22 * len(matrix), "Responses of the first conditions")
     table = pl.DataFrame({"gene": list(results.genes), **_columns(results, names)})
+    if len(results.genes) > _MOST_DOWNLOADED:
+        moving = np.argsort(-np.abs(matrix).max(axis=0), kind="stable")[:_MOST_DOWNLOADED]
+        table = table[np.sort(moving)]
+        subtitle += f"; the csv holds the {_MOST_DOWNLOADED:,} genes that move most"
     return Section("What the top hits do", html + csv_link(_rounded(table), "top_responses.csv"), subtitle)
 
 
