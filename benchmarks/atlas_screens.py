@@ -23,8 +23,7 @@ from typing import Any, Final
 
 import numpy as np
 import polars as pl
-from paired import Gain, figures, interval, keep_lines, read_lines, seeds_of
-from pertcast.evaluation.text import text_table
+from paired import keep_lines, read_lines, seeds_of
 from pertcast.predictor import Predictor
 from pertcast_data.environment import prepare_environment
 from pertcast_data.ingest import ingest
@@ -47,12 +46,9 @@ from screen_questions import (
     ranked,
     stacked,
 )
+from screen_tables import MEAN, MEAN_OWN, SCORES, SIZE, show
 
 Line = dict[str, Any]
-SCORES: Final = ("cosine", "wtcs")
-GROUPS: Final = {"held_out": "never trained", "trained": "in training"}
-METRICS: Final = {"auroc": "AUROC", "first": "reciprocal rank", "top": "top 1 %"}
-MEAN, MEAN_OWN, SIZE = "mean profile", "mean + own gene", "effect size alone"
 MEASURED, NOISE_FREE = "measured responses", "noise-free responses"
 TRUTH_OF: Final = {"null": "network"}
 """Regime -> the regime whose noise-free responses say who is a hit."""
@@ -148,13 +144,14 @@ def scores_of(
     found, n_candidates = {}, len(question.candidates)
     usual = libraries[MEAN][0]
     for row, library in libraries.items():
-        if row == MEAN:
-            # One profile for all: asked once, so that rounding cannot tell candidates apart.
-            found[row] = np.repeat(connectivity(question, library[:1], score), n_candidates, axis=1)
-            continue
-        hides = question.hides_own
-        asked = own_hidden(library, question.candidates, genes, usual) if hides else library
-        found[row] = connectivity(question, asked, score)
+        # One profile for all candidates is asked once, so that rounding cannot tell them apart.
+        asked = library[:1] if row == MEAN else library
+        if question.hides_own and row != MEAN:
+            asked = own_hidden(library, question.candidates, genes, usual)
+        if question.removes_mean:
+            asked = asked - usual
+        scores = connectivity(question, asked, score)
+        found[row] = np.repeat(scores, n_candidates, axis=1) if row == MEAN else scores
     first = own_hidden(next(iter(libraries.values())), question.candidates, genes, usual)
     found[SIZE] = np.tile(np.sqrt(np.square(first).mean(axis=1)), (len(question.queries), 1))
     return found
@@ -232,73 +229,6 @@ def lines_of(regime: str, seed: int, folds: int, quick: bool) -> list[Line]:
         sides = [SIDES[side] for side in SIDES_OF.get(regime, ("compounds",))]
         found = [line for side in sides for line in folds_of(side, seed, folds, quick, root, known)]
     return [{"regime": regime, "seed": seed, **line} for line in found]
-
-
-def mean_of(lines: Sequence[Line], score: str, metric: str, row: str, against: str | None = None) -> Gain:
-    """Return a row's mean over queries, or its paired difference to another row; 95 % over seeds, units."""
-    seeds: dict[int, dict[str, list[float]]] = {}
-    for line in lines:
-        rows = line["found"][score]
-        values = np.array(rows[row][metric])
-        values = values if against is None else values - np.array(rows[against][metric])
-        for unit, value in zip(line["unit"], values.tolist(), strict=True):
-            seeds.setdefault(line["seed"], {}).setdefault(unit, []).append(value)
-    sums = [
-        (np.array([sum(each) for each in units.values()]), np.array([float(len(e)) for e in units.values()]))
-        for units in seeds.values()
-        if units
-    ]
-    return interval(sums)
-
-
-def show_question(lines: Sequence[Line], regime: str) -> None:
-    """Print a question's tables, a score and a group of candidates each, and what they come to."""
-    print(f"\n{regime}: {lines[0]['title']}")
-    for group, words in GROUPS.items():
-        chosen = [line for line in lines if line["group"] == group and line["unit"]]
-        if not chosen:
-            print(f"  {words}: no query has hits among these candidates")
-            continue
-        queries = sum(len(line["unit"]) for line in chosen)
-        candidates = np.mean([line["candidates"] for line in chosen])
-        hits = sum(line["hits"] for line in chosen) / queries
-        seeds = len({line["seed"] for line in chosen})
-        for score in SCORES:
-            print(
-                f"\n  candidates {words}, {score}: {seeds} seeds, {queries} queries x {candidates:.0f} "
-                f"candidates, {hits:.1f} hits a query"
-            )
-            rows = []
-            for row in chosen[0]["found"][score]:
-                cells = [figures(mean_of(chosen, score, "auroc", row), ".3f")]
-                cells += [f"{mean_of(chosen, score, metric, row).mean:.3f}" for metric in ("first", "top")]
-                gain = "" if row == MEAN else figures(mean_of(chosen, score, "auroc", row, MEAN))
-                rows.append([row, *cells, gain])
-            header = ["", *METRICS.values(), "AUROC - mean profile"]
-            print("\n".join(text_table(header, rows, indent="    ")), flush=True)
-
-
-def verdicts(lines: Sequence[Line], regime: str) -> Iterator[str]:
-    """Yield, for each question, score and model, whether never trained hits are found above the baselines."""
-    for name in dict.fromkeys(line["question"] for line in lines):
-        chosen = [e for e in lines if e["question"] == name and e["group"] == "held_out" and e["unit"]]
-        for score in SCORES if chosen else ():
-            rows = list(chosen[0]["found"][score])
-            for model in rows[: rows.index(MEAN)]:
-                said = []
-                for other in (row for row in (MEAN, MEAN_OWN, SIZE) if row in rows):
-                    gain = mean_of(chosen, score, "auroc", model, other)
-                    word = "above" if gain.low > 0 else "BELOW" if gain.high < 0 else "NOT above"
-                    said.append(f"{word} {other} {figures(gain)}")
-                yield f"{regime}, {name}, {score}: {model} is {'; '.join(said)}"
-
-
-def show(lines: Sequence[Line], regime: str) -> None:
-    """Print all tables of a regime, and the verdicts."""
-    for name in dict.fromkeys(line["question"] for line in lines):
-        show_question([line for line in lines if line["question"] == name], regime)
-    print("\nNever trained candidates, difference in AUROC over the same queries [95 %]")
-    print("\n".join(verdicts(lines, regime)), flush=True)
 
 
 def main() -> None:

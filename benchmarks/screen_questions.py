@@ -85,6 +85,9 @@ class Question:
     hides_own
         Whether perturbed genes' own transcripts are those of other perturbations, in queries (already) and in
         libraries.
+    removes_mean
+        Whether the mean over queries is taken from queries (already), and the mean profile from libraries, as
+        `pertcast targets` does.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Question:
     is_hit: Flags
     sign: int
     hides_own: bool = False
+    removes_mean: bool = False
 
 
 def known_atlas(atlas: Atlas, truth: Atlas) -> KnownAtlas:
@@ -191,6 +195,7 @@ def gene_questions(known: KnownAtlas) -> list[Question]:
     candidates = tuple(sorted(lost))
     drugs = tuple(sorted(known.compounds))
     targets = np.array([[gene in known.inhibited[drug] for gene in candidates] for drug in drugs])
+    treated = stacked(known.compounds, drugs)
     true_loss = stacked(known.true_signatures[LOSS], candidates)
     opposed = cosines(stacked(known.true_signatures[GAIN], sorted(gained)), true_loss) < OPPOSED
 
@@ -205,7 +210,11 @@ def gene_questions(known: KnownAtlas) -> list[Question]:
     return [
         Question(
             "drug_targets", "which gene's loss does a compound resemble? hits: the targets it inhibits",
-            drugs, stacked(known.compounds, drugs), candidates, targets, 1,
+            drugs, treated, candidates, targets, 1,
+        ),
+        Question(
+            "drug_targets_centred", "the same, mean profiles removed (as pertcast targets does)",
+            drugs, treated - treated.mean(axis=0), candidates, targets, 1, removes_mean=True,
         ),
         own("lost_gene", "which gene was knocked out? own transcripts hidden", lost, 1, True),
         own("lost_gene_whole", "the same with own transcripts", lost, 1, False),
