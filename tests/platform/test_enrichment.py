@@ -68,7 +68,9 @@ def test_a_block_boundary_changes_no_score(monkeypatch: pytest.MonkeyPatch) -> N
     sets = _random_sets(rng)
     profiles = rng.standard_normal((37, len(GENES))).astype(np.float32)
     whole = enrichment_scores(profiles, sets)
-    monkeypatch.setattr("pertcast.analysis.enrichment._BLOCK_VALUES", 5 * max(len(GENES), len(sets.members)))
+    monkeypatch.setattr(
+        "pertcast.analysis.enrichment.scores._BLOCK_VALUES", 5 * max(len(GENES), len(sets.members))
+    )
     np.testing.assert_array_equal(enrichment_scores(profiles, sets), whole)
 
 

@@ -1,0 +1,23 @@
+"""Gene-set enrichment of whole screens: exact scores, size-matched nulls, how a score stands in its screen.
+
+gseapy permutes genes for one profile at a time; a screen needs all profiles. The full permutation test stays
+gseapy's and is asked for the reported hits only (`prerank`).
+"""
+
+from pertcast.analysis.enrichment.gseapy_prerank import PRERANK_SCHEMA, prerank
+from pertcast.analysis.enrichment.in_screen import ScreenCentre, screen_z
+from pertcast.analysis.enrichment.null import NormalisedEnrichment, SizeMatchedNull
+from pertcast.analysis.enrichment.ranking import ranked_order
+from pertcast.analysis.enrichment.scores import enrichment_scores, running_sum
+
+__all__ = [
+    "PRERANK_SCHEMA",
+    "NormalisedEnrichment",
+    "ScreenCentre",
+    "SizeMatchedNull",
+    "enrichment_scores",
+    "prerank",
+    "ranked_order",
+    "running_sum",
+    "screen_z",
+]
