@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 from pertcast_data.ingest import ingest
 from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
@@ -36,10 +37,13 @@ ATLAS = AtlasConfig(
     n_pairs=0,
     n_cells=200,
 )
-QUICK = ["model.config.width=32", "train.epochs=4"]
-DOSES = ",".join(str(round(0.1 * 1.15**i, 4)) for i in range(40))
-N_SHARDS = 40
+WIDE = ["model.config.width=512", "model.config.depth=6", "train.epochs=1"]
+DOSES = ",".join(str(round(0.1 * 1.07**i, 5)) for i in range(80))
+SHARD_ROWS, N_SHARDS = 64, 80
 SEED = 7
+DRIVER_POINTS = {"in-process": 8, "ray-data": 4, "serve": 2}
+WORKER_POINTS = {"ray-data": 3, "serve": 3}
+"""Together 20 points at which something is killed."""
 WRITTEN_IN_TURN = (
     ".parts/conditions.parquet",
     "profiles.zarr/zarr.json",
@@ -58,18 +62,30 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     files = write_atlas(simulate_atlas(ATLAS), folder / "atlas")
     ingest([files.wells], folder / "store")
     make_split(ExpressionStore.open(folder / "store"), "unseen_compound").save(folder / "split.json")
-    overrides = [f"data.store={folder / 'store'}", f"data.split={folder / 'split.json'}", *QUICK]
+    overrides = [f"data.store={folder / 'store'}", f"data.split={folder / 'split.json'}", *WIDE]
     run_training(load_config("response_mlp", overrides), folder / "run")
     words = ["screen", "compounds", str(files.library), "--model", str(folder / "run")]
-    options = ["--gmt", str(files.gene_sets), "--doses", DOSES, "--shard-rows", "64"]
+    options = ["--gmt", str(files.gene_sets), "--doses", DOSES, "--shard-rows", str(SHARD_ROWS)]
     return [sys.executable, "-m", "pertcast_jobs", *words, *options]
 
 
+@dataclass(frozen=True)
+class Whole:
+    """An undisturbed screen: its files, and the seconds from its first shard to its end."""
+
+    files: Mapping[str, str]
+    seconds: float
+
+
 @pytest.fixture(scope="module")
-def undisturbed(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+def undisturbed(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Whole:
     out = tmp_path_factory.mktemp("screens") / "whole"
-    finish(command, out, "in-process")
-    return contents(out)
+    with running(command, out, "in-process") as process:
+        wait_until(process, out, lambda: has_shards(out, 1))
+        began = time.monotonic()
+        assert process.wait(400) == 0
+        seconds = time.monotonic() - began
+    return Whole(contents(out), seconds)
 
 
 def contents(folder: Path) -> Mapping[str, str]:
@@ -84,13 +100,11 @@ def contents(folder: Path) -> Mapping[str, str]:
     return found
 
 
-def assert_same(out: Path, undisturbed: Mapping[str, str]) -> None:
+def assert_same(out: Path, undisturbed: Whole) -> None:
     """Name the files that differ from those of the undisturbed screen; there must be none."""
-    found = contents(out)
-    differing = sorted(
-        name for name in found.keys() | undisturbed.keys() if found.get(name) != undisturbed.get(name)
-    )
-    assert differing == []
+    found, expected = contents(out), undisturbed.files
+    names = sorted(found.keys() | expected.keys())
+    assert [name for name in names if found.get(name) != expected.get(name)] == []
 
 
 def finish(command: list[str], out: Path, executor: str) -> int:
@@ -101,21 +115,65 @@ def finish(command: list[str], out: Path, executor: str) -> int:
     return int(json.loads(done.stdout)["computed"])
 
 
-def kill_when(command: list[str], out: Path, executor: str, ready: Callable[[], bool]) -> None:
-    """Start the screen and SIGKILL its process the moment `ready` holds; fail where it ends before."""
+@contextmanager
+def running(command: list[str], out: Path, executor: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the screen as a process of its own; whatever is left of it is killed with the block."""
     words = [*command, "--out", str(out), "--executor", executor]
     with (out.parent / "stderr.txt").open("w") as errors:
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors)
-        deadline = time.monotonic() + 300
-        while not ready():
-            over = process.poll() is not None and not ready()
-            if over or time.monotonic() > deadline:
-                process.kill()
-                process.wait()
-                pytest.fail(f"never came to be killed:\n{(out.parent / 'stderr.txt').read_text()}")
-            time.sleep(0.0005)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            kill_all(process)
+
+
+def tree_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Return the processes that the screen started."""
+    try:
+        return list(psutil.Process(process.pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill_driver(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL the screen's process alone; its Ray follows by itself."""
+    below = tree_of(process)
+    process.kill()
+    process.wait()
+    left = psutil.wait_procs(below, timeout=60)[1]
+    assert left == [], "a killed driver leaves processes behind"
+
+
+def kill_all(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL the screen's process and everything below it."""
+    for other in [psutil.Process(process.pid), *tree_of(process)]:
+        with suppress(psutil.NoSuchProcess):
+            other.kill()
+    process.wait()
+
+
+def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Return the processes that compute shards on Ray."""
+    found = []
+    for below in tree_of(process):
+        with suppress(psutil.NoSuchProcess):
+            words = " ".join(below.cmdline())
+            if "ShardReplica" in words or "ShardActor" in words:
+                found.append(below)
+    return found
+
+
+def wait_until(process: subprocess.Popen[bytes], out: Path, ready: Callable[[], bool]) -> None:
+    """Return the moment `ready` holds or the screen ended well; fail where it ends otherwise."""
+    deadline = time.monotonic() + 300
+    while not ready():
+        code = process.poll()
+        if code == 0:
+            return
+        if code is not None or time.monotonic() > deadline:
+            pytest.fail(f"the screen stands still or failed:\n{(out.parent / 'stderr.txt').read_text()}")
+        time.sleep(0.0005)
 
 
 def shards_done(out: Path) -> int:
@@ -126,37 +184,98 @@ def has_shards(out: Path, count: int) -> bool:
     return shards_done(out) >= count
 
 
-def test_a_driver_killed_again_and_again_while_it_predicts_ends_in_the_same_bytes(
-    command: list[str], undisturbed: Mapping[str, str], tmp_path: Path
+def chunk_time(out: Path, shard: int) -> int:
+    return (out / f"profiles.zarr/X/c/{shard}/0").stat().st_mtime_ns
+
+
+def written_at(out: Path) -> Mapping[int, int]:
+    """Return when the responses of each finished shard were written, by the shard's number."""
+    records = (out / ".parts" / "records").glob("[0-9]*.json")
+    return {shard: chunk_time(out, shard) for shard in (int(path.stem) for path in records)}
+
+
+def lock_time(out: Path) -> int:
+    lock = out / ".parts" / "lock"
+    return lock.stat().st_mtime_ns if lock.exists() else 0
+
+
+def is_at_work(out: Path, shards_before: int, lock_before: int) -> bool:
+    """Whether a process writes: a shard more than before, or all there and the screen locked again."""
+    if shards_before == N_SHARDS:
+        return lock_time(out) != lock_before
+    return shards_done(out) > shards_before
+
+
+@pytest.mark.parametrize("executor", DRIVER_POINTS)
+def test_a_driver_or_everything_killed_at_random_points_ends_in_the_same_bytes(
+    command: list[str], undisturbed: Whole, tmp_path: Path, executor: str
+) -> None:
+    random_points = random.Random(f"{SEED} {executor}")
+    number, killed, shards_at_kill = 0, 0, []
+    while killed < DRIVER_POINTS[executor]:
+        out = tmp_path / f"screen-{number}"
+        point = random_points.uniform(0.0, undisturbed.seconds)
+        before = shards_done(out), lock_time(out)
+        with running(command, out, executor) as process:
+            wait_until(process, out, partial(is_at_work, out, *before))
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(point)
+            ended = process.poll() is not None
+            if not ended:
+                (kill_driver if killed % 2 else kill_all)(process)
+        if ended:  # this one was through before its point: the next screen is killed
+            assert_same(out, undisturbed)
+            number += 1
+            continue
+        killed += 1
+        shards_at_kill.append(shards_done(out))
+        assert before[0] <= shards_at_kill[-1]
+    out = tmp_path / f"screen-{number}"
+    if not out.exists():
+        return
+    written = written_at(out)
+    computed = finish(command, out, executor)
+    # Every shard that had its record was kept, so that a worker lost at most the one it was computing.
+    assert computed == SHARD_ROWS * (N_SHARDS - len(written))
+    assert [shard for shard, at in written.items() if chunk_time(out, shard) != at] == []
+    assert_same(out, undisturbed)
+
+
+@pytest.mark.parametrize("executor", WORKER_POINTS)
+def test_workers_killed_at_random_shards_cost_no_more_than_the_shard_they_computed(
+    command: list[str], undisturbed: Whole, tmp_path: Path, executor: str
 ) -> None:
     out = tmp_path / "screen"
-    points = sorted(random.Random(SEED).sample(range(1, N_SHARDS), 5))
-    for point in points:
-        kill_when(command, out, "in-process", partial(has_shards, out, point))
-    already = shards_done(out)
-    computed = finish(command, out, "in-process")
-    assert computed == 64 * (N_SHARDS - already)
+    draws = random.Random(f"{SEED} workers {executor}")
+    points = sorted(draws.sample(range(1, N_SHARDS // 2), WORKER_POINTS[executor]))
+    written: dict[int, int] = {}
+    with running(command, out, executor) as process:
+        for point in points:
+            wait_until(process, out, partial(has_shards, out, point))
+            victims = workers_of(process)
+            assert victims, "no worker is there"
+            written = {**written_at(out), **written}
+            victim = draws.choice(victims)
+            victim.kill()
+            psutil.wait_procs([victim], timeout=30)
+        assert process.wait(400) == 0, (tmp_path / "stderr.txt").read_text()
+    assert [shard for shard, at in written.items() if chunk_time(out, shard) != at] == []
     assert_same(out, undisturbed)
 
 
 def test_a_driver_killed_at_every_step_of_its_writing_ends_in_the_same_bytes(
-    command: list[str], undisturbed: Mapping[str, str], tmp_path: Path
+    command: list[str], undisturbed: Whole, tmp_path: Path
 ) -> None:
     out = tmp_path / "screen"
     killed_at = []
     for file in WRITTEN_IN_TURN:
-        if not (out / file).exists():  # where the last kill came late, a file is there already
-            kill_when(command, out, "in-process", (out / file).exists)
-            killed_at.append(file)
+        if (out / file).exists():  # where the last kill came late, a file is there already
+            continue
+        with running(command, out, "in-process") as process:
+            wait_until(process, out, (out / file).exists)
+            if process.poll() is None:
+                kill_driver(process)
+                killed_at.append(file)
     assert len(killed_at) > len(WRITTEN_IN_TURN) / 2
     assert finish(command, out, "in-process") == 0
-    assert_same(out, undisturbed)
-
-
-def test_a_driver_killed_on_ray_data_ends_in_the_same_bytes(
-    command: list[str], undisturbed: Mapping[str, str], tmp_path: Path
-) -> None:
-    out = tmp_path / "screen"
-    kill_when(command, out, "ray-data", partial(has_shards, out, N_SHARDS // 3))
-    finish(command, out, "ray-data")
     assert_same(out, undisturbed)
