@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from pertcast.analysis.hits import HIT_COLUMNS, condition_statistics, rank_hits
+from pertcast.analysis.hits import HIT_COLUMNS, condition_statistics, hit_columns, rank_hits
 
 GENES = tuple("ABCDE")
 
@@ -60,7 +60,38 @@ def test_hits_are_ranked_by_effect_with_ties_by_name_and_no_invented_p_value() -
     assert hits["rank"].to_list() == [1, 2, 3, 4]
     assert dict(hits.select("sig_id", "rank_neg").iter_rows()) == {"s1": 1, "s2": 2, "s0": 3, "s3": 4}
     assert dict(hits.select("sig_id", "rank_pos").iter_rows()) == {"s3": 1, "s0": 2, "s2": 3, "s1": 4}
-    assert hits["p_value"].null_count() == hits["fdr"].null_count() == 4
+    assert hits["p_value"].null_count() == hits["fdr"].null_count() == hits["calibration"].null_count() == 4
+
+
+def test_given_p_values_stand_with_their_conditions_and_missing_ones_are_null() -> None:
+    mean = np.array([[1, 0], [0, -2], [0.5, -0.5], [0, 2]], np.float32)
+    info = pl.concat([_sig_info(4), condition_statistics(mean, None, ("A", "B"))], how="horizontal")
+    p_value, fdr = np.array([0.2, np.nan, 0.5, 0.1]), np.array([0.3, np.nan, 0.5, 0.3])
+    texts = pl.Series(["X", "none: far from training", "X", "X"])
+    hits = rank_hits(info, p_value=p_value, fdr=fdr, calibration=texts)
+    assert hits["sig_id"].to_list() == ["s1", "s3", "s0", "s2"]
+    assert hits["p_value"].to_list() == [None, 0.1, 0.2, 0.5]
+    assert hits["fdr"].to_list() == [None, 0.3, 0.3, 0.5]
+    assert hits["calibration"][0] == "none: far from training"
+
+
+def test_hits_made_in_blocks_equal_those_of_the_whole_table() -> None:
+    mean = np.random.default_rng(0).standard_normal((9, 5)).astype(np.float32)
+    info = pl.concat([_sig_info(9), condition_statistics(mean, None, GENES)], how="horizontal")
+    p_value = np.linspace(0.1, 0.9, 9)
+    whole = rank_hits(info, p_value=p_value, fdr=p_value)
+    by_name = info.select("sig_id").join(whole, on="sig_id", maintain_order="left")
+    ranks = {name: by_name[name].to_numpy() for name in ("rank", "rank_pos", "rank_neg")}
+    blocks = [
+        hit_columns(
+            info[rows],
+            ranks={name: values[rows] for name, values in ranks.items()},
+            p_value=p_value[rows],
+            fdr=p_value[rows],
+        )
+        for rows in (slice(0, 4), slice(4, 9))
+    ]
+    assert pl.concat(blocks).sort("rank").equals(whole)
 
 
 def test_a_flag_names_what_is_extrapolated_and_stays_empty_where_nothing_is_known() -> None:

@@ -137,8 +137,8 @@ class StratumLevels:
         reaching = np.unique(self._cluster[reaches_time & _reaches(self._dose, dose, SAME_DOSE)])
         if len(reaching) < FEWEST_CLUSTERS:
             return (
-                f"none: dose beyond the calibrated ones: {len(reaching)} inactive perturbations were measured "
-                f"as high, {FEWEST_CLUSTERS} are needed"
+                f"none: dose beyond the calibrated ones: {len(reaching)} inactive perturbations were "
+                f"measured as high, {FEWEST_CLUSTERS} are needed"
             )
         key = reaching.tobytes()
         if key not in self._largest:
