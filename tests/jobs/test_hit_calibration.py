@@ -1,4 +1,4 @@
-"""A training leaves a bundle whose hits are calibrated; evaluate does it for one that lacks that."""
+"""A training leaves a bundle whose hits are calibrated; one that lacks that is calibrated later."""
 
 from __future__ import annotations
 
