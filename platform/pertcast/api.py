@@ -7,8 +7,11 @@ from pathlib import Path
 import anndata
 import pandas as pd
 import polars as pl
-from pertcast_data.errors import FormatError
+from pertcast_data.errors import CorruptStore, FormatError
+from pertcast_data.storage import ObjectFolder, local_copy
+from pertcast_data.storage.location import RemoteLocation, is_remote, parse_location
 from pertcast_data.store import ExpressionStore
+from pertcast_data.store.manifest import read_manifest, record_problem
 
 from pertcast.predictor import Predictor
 from pertcast.training.bundle import find_bundle
@@ -74,13 +77,48 @@ def predict(
 def load_screen(path: Path | str) -> anndata.AnnData:
     """Read a finished screen: obs is sig_info, X the predicted responses, layers "sd" and "expression".
 
+    Parameters
+    ----------
+    path
+        The screen's folder, or its place in a bucket (s3://, gs://), whose profiles are brought to the cache.
+
     Raises
     ------
     FormatError
         The folder holds no finished screen.
+    CorruptStore
+        A file of the profiles in the bucket is missing or damaged.
+    StorageError
+        The bucket or the cache cannot be used.
     """
+    if is_remote(path):
+        return anndata.read_zarr(_fetched_profiles(path))
     folder = Path(path)
     profiles = folder / "profiles.zarr"
     if not profiles.is_dir() or not (folder / "manifest.json").is_file():
-        raise FormatError(f"{folder} holds no finished screen. Make or resume one with `pertcast screen`.")
+        raise _no_screen(folder)
     return anndata.read_zarr(profiles)
+
+
+def _fetched_profiles(location: Path | str) -> Path:
+    """Bring the profiles of a screen in a bucket to the cache, and compare every file with their manifest.
+
+    Zarr takes a missing shard for one that was never written.
+    """
+    place = parse_location(location)
+    if not ObjectFolder(place).exists("manifest.json"):
+        raise _no_screen(place)
+    profiles = local_copy(f"{place}/profiles.zarr")
+    manifest = read_manifest(profiles)
+    for record in (*manifest.records, *manifest.tables):
+        problem = record_problem(profiles, record, checksum=True)
+        if problem is not None:
+            raise CorruptStore(
+                f"{place}/profiles.zarr/{record.path}: {problem}. Restore the object, or run the screen "
+                "again in another place."
+            )
+    return profiles
+
+
+def _no_screen(place: Path | RemoteLocation) -> FormatError:
+    return FormatError(f"{place} holds no finished screen. Make or resume one with `pertcast screen`.")

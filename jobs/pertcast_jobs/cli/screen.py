@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -262,7 +261,7 @@ def _screen(request: ScreenRequest, running: _Running) -> None:
         print(text)
         return
     with progress_bar(f"screen {request.kind}", "profiles") as progress:
-        outcome = compute_screen(prepared, Path(running.out), running.executor, progress, running.resources)
+        outcome = compute_screen(prepared, running.out, running.executor, progress, running.resources)
     lines = _outcome_lines(outcome, prepared.plan.settings)
     print(json.dumps(_outcome_json(outcome), indent=1) if running.as_json else "\n".join(lines))
 

@@ -114,8 +114,8 @@ class PreparedScreen:
         """Layers stored beside the responses."""
         return layers_of(self.has_sd, self.predictor.space.measure)
 
-    def task(self, out: Path) -> ShardTask:
-        """Return what a worker needs."""
+    def task(self, out: Path, location: str | None = None) -> ShardTask:
+        """Return what a worker needs to compute into the folder `out` and to publish at `location`."""
         return ShardTask(
             out=str(out.absolute()),
             bundle=str(self.bundle_path.absolute()),
@@ -125,6 +125,7 @@ class PreparedScreen:
             model_id=self.model_id,
             signature=self.signature,
             device=self.device,
+            location=location,
         )
 
 

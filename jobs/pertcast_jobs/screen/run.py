@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import polars as pl
+from pertcast.evaluation.hit_calibration import FDR_LEVELS
 from pertcast_data.progress import ProgressCallback, no_progress
 
-from pertcast_jobs.screen.executors import get_executor
-
-try:
-    from pertcast_jobs.screen.executors import Resources, ShardRunner
-except ImportError:
-    from typing import Any as ShardRunner
-
-    class Resources:
-        pass
-
-    _old = get_executor
-
-    def get_executor(name):
-        from contextlib import contextmanager
-
-        f = _old(name)
-
-        @contextmanager
-        def g(task, predictor, resources):
-            yield lambda shards: f(task, shards, predictor)
-
-        return g
-
-
+from pertcast_jobs.screen.executors import Executor, Resources, get_executor
 from pertcast_jobs.screen.finishing.finish import finish
 from pertcast_jobs.screen.finishing.ranking import HITS
 from pertcast_jobs.screen.plan import ScreenPlan
 from pertcast_jobs.screen.prepare import PreparedScreen, ScreenRequest, prepare_screen
 from pertcast_jobs.screen.profiles import create_profiles
-from pertcast_jobs.screen.workspace import Workspace
-
+from pertcast_jobs.screen.remote import worker_inputs, workspace_of
+from pertcast_jobs.screen.workspace import ScreenUrl, Workspace
 
 MOST_HITS: Final = 1_000
 """Hits that an outcome carries; all of them are in hits.parquet."""
@@ -55,20 +34,24 @@ class ScreenOutcome:
         Where it is.
     n_profiles, n_computed, n_refused
         Profiles, those of them that this call computed, rows of the list that were left out.
+    n_calibrated, n_hits
+        Conditions with a false-discovery rate, and hits by its level.
     hits
         The first `MOST_HITS` of hits.parquet.
     """
 
-    out: Path
+    out: Path | ScreenUrl
     n_profiles: int
     n_computed: int
     n_refused: int
+    n_calibrated: int
+    n_hits: Mapping[float, int]
     hits: pl.DataFrame
 
 
 def run_screen(
     request: ScreenRequest,
-    out: Path,
+    out: Path | str,
     executor: str = "ray-data",
     progress: ProgressCallback = no_progress,
     resources: Resources | None = None,
@@ -80,7 +63,8 @@ def run_screen(
     request
         What to predict with which bundle.
     out
-        Folder of the screen: empty, absent, or holding this very screen.
+        Folder of the screen, or its place in a bucket (s3://, gs://): empty, absent, or holding this very
+        screen.
     executor
         "ray-data", "serve" or "in-process".
     progress
@@ -92,6 +76,8 @@ def run_screen(
     ------
     ConfigError
         `out` holds something else.
+    StorageError
+        The bucket cannot be used; the same command goes on later.
     PertcastError
         Of `prepare_screen` and of the bundle.
     """
@@ -100,46 +86,74 @@ def run_screen(
 
 def compute_screen(
     prepared: PreparedScreen,
-    out: Path,
+    out: Path | str,
     executor: str = "ray-data",
     progress: ProgressCallback = no_progress,
     resources: Resources | None = None,
 ) -> ScreenOutcome:
     """Compute a prepared screen; see `run_screen`."""
     execute = get_executor(executor)
-    plan, workspace = prepared.plan, Workspace(out)
+    plan = prepared.plan
+    workspace = workspace_of(out, plan)
     if workspace.is_complete(plan):
-        workspace.clean_up()
-        return _outcome(out, plan, 0)
+        workspace.release()
+        return _outcome(workspace, plan, 0)
+
+    def tell(note: str) -> None:
+        progress(plan.n_profiles, plan.n_profiles, note)
+
     workspace.begin(plan, prepared.predictor.genes)
     with workspace.alone():
-        create_profiles(workspace, plan, prepared.predictor.genes, prepared.layers)
-        finished = set(workspace.finished_shards(plan))
-        pending = [shard for shard in range(plan.n_shards) if shard not in finished]
-        done = sum(plan.n_rows_of(shard) for shard in finished)
-        progress(done, plan.n_profiles, "resumed" if finished else "")
-
-        def tell(note: str) -> None:
-            progress(plan.n_profiles, plan.n_profiles, note)
-
-        if not pending:
-            finish(workspace, prepared, tell)
-            return _outcome(out, plan, 0)
-        # Finished inside: workers that scale with the load go back to one while the tables are written.
-        with execute(prepared.task(workspace.path), prepared.predictor, resources or Resources()) as compute:
-            _compute(compute, pending, done, plan, progress)
-            finish(workspace, prepared, tell)
-    return _outcome(out, plan, plan.n_profiles - done)
+        computed = 0
+        if not workspace.is_written:
+            computed = _compute(workspace, prepared, execute, progress, resources or Resources())
+        workspace.deliver(tell)
+    return _outcome(workspace, plan, computed)
 
 
 def _compute(
-    compute: ShardRunner, pending: list[int], done: int, plan: ScreenPlan, progress: ProgressCallback
-) -> None:
-    for shard in compute(pending):
-        done += shard.rows
-        progress(done, plan.n_profiles, shard.note)
+    workspace: Workspace,
+    prepared: PreparedScreen,
+    execute: Executor,
+    progress: ProgressCallback,
+    resources: Resources,
+) -> int:
+    """Compute the shards that are missing and write the screen; return how many profiles were computed."""
+    plan = prepared.plan
+    create_profiles(workspace, plan, prepared.predictor.genes, prepared.layers)
+    workspace.offer(worker_inputs(prepared.layers))
+    finished = set(workspace.finished_shards(plan))
+    pending = [shard for shard in range(plan.n_shards) if shard not in finished]
+    found = done = sum(plan.n_rows_of(shard) for shard in finished)
+    progress(done, plan.n_profiles, "resumed" if finished else "")
+
+    def tell(note: str) -> None:
+        progress(plan.n_profiles, plan.n_profiles, note)
+
+    if not pending:
+        finish(workspace, prepared, tell)
+        return 0
+    task = prepared.task(workspace.path, workspace.location)
+    # Finished inside: workers that scale with the load go back to one while the tables are written.
+    with execute(task, prepared.predictor, resources) as compute:
+        for shard in compute(pending):
+            done += shard.rows
+            progress(done, plan.n_profiles, shard.note)
+        finish(workspace, prepared, tell)
+    return plan.n_profiles - found
 
 
-def _outcome(out: Path, plan: ScreenPlan, computed: int) -> ScreenOutcome:
-    hits = pl.scan_parquet(out / HITS[0]).head(MOST_HITS).collect()
-    return ScreenOutcome(out, plan.n_profiles, computed, len(plan.refused), hits)
+def _outcome(workspace: Workspace, plan: ScreenPlan, computed: int) -> ScreenOutcome:
+    hits = pl.scan_parquet(workspace.finished_file(HITS[0]))
+    counts = [pl.col("fdr").is_not_null().sum().alias("all")]
+    counts += [(pl.col("fdr") <= level).sum().alias(str(level)) for level in FDR_LEVELS]
+    found = hits.select(counts).collect().row(0, named=True)
+    return ScreenOutcome(
+        out=workspace.place,
+        n_profiles=plan.n_profiles,
+        n_computed=computed,
+        n_refused=len(plan.refused),
+        n_calibrated=found["all"],
+        n_hits={level: found[str(level)] for level in FDR_LEVELS},
+        hits=hits.head(MOST_HITS).collect(),
+    )

@@ -23,8 +23,8 @@ from pertcast_data.store.manifest import ShardRecord
 
 from pertcast_jobs.screen.plan import ScreenSettings
 from pertcast_jobs.screen.profiles import write_profiles
+from pertcast_jobs.screen.remote import open_workspace, worker_inputs
 from pertcast_jobs.screen.summaries import SCORE, Summaries
-from pertcast_jobs.screen.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,8 @@ class ShardTask:
         What conditions are compared with, or None.
     device
         Where the model computes.
+    location
+        The place in a bucket that shards are published to; None for a local screen.
     """
 
     out: str
@@ -59,6 +61,7 @@ class ShardTask:
     model_id: str
     signature: Signature | None = None
     device: str = "cpu"
+    location: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ class ShardEngine:
 
     def __init__(self, task: ShardTask, predictor: Predictor | None = None) -> None:
         self.task = task
-        self.workspace = Workspace(Path(task.out))
+        self.workspace = open_workspace(Path(task.out), task.location)
+        self.workspace.obtain(worker_inputs(task.layers))
         if predictor is None or predictor.device != torch.device(task.device):
             predictor = Predictor.from_bundle(Path(task.bundle), task.device)
         self.predictor = predictor

@@ -10,11 +10,11 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -25,10 +25,20 @@ from pertcast_data.store.manifest import ShardRecord, file_record, record_proble
 from pertcast_jobs.screen.conditions import IDENTITY_SCHEMA, rebatched
 from pertcast_jobs.screen.plan import ScreenPlan
 
-MANIFEST = "manifest.json"
-PROFILES = "profiles.zarr"
-RANKS = "ranks.zarr"
-_PARTS = ".parts"
+MANIFEST: Final = "manifest.json"
+PROFILES: Final = "profiles.zarr"
+RANKS: Final = "ranks.zarr"
+PARTS: Final = ".parts"
+PLAN: Final = f"{PARTS}/plan.json"
+CONDITIONS: Final = f"{PARTS}/conditions.parquet"
+RECORD: Final = f"{PARTS}/records/{{shard:06d}}.json"
+
+
+class ScreenUrl(str):
+    """Where a screen is in a bucket; `/` names what is in it, as of a path."""
+
+    def __truediv__(self, name: str) -> ScreenUrl:
+        return ScreenUrl(f"{self}/{name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +54,29 @@ class Workspace:
     path: Path
 
     @property
+    def place(self) -> Path | ScreenUrl:
+        """Where the finished screen is, as a user names it."""
+        return self.path
+
+    @property
+    def location(self) -> str | None:
+        """The place in a bucket that shards are published to; None for a local screen."""
+        return None
+
+    @property
     def parts(self) -> Path:
         """Folder of the unfinished screen."""
-        return self.path / _PARTS
+        return self.path / PARTS
+
+    @property
+    def plan_file(self) -> Path:
+        """Stands when the folder is made for a plan."""
+        return self.path / PLAN
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the process that computes the screen."""
+        return self.parts / "lock"
 
     @property
     def profiles(self) -> Path:
@@ -66,7 +96,7 @@ class Workspace:
     @property
     def conditions(self) -> Path:
         """The plan's conditions, which workers read their rows from."""
-        return self.parts / "conditions.parquet"
+        return self.path / CONDITIONS
 
     @property
     def group_metadata(self) -> Path:
@@ -75,15 +105,15 @@ class Workspace:
 
     def statistics_of(self, shard: int) -> str:
         """Return where a shard's table of conditions and their statistics lies, relative to the screen."""
-        return f"{_PARTS}/statistics/{shard:06d}.parquet"
+        return f"{PARTS}/statistics/{shard:06d}.parquet"
 
     def strongest_of(self, shard: int) -> str:
         """Return where a shard's strongest profiles lie in full precision, relative to the screen."""
-        return f"{_PARTS}/strongest/{shard:06d}.parquet"
+        return f"{PARTS}/strongest/{shard:06d}.parquet"
 
     def record_of(self, shard: int) -> Path:
         """Return the path of a shard's record."""
-        return self.parts / "records" / f"{shard:06d}.json"
+        return self.path / RECORD.format(shard=shard)
 
     def begin(self, plan: ScreenPlan, genes: tuple[str, ...]) -> None:
         """Make the folder for `plan`, or find it there already.
@@ -93,22 +123,32 @@ class Workspace:
         ConfigError
             The folder holds another screen or something else.
         """
-        plan_file = self.parts / "plan.json"
-        if plan_file.is_file():
-            self._refuse_other(json.loads(plan_file.read_text(encoding="utf-8")), plan)
+        if self.plan_file.is_file():
+            self._refuse_other(json.loads(self.plan_file.read_text(encoding="utf-8")), plan)
             return
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"{self.path} is a file. Choose a folder for --out.")
         others = [entry.name for entry in self.path.iterdir()] if self.path.exists() else []
-        if any(name != _PARTS for name in others):
+        if any(name != PARTS for name in others):
             raise ConfigError(
                 f"{self.path} is not empty ({', '.join(sorted(others)[:3])}). Choose another --out."
             )
+        self.begin_with(plan, genes, identities(plan))
+
+    def begin_with(
+        self, plan: ScreenPlan, genes: tuple[str, ...], conditions: Iterator[pl.DataFrame]
+    ) -> None:
+        """Make the folder for a plan with the conditions given, `IDENTITY_SCHEMA`."""
+        self.make_folders()
+        by_shard = rebatched(conditions, plan.settings.shard_rows)
+        write_atomically(self.conditions, lambda path: write_blocks(path, by_shard))
+        write_json(self.plan_file, plan_content(plan, genes))
+        sync_directory(self.parts)
+
+    def make_folders(self) -> None:
+        """Make the folders that shards are written to."""
         for name in ("statistics", "strongest", "records"):
             (self.parts / name).mkdir(parents=True, exist_ok=True)
-        write_atomically(self.conditions, lambda path: _write_conditions(plan, path))
-        write_json(plan_file, {"hash": plan.hash, "genes": list(genes), **plan.facts()})
-        sync_directory(self.parts)
 
     def read_conditions(self, shard: int, shard_rows: int) -> pl.DataFrame:
         """Return the conditions of a shard."""
@@ -123,26 +163,32 @@ class Workspace:
         ConfigError
             Another process is computing this screen.
         """
-        with (self.parts / "lock").open("w") as lock:
+        with self.lock_file.open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise ConfigError(
-                    f"{self.path} is being computed by another process. Wait for it, or choose another --out."
+                    f"{self.place} is being computed by another process. Wait for it, or choose "
+                    "another --out."
                 ) from error
             yield
 
     def is_complete(self, plan: ScreenPlan) -> bool:
         """Whether the finished screen of `plan` stands here already."""
-        if not self.manifest.is_file():
+        if not self.is_written:
             return False
         self._refuse_other({"hash": read_manifest(self.path)["plan_hash"]}, plan)
         return True
 
-    def _refuse_other(self, found: dict[str, Any], plan: ScreenPlan) -> None:
+    @property
+    def is_written(self) -> bool:
+        """Whether this folder holds the whole screen, whatever is still to be done with it."""
+        return self.manifest.is_file()
+
+    def _refuse_other(self, found: Mapping[str, Any], plan: ScreenPlan) -> None:
         if found.get("hash") != plan.hash:
             raise ConfigError(
-                f"{self.path} holds another screen (another library, option or bundle). Choose another "
+                f"{self.place} holds another screen (another library, option or bundle). Choose another "
                 "--out, or repeat the command that began it."
             )
 
@@ -154,11 +200,13 @@ class Workspace:
         CorruptStore
             A shard is missing or its bytes are not the recorded ones.
         """
-        missing = sorted(set(range(plan.n_shards)) - set(self.finished_shards(plan)))
+        self._refuse_missing(set(range(plan.n_shards)) - set(self.finished_shards(plan)), plan)
+
+    def _refuse_missing(self, missing: Set[int], plan: ScreenPlan) -> None:
         if missing:
             raise CorruptStore(
-                f"{self.path}: shard {missing[0]} is missing or damaged ({len(missing)} of {plan.n_shards}). "
-                "Run the same command again: these shards are then computed anew."
+                f"{self.place}: shard {min(missing)} is missing or damaged ({len(missing)} of "
+                f"{plan.n_shards}). Run the same command again: these shards are then computed anew."
             )
 
     def finished_shards(self, plan: ScreenPlan) -> list[int]:
@@ -200,11 +248,32 @@ class Workspace:
         """Remove what only the computation needed."""
         shutil.rmtree(self.parts, ignore_errors=True)
 
+    def offer(self, names: Iterable[str]) -> None:
+        """Give workers the files they read: those of a local screen read them here."""
 
-def _write_conditions(plan: ScreenPlan, path: Path) -> None:
-    """Write the conditions, a row group a shard."""
-    blocks = (block.select(list(IDENTITY_SCHEMA)) for block in plan.conditions.blocks())
-    write_blocks(path, rebatched(blocks, plan.settings.shard_rows))
+    def obtain(self, names: Iterable[str]) -> None:
+        """Get the files that a worker reads: those of a local screen are here."""
+
+    def deliver(self, tell: Callable[[str], None]) -> None:
+        """Bring the finished screen to its place: a local one is there."""
+
+    def release(self) -> None:
+        """Remove what is left of the computation of a screen that stands in its place."""
+        self.clean_up()
+
+    def finished_file(self, name: str) -> Path:
+        """Return a local path of a file of the finished screen."""
+        return self.path / name
+
+
+def identities(plan: ScreenPlan) -> Iterator[pl.DataFrame]:
+    """Yield the conditions of a plan in blocks, `IDENTITY_SCHEMA`."""
+    return (block.select(list(IDENTITY_SCHEMA)) for block in plan.conditions.blocks())
+
+
+def plan_content(plan: ScreenPlan, genes: tuple[str, ...]) -> dict[str, Any]:
+    """Return what the file of a plan holds."""
+    return {"hash": plan.hash, "genes": list(genes), **plan.facts()}
 
 
 def write_blocks(path: Path, blocks: Iterator[pl.DataFrame]) -> None:
@@ -245,15 +314,25 @@ def read_manifest(path: Path | str) -> dict[str, Any]:
     """
     target = Path(path) / MANIFEST
     if not target.is_file():
-        raise ConfigError(
-            f"{path} holds no finished screen. Run its `pertcast screen` command again to finish it."
-        )
+        raise no_finished_screen(path)
+    return parse_manifest(target.read_bytes(), target)
+
+
+def no_finished_screen(place: Path | str) -> ConfigError:
+    """Return what to say of a place without a manifest."""
+    return ConfigError(
+        f"{place} holds no finished screen. Run its `pertcast screen` command again to finish it."
+    )
+
+
+def parse_manifest(content: bytes, target: Path | str) -> dict[str, Any]:
+    """Read the bytes of a screen's manifest that were found at `target`; raises CorruptStore."""
     try:
-        content = json.loads(target.read_text(encoding="utf-8"))
+        found = json.loads(content)
     except ValueError as error:
         raise CorruptStore(
             f"{target} cannot be read ({error}). Run the screen again into another folder."
         ) from error
-    if not isinstance(content, dict) or content.get("format") != "pertcast-screen":
+    if not isinstance(found, dict) or found.get("format") != "pertcast-screen":
         raise CorruptStore(f"{target} does not describe a screen. Name a screen's folder.")
-    return content
+    return found
