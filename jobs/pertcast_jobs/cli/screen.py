@@ -5,24 +5,21 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from typing import Any
 
-import polars as pl
 import typer
-from pertcast.naming import condition_name
-from pertcast.report.tables import format_number
 
 from pertcast_jobs.cli import screen_options as options
 from pertcast_jobs.cli.screen_export import export
+from pertcast_jobs.cli.screen_lines import estimate_lines, outcome_json, outcome_lines
 from pertcast_jobs.cli.screen_options import numbers, words
 from pertcast_jobs.progress import progress_bar
-from pertcast_jobs.screen.estimate import ScreenEstimate, estimate
+from pertcast_jobs.screen.estimate import estimate
 from pertcast_jobs.screen.executors import Resources, get_executor
 from pertcast_jobs.screen.library import ScreenKind
 from pertcast_jobs.screen.objective import ScreenObjective, objective_of
 from pertcast_jobs.screen.plan import ScreenSettings
 from pertcast_jobs.screen.prepare import ScreenRequest, prepare_screen
-from pertcast_jobs.screen.run import ScreenOutcome, compute_screen
+from pertcast_jobs.screen.run import compute_screen
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -32,8 +29,6 @@ app = typer.Typer(
 )
 
 app.command(name="export")(export)
-
-_SHOWN_HITS = 10
 
 
 @dataclass(frozen=True)
@@ -257,88 +252,10 @@ def _screen(request: ScreenRequest, running: _Running) -> None:
     if running.out is None or running.dry_run:
         cores = 1 if running.executor == "in-process" else os.cpu_count() or 1
         found = estimate(prepared, min(running.workers or cores, cores), running.executor)
-        text = json.dumps(found.to_json(), indent=1) if running.as_json else "\n".join(_estimate_lines(found))
+        text = json.dumps(found.to_json(), indent=1) if running.as_json else "\n".join(estimate_lines(found))
         print(text)
         return
     with progress_bar(f"screen {request.kind}", "profiles") as progress:
         outcome = compute_screen(prepared, running.out, running.executor, progress, running.resources)
-    lines = _outcome_lines(outcome, prepared.plan.settings)
-    print(json.dumps(_outcome_json(outcome), indent=1) if running.as_json else "\n".join(lines))
-
-
-def _estimate_lines(found: ScreenEstimate) -> list[str]:
-    left_out = f"{found.n_refused:,} refused, {found.n_repeated:,} repeated"
-    return [
-        f"profiles  {found.n_profiles:,}: {found.n_perturbations:,} perturbations, "
-        f"{found.n_cells:,} cell lines, {found.n_doses:,} doses, {found.n_times:,} times",
-        f"left out  {left_out}",
-        f"space     {found.n_genes:,} genes, {found.n_sets:,} gene sets",
-        f"shards    {found.n_shards:,}",
-        f"time      about {found.seconds:,.0f} s: {found.profiles_per_second:,.0f} profiles/s "
-        f"x {found.workers} workers",
-        f"memory    about {found.memory_bytes / 1e9:.1f} GB",
-        f"disk      {found.disk_bytes / 1e6:,.1f} MB of profiles",
-    ]
-
-
-def _top_hits(hits: pl.DataFrame) -> list[dict[str, Any]]:
-    columns = (
-        "rank",
-        "sig_id",
-        "score",
-        "effect_size",
-        "n_deg",
-        "p_value",
-        "fdr",
-        "flag",
-        "top_up",
-        "top_down",
-    )
-    return [
-        {"condition": condition_name(row), **{name: row[name] for name in columns}}
-        for row in hits.head(_SHOWN_HITS).iter_rows(named=True)
-    ]
-
-
-def _verdict(outcome: ScreenOutcome, settings: ScreenSettings) -> str:
-    ranked = {
-        "effect_size": "ranked by predicted effect",
-        "excess_size": "ranked by what a pair does beyond its singles",
-        "connectivity": f"ranked by how well they {settings.objective} the signature",
-    }[settings.ranks_by]
-    if outcome.n_calibrated == 0:
-        return f"{ranked}; no false-discovery rate: uncalibrated"
-    called = ", ".join(f"{count:,} hits at {level:.0%}" for level, count in outcome.n_hits.items())
-    return f"{ranked}; false-discovery rate of {outcome.n_calibrated:,}: {called}"
-
-
-def _outcome_json(outcome: ScreenOutcome) -> dict[str, Any]:
-    return {
-        "out": str(outcome.out),
-        "report": str(outcome.out / "report.html"),
-        "profiles": outcome.n_profiles,
-        "computed": outcome.n_computed,
-        "refused": outcome.n_refused,
-        "calibrated": outcome.n_calibrated,
-        "hits_at_fdr": {f"{level:g}": count for level, count in outcome.n_hits.items()},
-        "hits": _top_hits(outcome.hits),
-    }
-
-
-def _outcome_lines(outcome: ScreenOutcome, settings: ScreenSettings) -> list[str]:
-    top = _top_hits(outcome.hits)
-    width = max(len(row["condition"]) for row in top)
-    score = "effect" if settings.ranks_by == "effect_size" else settings.ranks_by.split("_")[0]
-    lines = [f"{outcome.n_profiles:,} conditions {_verdict(outcome, settings)}"]
-    lines.append(f"{'rank':>4}  {'condition':<{width}}  {score:>12}  {'fdr':>6}  trust")
-    lines += [
-        f"{row['rank']:>4}  {row['condition']:<{width}}  {format_number(row['score']):>12}  "
-        f"{'-' if row['fdr'] is None else format_number(row['fdr']):>6}  {row['flag'] or '-'}"
-        for row in top
-    ]
-    already = outcome.n_profiles - outcome.n_computed
-    lines.append(f"{outcome.n_computed:,} profiles computed now, {already:,} found finished")
-    if outcome.n_refused:
-        lines.append(f"{outcome.n_refused:,} rows refused: {outcome.out / 'refused.csv'}")
-    lines.append(f"report {outcome.out / 'report.html'}")
-    return lines
+    lines = outcome_lines(outcome, prepared.plan.settings)
+    print(json.dumps(outcome_json(outcome), indent=1) if running.as_json else "\n".join(lines))
