@@ -107,7 +107,7 @@ def estimate(prepared: PreparedScreen, workers: int, executor: str = "ray-data")
         seconds=_START_SECONDS[executor] + plan.n_profiles / (rate * busy) + finishing,
         finishing_seconds=finishing,
         workers=busy,
-        memory_bytes=(busy + 1) * _WORKER_BYTES
+        memory_bytes=(busy + (executor != "in-process")) * _WORKER_BYTES
         + busy * _PROFILE_COPIES * plan.settings.shard_rows * n_genes * 4
         + plan.n_profiles * _BYTES_A_PROFILE,
         disk_bytes=disk,
