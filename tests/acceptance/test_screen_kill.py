@@ -262,7 +262,9 @@ def test_workers_killed_at_random_shards_cost_no_more_than_the_shard_they_comput
             victim.kill()
             psutil.wait_procs([victim], timeout=30)
         assert process.wait(400) == 0, (tmp_path / "stderr.txt").read_text()
-    assert [shard for shard, at in written.items() if chunk_time(out, shard) != at] == []
+    # A worker can die between its shard's record and its answer: that shard is the one it costs.
+    again = [shard for shard, at in written.items() if chunk_time(out, shard) != at]
+    assert len(again) <= len(points), again
     assert_same(out, undisturbed)
 
 
