@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pertcast.analysis.enrichment import enrichment_scores, prerank, ranked_order, running_sum, screen_z
+from pertcast.analysis.enrichment import enrichment_scores, prerank, ranked_order, running_sum
 from pertcast.analysis.gene_sets import GeneSets, SetIndex, index_sets
 from pertcast_data.errors import SchemaError
 
@@ -31,6 +31,48 @@ def test_scores_equal_gseapys_on_tie_free_float64() -> None:
         expected = prerank(profile, GENES, sets, permutations=10)
         assert expected["term"].to_list() == list(sets.names)
         np.testing.assert_allclose(row, expected["es"].to_numpy(), rtol=0, atol=1e-6)
+
+
+def test_scores_of_a_thousand_sets_equal_gseapys() -> None:
+    rng = np.random.default_rng(1)
+    genes = tuple(f"G{i}" for i in range(978))
+    sets = _random_sets(rng, 1000, len(genes))
+    profile = rng.standard_t(3, len(genes))
+    expected = prerank(profile, genes, sets, permutations=2)["es"].to_numpy()
+    np.testing.assert_allclose(enrichment_scores(profile[None], sets)[0], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_callers_order_or_ranks_give_the_scores_of_sorting_here(dtype: type[np.floating]) -> None:
+    rng = np.random.default_rng(8)
+    sets = _random_sets(rng)
+    profiles = np.round(rng.standard_normal((9, len(GENES))), 1).astype(dtype)
+    order = ranked_order(profiles)
+    ranks = np.argsort(order, axis=1).astype(np.uint16)
+    expected = enrichment_scores(profiles, sets)
+    np.testing.assert_array_equal(enrichment_scores(profiles, sets, order=order), expected)
+    np.testing.assert_array_equal(enrichment_scores(profiles, sets, ranks=ranks), expected)
+
+
+def test_rounded_profiles_with_exact_ranks_score_almost_as_the_exact_ones_do() -> None:
+    rng = np.random.default_rng(9)
+    sets = _random_sets(rng)
+    profiles = (100 + rng.standard_normal((20, len(GENES)))).astype(np.float32)
+    half = profiles.astype(np.float16)
+    ranks = np.argsort(ranked_order(profiles), axis=1).astype(np.uint16)
+    exact = enrichment_scores(profiles, sets)
+    assert np.abs(enrichment_scores(half, sets, ranks=ranks) - exact).max() < 1e-4
+    assert np.abs(enrichment_scores(half, sets) - exact).max() > 1e-3, "rounding ties genes"
+
+
+def test_an_order_of_another_shape_or_of_unknown_genes_is_refused() -> None:
+    sets = _random_sets(np.random.default_rng(0))
+    profiles = np.random.default_rng(1).standard_normal((3, len(GENES))).astype(np.float32)
+    order = ranked_order(profiles)
+    with pytest.raises(SchemaError, match="`order` of shape"):
+        enrichment_scores(profiles, sets, order=order[:2])
+    with pytest.raises(SchemaError, match="one place to each gene"):
+        enrichment_scores(profiles, sets, ranks=order + 1)
 
 
 @settings(max_examples=40, deadline=None)
@@ -61,6 +103,28 @@ def test_ties_are_ranked_in_gene_order_in_both_precisions() -> None:
     expected = [1, 5, 0, 2, 6, 3, 4]
     assert ranked_order(profile)[0].tolist() == expected
     assert ranked_order(profile.astype(np.float32))[0].tolist() == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=60))
+def test_genes_of_any_finite_values_are_sorted_as_a_stable_sort_does(values: list[float]) -> None:
+    profile = np.array([values], dtype=np.float32)
+    expected = np.argsort(-profile, axis=1, kind="stable")
+    np.testing.assert_array_equal(ranked_order(profile), expected)
+    np.testing.assert_array_equal(ranked_order(profile.astype(np.float64)), expected)
+
+
+def test_a_score_does_not_depend_on_the_other_sets() -> None:
+    rng = np.random.default_rng(4)
+    sets = _random_sets(rng, 150)
+    profiles = (rng.standard_normal((5, len(GENES))) * 10 ** rng.uniform(-6, 6, len(GENES))).astype(
+        np.float32
+    )
+    whole = enrichment_scores(profiles, sets)
+    for number in (0, 77, 149):
+        members = tuple(GENES[gene] for gene in sets.members_of(number))
+        alone = enrichment_scores(profiles, index_sets(GeneSets({"alone": members}), GENES))
+        np.testing.assert_array_equal(alone[:, 0], whole[:, number])
 
 
 def test_a_block_boundary_changes_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,16 +186,3 @@ def test_prerank_repeats_itself_for_a_seed_and_finds_a_planted_set() -> None:
 def test_prerank_of_a_flat_profile_is_empty() -> None:
     sets = _random_sets(np.random.default_rng(0))
     assert prerank(np.zeros(len(GENES)), GENES, sets).is_empty()
-
-
-def test_screen_z_has_median_zero_and_stands_out_for_a_planted_profile() -> None:
-    rng = np.random.default_rng(1)
-    scores = rng.normal(0.2, 0.05, (500, 3))
-    scores[17, 1] = 0.9
-    scores[:, 2] = 0.4
-    found = screen_z(scores)
-    assert np.median(found[:, 0]) == pytest.approx(0, abs=1e-12)
-    assert found[:, 0].std() == pytest.approx(1, abs=0.15)
-    assert found[:, 1].argmax() == 17
-    assert np.isnan(found[:, 2]).all()
-    assert np.isnan(screen_z(scores[:9])).all()

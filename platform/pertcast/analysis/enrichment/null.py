@@ -24,7 +24,7 @@ from pertcast.analysis.enrichment.ranking import (
 )
 from pertcast.analysis.gene_sets import SetIndex
 
-DRAWS: Final = 1_024
+DRAWS: Final = 512
 """Random sets of each size."""
 _SIZE_STEP: Final = 2.5
 """Most by which one size of random sets exceeds the one before."""
@@ -198,7 +198,8 @@ def adjusted(pval: NDArray[np.float64]) -> NDArray[np.float64]:
     order = np.argsort(pval, axis=1, kind="stable")
     rising = np.take_along_axis(pval, order, axis=1)
     counted = np.isfinite(pval).sum(axis=1, keepdims=True)
-    stepped = np.where(np.isnan(rising), np.inf, rising) * counted / np.arange(1, pval.shape[1] + 1)
+    stepped = rising * counted / np.arange(1, pval.shape[1] + 1)
+    stepped[np.isnan(stepped)] = np.inf
     lowest = np.minimum(np.minimum.accumulate(stepped[:, ::-1], axis=1)[:, ::-1], 1.0)
     fdr = np.empty_like(pval)
     np.put_along_axis(fdr, order, np.where(np.isnan(rising), np.nan, lowest), axis=1)

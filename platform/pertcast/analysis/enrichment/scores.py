@@ -23,6 +23,8 @@ from pertcast.analysis.gene_sets import SetIndex
 
 _BLOCK_VALUES: Final = 1 << 17
 """Genes or members of sets that are worked on at once: about what a processor's second cache holds."""
+_GROUP_MEMBERS: Final = 2_048
+"""Members of sets that are worked on together, where there are fewer genes."""
 _SIGN_TOLERANCE: Final = 1e-9
 """Extremes of a running sum that differ by less are equal; the negative one counts then."""
 _ALL_BUT_SIGN: Final = np.uint32(0x7FFFFFFF)
@@ -72,17 +74,27 @@ def enrichment_scores(
     profiles = checked_profiles(profiles, sets.n_genes)
     order = checked_places(order, profiles.shape, "order")
     ranks = checked_places(ranks, profiles.shape, "ranks")
-    members = _Members(sets)
+    groups = _groups(sets)
     scores = np.empty((len(profiles), len(sets)), dtype=np.float64)
-    rows = max(1, _BLOCK_VALUES // max(sets.n_genes, len(sets.members)))
+    rows = max(1, _BLOCK_VALUES // max(sets.n_genes, max(group.n_members for group in groups)))
     for start in range(0, len(profiles), rows):
         part = slice(start, start + rows)
         block = profiles[part]
         places = _places(
             block, None if order is None else order[part], None if ranks is None else ranks[part]
         )
-        scores[part] = members.scores(block, places)
+        keys = _keys(block, places)
+        for group in groups:
+            scores[part, group.columns] = group.scores(block, keys)
     return scores
+
+
+def _groups(sets: SetIndex) -> list[_Members]:
+    """Return neighbouring sets together that have about as many members as there are genes."""
+    most = max(sets.n_genes, _GROUP_MEMBERS)
+    group_of_set = (sets.starts + sets.sizes - 1) // most
+    firsts = np.flatnonzero(np.diff(group_of_set, prepend=-1)).tolist()
+    return [_Members(sets, slice(a, b)) for a, b in zip(firsts, [*firsts[1:], len(sets)], strict=True)]
 
 
 def _places(
@@ -96,64 +108,73 @@ def _places(
     return places_of(order)
 
 
+def _keys(profiles: NDArray[np.floating], places: NDArray[np.unsignedinteger]) -> NDArray[np.uint64]:
+    """Return (n, G) whole numbers that sort as places do and carry the weight of a gene, or its position."""
+    n_profiles, n_genes = profiles.shape
+    keys = np.empty((n_profiles, n_genes), dtype="<u8")
+    halves = keys.view("<u4").reshape(n_profiles, n_genes, 2)
+    halves[..., 1] = places
+    if profiles.dtype == np.float32:
+        np.bitwise_and(profiles.view(np.uint32), _ALL_BUT_SIGN, out=halves[..., 0])
+    else:
+        halves[..., 0] = np.arange(n_genes, dtype=np.uint32)
+    return keys
+
+
 class _Members:
-    """Members of all sets, side by side in T columns, set after set."""
+    """Members of some neighbouring sets, side by side in T columns, set after set."""
 
-    def __init__(self, sets: SetIndex) -> None:
-        self._members, self._starts, self._sizes = sets.members, sets.starts, sets.sizes
-        self._ends = sets.starts + sets.sizes - 1
-        self._slices = [
-            slice(a, a + k) for a, k in zip(sets.starts.tolist(), sets.sizes.tolist(), strict=True)
-        ]
+    def __init__(self, sets: SetIndex, columns: slice) -> None:
+        self.columns = columns
+        sizes = sets.sizes[columns]
+        first = int(sets.starts[columns.start])
+        self._members = sets.members[first : first + int(sizes.sum())]
+        self._sizes, self._starts = sizes, sets.starts[columns] - first
+        self._ends = self._starts + sizes - 1
+        bounds = zip(self._starts.tolist(), sizes.tolist(), strict=True)
+        self._slices = [slice(start, start + size) for start, size in bounds]
         # (place - members before) / (G - K): how far the sum has fallen on reaching a member.
-        self._earlier = (np.arange(len(sets.members)) - np.repeat(sets.starts, sets.sizes)).astype(np.float64)
-        self._fall = 1.0 / (sets.n_genes - np.repeat(sets.sizes, sets.sizes))
+        self._earlier = (np.arange(len(self._members)) - np.repeat(self._starts, sizes)).astype(np.float64)
+        self._fall = 1.0 / (sets.n_genes - np.repeat(sizes, sizes))
 
-    def scores(
-        self, profiles: NDArray[np.floating], places: NDArray[np.unsignedinteger]
-    ) -> NDArray[np.float64]:
-        """Return (n, S) scores of a block of profiles (n, G) with the places of their genes."""
-        fallen, weights = self._in_order(profiles, places)
+    @property
+    def n_members(self) -> int:
+        """T."""
+        return len(self._members)
+
+    def scores(self, profiles: NDArray[np.floating], keys: NDArray[np.uint64]) -> NDArray[np.float64]:
+        """Return scores of a block of profiles (n, G) with the keys of their genes, a column a set."""
+        fallen, weights = self._in_order(profiles, keys)
         fallen -= self._earlier
         fallen *= self._fall
-        summed = np.cumsum(weights, axis=1)
-        before = summed.take(self._starts, axis=1) - weights.take(self._starts, axis=1)
+        summed = np.empty_like(weights)
+        for part in self._slices:
+            np.cumsum(weights[:, part], axis=1, out=summed[:, part])
         with np.errstate(divide="ignore", invalid="ignore"):
-            share = 1.0 / (summed.take(self._ends, axis=1) - before)
-            spread = np.repeat(share, self._sizes, axis=1)
-            summed -= np.repeat(before, self._sizes, axis=1)
-            summed *= spread
+            share = np.repeat(1.0 / summed.take(self._ends, axis=1), self._sizes, axis=1)
+            summed *= share
             summed -= fallen
             top = np.maximum.reduceat(summed, self._starts, axis=1)
-            weights *= spread
+            weights *= share
             summed -= weights
             bottom = np.minimum(np.minimum.reduceat(summed, self._starts, axis=1), 0.0)
         scores: NDArray[np.float64] = np.where(top > -bottom + _SIGN_TOLERANCE, top, bottom)
         return scores
 
     def _in_order(
-        self, profiles: NDArray[np.floating], places: NDArray[np.unsignedinteger]
+        self, profiles: NDArray[np.floating], keys: NDArray[np.uint64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return places and weights |x| of the members (n, T), sorted by place within each set."""
         n_profiles, n_genes = profiles.shape
-        keys = np.empty((n_profiles, n_genes), dtype="<u8")
-        halves = keys.view("<u4").reshape(n_profiles, n_genes, 2)
-        halves[..., 1] = places
-        is_single = profiles.dtype == np.float32
-        # What rides along with a place: the bits of |x| where they fit, else the gene to look it up.
-        if is_single:
-            np.bitwise_and(profiles.view(np.uint32), _ALL_BUT_SIGN, out=halves[..., 0])
-        else:
-            halves[..., 0] = np.arange(n_genes, dtype=np.uint32)
         taken = keys.take(self._members, axis=1)
         for part in self._slices:
             taken[:, part].sort(axis=1)
-        sorted_halves = taken.view("<u4").reshape(n_profiles, -1, 2)
-        found = sorted_halves[..., 1].astype(np.float64)
-        if is_single:
-            return found, sorted_halves[..., 0].view("<f4").astype(np.float64)
-        at = np.arange(n_profiles, dtype=np.int64)[:, None] * n_genes + sorted_halves[..., 0]
-        return found, np.abs(profiles.reshape(-1).take(at)).astype(np.float64)
+        halves = taken.view("<u4").reshape(n_profiles, -1, 2)
+        places = halves[..., 1].astype(np.float64)
+        if profiles.dtype == np.float32:
+            return places, halves[..., 0].view("<f4").astype(np.float64)
+        at = np.arange(n_profiles, dtype=np.int64)[:, None] * n_genes + halves[..., 0]
+        return places, np.abs(profiles.reshape(-1).take(at)).astype(np.float64)
 
 
 def running_sum(profile: NDArray[np.floating], members: NDArray[np.integer]) -> NDArray[np.float64]:
