@@ -34,13 +34,13 @@ places = importlib.import_module("storage_places")
 server, bucket, uploads, fetches = places.server, places.bucket, places.uploads, places.fetches
 
 PROFILES, SHARDS = 144, 3
+DOSES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
 @pytest.fixture(scope="module")
 def prepared(tiny_bundle: Path) -> PreparedScreen:
-    settings = ScreenSettings(kind="compounds", shard_rows=64, n_reported=2)
-    doses = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-    return prepare_screen(ScreenRequest(kind="compounds", model=tiny_bundle, doses=doses, settings=settings))
+    settings = ScreenSettings(kind="compounds", shard_rows=64)
+    return prepare_screen(ScreenRequest(kind="compounds", model=tiny_bundle, doses=DOSES, settings=settings))
 
 
 def finish_quickly(workspace: Workspace, prepared: PreparedScreen, tell: Callable[[str], None]) -> None:
@@ -124,6 +124,11 @@ def of_local(root: Path) -> dict[str, str]:
 def files_of(root: Path) -> dict[str, bytes]:
     files = [path for path in root.rglob("*") if path.is_file()]
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+def put_files(root: Path, out: str) -> None:
+    for name, content in files_of(root).items():
+        ObjectFolder(out).put(name, content)
 
 
 def work_folder(prepared: PreparedScreen, out: str) -> Path:
@@ -360,32 +365,41 @@ def test_a_screen_that_another_machine_finished_meanwhile_is_accepted_if_it_has_
 
 
 def test_a_screen_in_a_bucket_is_read_and_searched_as_a_local_one(
-    prepared: PreparedScreen, local: Path, out: str
+    local: Path, out: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(FormatError, match=f"{out} holds no finished screen"):
         pertcast.load_screen(out)
-    with pytest.raises(ConfigError, match=f"{out} holds no finished screen"):
-        local_screen(out)
-    compute(prepared, out)
+    name = pl.read_parquet(local / "hits.parquet")["sig_id"][0]
+    words = ["query", "--sig-id", name, "--json", "--screen"]
+    assert command([*words, out]) == 1
+    assert f"{out} holds no finished screen" in " ".join(capsys.readouterr().err.split())
+    put_files(local, out)
     near, far = pertcast.load_screen(local), pertcast.load_screen(out)
     np.testing.assert_array_equal(near.X, far.X)
     assert near.obs.equals(far.obs)
-    assert local_screen(Path(out)).name == "first"
+    answers = []
+    for place in (str(local), out):
+        assert command([*words, place]) == 0
+        answers.append(capsys.readouterr().out.replace(place, "PLACE"))
+    assert answers[0] == answers[1]
     ObjectFolder(out).delete("profiles.zarr/X/c/1/0")
-    with pytest.raises(CorruptStore, match=r"X/c/1/0"):
+    with pytest.raises(CorruptStore, match=r"X/c/1/0: the file is missing"):
         pertcast.load_screen(out)
     with pytest.raises(CorruptStore, match=r"profiles\.zarr/X/c/1/0 is missing"):
         local_screen(out)
 
 
 def test_the_command_line_takes_and_prints_a_place_in_a_bucket(
-    tiny_bundle: Path, out: str, capsys: pytest.CaptureFixture[str]
+    tiny_bundle: Path, local: Path, out: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["screen", "compounds", "--model", str(tiny_bundle), "--doses", "1", "--executor", "in-process"]
-    assert command([*words, "--out", out]) == 0
+    put_files(local, out)
+    doses = ",".join(map(str, DOSES))
+    words = ["screen", "compounds", "--model", str(tiny_bundle), "--doses", doses, "--shard-rows", "64"]
+    words += ["--executor", "in-process", "--out"]
+    assert command([*words, out]) == 0
     assert capsys.readouterr().out.strip().splitlines()[-1] == f"report {out}/report.html"
-    assert command([*words, "--out", out, "--json"]) == 0
+    assert command([*words, out, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["out"], found["computed"]) == (out, 0)
-    assert command([*words, "--out", "azure://lab/screen"]) == 1
+    assert command([*words, "azure://lab/screen"]) == 1
     assert "'azure' is not supported" in " ".join(capsys.readouterr().err.split())

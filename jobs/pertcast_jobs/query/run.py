@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from pertcast.analysis.connectivity.prepared import PreparedQuery
 from pertcast_data.errors import ConfigError
 from pertcast_data.gene_tables.gene_names import read_gene_names
 from pertcast_data.progress import ProgressCallback, no_progress
+from pertcast_data.storage import is_remote, parse_location
 
 from pertcast_jobs.query.library import SearchedLibrary, open_measured, open_screen
 from pertcast_jobs.query.request import QueryRequest, read_signature
+from pertcast_jobs.screen.remote import local_screen
 from pertcast_jobs.screen.workspace import write_atomically
 
 _WRITERS = {".csv": "write_csv", ".parquet": "write_parquet"}
@@ -74,7 +77,9 @@ def ask(request: QueryRequest, progress: ProgressCallback = no_progress) -> Quer
 
 def _opened(request: QueryRequest) -> SearchedLibrary:
     if request.screen is not None:
-        return open_screen(request.screen)
+        library = open_screen(local_screen(request.screen))
+        place = parse_location(request.screen) if is_remote(request.screen) else request.screen
+        return replace(library, words=f"predicted ({place})")
     assert request.store is not None
     return open_measured(request.store)
 
