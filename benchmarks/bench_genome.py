@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import multiprocessing
 import os
 import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,39 +23,21 @@ import polars as pl
 import torch
 from pertcast.predictor import Predictor
 from pertcast.training.bundle import find_bundle
-from pertcast_data.ingest import ingest
-from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
-from pertcast_data.splits import make_split
-from pertcast_data.store import ExpressionStore
-from pertcast_jobs.run_config import load_config
 from pertcast_jobs.screen.knowledge import knowledge_of
 from pertcast_jobs.screen.plan import ScreenSettings
 from pertcast_jobs.screen.prepare import ScreenRequest, prepare_screen
-from pertcast_jobs.screen.shards import ShardEngine, create_profiles
+from pertcast_jobs.screen.profiles import create_profiles
+from pertcast_jobs.screen.shards import ShardEngine
 from pertcast_jobs.screen.workspace import Workspace
-from pertcast_jobs.train import run_training
+from screen_bundles import Training, make_run, train_apart
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 TYPES: Final = ("trt_sh", "trt_xpr", "trt_oe")
-BLOCK_ROWS, BATCH_SIZE, ROUNDS, EDGES_A_GENE = 3072, 256, 3, 8
+BLOCK_ROWS, BATCH_SIZE, ROUNDS = 3072, 256, 3
 BAR: Final = 0.5
 GROWTH_MB: Final = 64.0
 """Memory that may come and go with the allocator; a stored genome would add 316 MB."""
-ATLAS: Final = AtlasConfig(
-    regime="network",
-    n_genes=1_100,
-    n_contexts=1,
-    n_compounds=8,
-    n_unprofiled=0,
-    doses=(1.0,),
-    times=(24.0,),
-    n_plates=1,
-    n_knockouts=2,
-    n_pairs=0,
-    n_cells=100,
-    n_signature_genes=1_000,
-)
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -108,59 +88,6 @@ def timed(work: Callable[[], object], rounds: int = ROUNDS) -> float:
 def peak_megabytes() -> float:
     """Largest resident memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
-
-@dataclass(frozen=True)
-class Training:
-    """What is trained where no run is given.
-
-    Attributes
-    ----------
-    name
-        The model.
-    n_genes
-        Genes of the drawn network.
-    n_perturbed
-        Genes that training and held-out signatures perturb; each under about two of three types.
-    settings
-        Further `a.b=c` of the run.
-    """
-
-    name: str
-    n_genes: int
-    n_perturbed: int
-    settings: tuple[str, ...]
-
-
-def make_run(folder: Path, training: Training) -> None:
-    """Train a model for one epoch on simulated signatures, over a drawn network of genes."""
-    n_genes, perturbed = training.n_genes, training.n_perturbed
-    sizes = {"n_genes": max(ATLAS.n_genes, perturbed + perturbed // 10), "n_signature_genes": perturbed}
-    files = write_atlas(simulate_atlas(ATLAS.model_copy(update=sizes)), folder / "atlas")
-    ingest([files.signatures], folder / "store")
-    store = ExpressionStore.open(folder / "store")
-    make_split(store, "unseen_perturbation").save(folder / "split.json")
-    measured = sorted({*store.genes, *store.conditions["pert_id"].to_list()})
-    names = np.array([*measured, *(f"NET{number:05d}" for number in range(n_genes - len(measured)))])
-    first = np.repeat(np.arange(n_genes), EDGES_A_GENE)
-    second = np.random.default_rng(0).integers(0, n_genes, len(first))
-    edges = pl.DataFrame({"one": names[first], "other": names[second]}).filter(
-        pl.col("one") != pl.col("other")
-    )
-    edges.write_csv(folder / "network.tsv", separator="\t")
-    words = [f"data.store={folder / 'store'}", f"data.split={folder / 'split.json'}"]
-    words += [f"encoder.gene_network={folder / 'network.tsv'}", f"model.name={training.name}"]
-    words += ["train.epochs=1", *training.settings]
-    run_training(load_config(training.name, words), folder / "run")
-
-
-def train_apart(folder: Path, training: Training) -> None:
-    """Make the run in a process of its own: its memory is not that of predictions."""
-    process = multiprocessing.get_context("spawn").Process(target=make_run, args=(folder, training))
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise SystemExit(process.exitcode)
 
 
 def blocks(predictor: Predictor, genes: tuple[str, ...]) -> Iterator[pl.DataFrame]:
@@ -302,7 +229,9 @@ def main() -> None:
         run = arguments.model or kept / "run"
         if arguments.model is None:
             settings = tuple(arguments.set)
-            train_apart(kept, Training(arguments.name, arguments.genes, arguments.perturbed, settings))
+            train_apart(
+                kept, Training(arguments.name, arguments.genes, arguments.perturbed, settings), make_run
+            )
         measure(run, folder, arguments.genes)
 
 
