@@ -50,8 +50,8 @@ class KnownAtlas:
         Compound -> log2 response at the highest dose, as measured and without noise.
     inhibited
         Compound -> regulators that its structure inhibits.
-    smiles
-        Compound -> structure.
+    smiles, scaffold
+        Compound -> structure, and name of its scaffold.
     """
 
     cell_iname: str
@@ -62,6 +62,7 @@ class KnownAtlas:
     true_compounds: Profiles
     inhibited: Mapping[str, tuple[str, ...]]
     smiles: Mapping[str, str]
+    scaffold: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ def known_atlas(atlas: Atlas, truth: Atlas) -> KnownAtlas:
         true_compounds,
         _inhibited(atlas),
         dict(zip(world.library.pert_ids, world.library.smiles, strict=True)),
+        scaffolds(atlas),
     )
 
 
@@ -152,6 +154,12 @@ def _measured_compounds(atlas: Atlas) -> Profiles:
     is_highest = (wells["pert_dose"] == max(atlas.config.doses)).fill_null(False).to_numpy()
     names = wells["pert_id"].to_numpy()
     return {name: change[is_highest & (names == name)].mean(axis=0) for name in np.unique(names[is_highest])}
+
+
+def scaffolds(atlas: Atlas) -> dict[str, str]:
+    """Return compound -> name of its scaffold; compounds of one scaffold share targets."""
+    library = atlas.world.library
+    return {name: f"scaffold {each}" for name, each in zip(library.pert_ids, library.scaffold, strict=True)}
 
 
 def _inhibited(atlas: Atlas) -> dict[str, tuple[str, ...]]:
@@ -195,6 +203,8 @@ def gene_questions(known: KnownAtlas) -> list[Question]:
     candidates = tuple(sorted(lost))
     drugs = tuple(sorted(known.compounds))
     targets = np.array([[gene in known.inhibited[drug] for gene in candidates] for drug in drugs])
+    # Compounds of one scaffold share targets: they are no independent evidence.
+    shared = tuple(known.scaffold[drug] for drug in drugs)
     treated = stacked(known.compounds, drugs)
     true_loss = stacked(known.true_signatures[LOSS], candidates)
     opposed = cosines(stacked(known.true_signatures[GAIN], sorted(gained)), true_loss) < OPPOSED
@@ -210,11 +220,11 @@ def gene_questions(known: KnownAtlas) -> list[Question]:
     return [
         Question(
             "drug_targets", "which gene's loss does a compound resemble? hits: the targets it inhibits",
-            drugs, treated, candidates, targets, 1,
+            shared, treated, candidates, targets, 1,
         ),
         Question(
             "drug_targets_centred", "the same, mean profiles removed (as pertcast targets does)",
-            drugs, treated - treated.mean(axis=0), candidates, targets, 1, removes_mean=True,
+            shared, treated - treated.mean(axis=0), candidates, targets, 1, removes_mean=True,
         ),
         own("lost_gene", "which gene was knocked out? own transcripts hidden", lost, 1, True),
         own("lost_gene_whole", "the same with own transcripts", lost, 1, False),
