@@ -14,13 +14,13 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
 import polars as pl
 import torch
+from matrix_products import BATCH_SIZE, bare_rate, timed
 from pertcast.predictor import Predictor
 from pertcast.training.bundle import find_bundle
 from pertcast_jobs.screen.knowledge import knowledge_of
@@ -30,59 +30,12 @@ from pertcast_jobs.screen.profiles import create_profiles
 from pertcast_jobs.screen.shards import ShardEngine
 from pertcast_jobs.screen.workspace import Workspace
 from screen_bundles import Training, make_run, train_apart
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 TYPES: Final = ("trt_sh", "trt_xpr", "trt_oe")
-BLOCK_ROWS, BATCH_SIZE, ROUNDS = 3072, 256, 3
+BLOCK_ROWS: Final = 3072
 BAR: Final = 0.5
 GROWTH_MB: Final = 64.0
 """Memory that may come and go with the allocator; a stored genome would add 316 MB."""
-
-Shapes = tuple[tuple[int, ...], tuple[int, ...]]
-
-
-class MatrixProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the shapes of every dense matrix product that runs under it.
-
-    Attributes
-    ----------
-    shapes
-        Shapes of the two factors, in the order of the calls.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.shapes: list[Shapes] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation and note its factors if it multiplies matrices."""
-        name = func.name().split(".")[0].rstrip("_")
-        tensors = [value for value in args if isinstance(value, Tensor)]
-        if name == "aten::linear":
-            self._note(tensors[0].shape, tensors[1].shape[::-1])
-        elif name in ("aten::addmm", "aten::baddbmm"):
-            self._note(tensors[1].shape, tensors[2].shape)
-        elif name in ("aten::mm", "aten::bmm", "aten::matmul"):
-            self._note(tensors[0].shape, tensors[1].shape)
-        elif "scaled_dot_product" in name:
-            query, key, value = (tensor.shape for tensor in tensors[:3])
-            self._note(query, (*key[:-2], key[-1], key[-2]))
-            self._note((*query[:-1], key[-2]), value)
-        return func(*args, **(kwargs or {}))
-
-    def _note(self, first: Sequence[int], second: Sequence[int]) -> None:
-        self.shapes.append((tuple(first), tuple(second)))
-
-
-def timed(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Best CPU seconds of this process over some rounds: a busy machine hardly changes them."""
-    seconds = []
-    for _ in range(rounds):
-        started = time.process_time()
-        work()
-        seconds.append(time.process_time() - started)
-    return min(seconds)
 
 
 def peak_megabytes() -> float:
@@ -130,29 +83,6 @@ def screen_all(run: Path, genes: tuple[str, ...], folder: Path) -> tuple[int, fl
     started = time.process_time()
     done = sum(engine.run(shard).rows for shard in range(prepared.plan.n_shards))
     return done, checked, time.process_time() - started
-
-
-def bare_rate(predictor: Predictor, block: pl.DataFrame) -> tuple[float, int, float]:
-    """Return profiles a second of a batch's products alone, their number, multiply-adds a profile."""
-    table = block.head(BATCH_SIZE)
-    conditions, basal = predictor.encoder.encode(table), predictor.basal.lookup(table)
-    noted = MatrixProducts()
-    with noted:
-        predictor.predict_encoded(conditions, basal, batch_size=BATCH_SIZE)
-    if not noted.shapes:
-        raise SystemExit(
-            f"{predictor.bundle.model_name} multiplies no matrices: there is nothing to compare with."
-        )
-    factors = [(torch.randn(first), torch.randn(second)) for first, second in noted.shapes]
-    work = sum(float(np.prod(first)) * second[-1] for first, second in noted.shapes) / len(table)
-
-    def multiply() -> None:
-        for first, second in factors:
-            torch.matmul(first, second)
-
-    with torch.inference_mode():
-        multiply()
-        return len(table) / timed(multiply, 10), len(factors), work
 
 
 def show(what: str, rate: float, bare: float | None = None) -> None:

@@ -39,7 +39,7 @@ class Step:
 
 
 def steps_of(screen: Path, watched: Watched) -> list[Step]:
-    """Return the steps of a finished screen that was just computed, in order, and its end after the manifest."""
+    """Return the steps of a screen that was just computed, in order, and what came after its manifest."""
     steps: list[Step] = []
     before = watched.started
     ends = [(name, _last_written(screen, patterns)) for name, patterns in _ENDS]
