@@ -18,13 +18,12 @@ from pertcast.analysis.gene_sets import read_gmt
 from pertcast.predictor import Predictor
 from pertcast.training.bundle import find_bundle
 from pertcast.training.files import sync_file
-from pertcast_data.errors import ConfigError, CorruptBundle, CorruptStore, PertcastError, SchemaError
+from pertcast_data.errors import ConfigError, CorruptStore, PertcastError, SchemaError
 from pertcast_data.ingest import ingest
 from pertcast_data.splits import make_split
 from pertcast_data.store import ExpressionStore
 from pertcast_jobs.cli import run as pertcast
 from pertcast_jobs.run_config import load_config
-from pertcast_jobs.screen.executors import get_executor
 from pertcast_jobs.screen.plan import ScreenSettings
 from pertcast_jobs.screen.prepare import ScreenRequest, prepare_screen
 from pertcast_jobs.screen.run import ScreenOutcome, run_screen
@@ -422,17 +421,3 @@ def test_usage_errors_say_what_to_write(
 ) -> None:
     assert pertcast(["screen", "compounds", "--model", str(compound_run), *words]) == code
     assert said in " ".join(capsys.readouterr().err.split())
-
-
-def test_on_ray_data_a_screen_has_the_bytes_of_one_in_this_process(
-    ray_cluster: Any, request_: ScreenRequest, undisturbed: ScreenOutcome, tmp_path: Path
-) -> None:
-    told: list[int] = []
-    out = tmp_path / "screen"
-    outcome = run_screen(request_, out, "ray-data", lambda done, total, note="": told.append(done))
-    assert outcome.n_computed == undisturbed.n_profiles
-    assert contents(out) == contents(undisturbed.out)
-    assert {0, 160} < set(told)
-    task = replace(prepare_screen(request_).task(out), bundle=str(tmp_path / "none"))
-    with pytest.raises(CorruptBundle, match="is not a bundle"):
-        list(get_executor("ray-data")(task, [0], prepare_screen(request_).predictor))

@@ -88,8 +88,8 @@ def test_conditions_of_one_perturbation_are_not_counted_as_independent() -> None
         likings = generator.exponential(size=20)
         scores, clusters = np.repeat(likings, 10), np.repeat(np.arange(20), 10)
         one = generator.exponential(size=200)
-        smallest["clusters"].append(float((Level.of(scores, clusters, "").p_values(one) <= 0.01).mean()))
-        alone = Level.of(scores, np.arange(200), "")
+        smallest["clusters"].append(float((Level.of(scores, clusters, 200, "").p_values(one) <= 0.01).mean()))
+        alone = Level.of(scores, np.arange(200), 200, "")
         smallest["conditions"].append(float((alone.p_values(one) <= 0.01).mean()))
     assert np.mean(smallest["clusters"]) <= 0.01
     assert np.mean(smallest["conditions"]) > 0.03
@@ -255,3 +255,32 @@ def test_one_correction_covers_the_calibrated_conditions_and_passes_over_the_oth
     np.testing.assert_allclose(found[~np.isnan(found)], false_discovery_control(holes[~np.isnan(holes)]))
     assert hits_at(found) == {level: int((found <= level).sum()) for level in FDR_LEVELS}
     assert len(screen_fdr(np.empty(0))) == 0
+
+
+def test_the_share_of_inactive_perturbations_weighs_p_values_to_those_of_conformal_selection() -> None:
+    rng = np.random.default_rng(5)
+    table = pl.DataFrame(
+        {
+            "cluster": np.arange(100),
+            "cell_iname": "A",
+            "pert_type": "trt_cp",
+            "pert_id": [f"C{number}" for number in range(100)],
+            "targets": pl.Series([None] * 100, dtype=pl.String),
+            "pert_dose": 1.0,
+            "pert_time": 24.0,
+            "effect_size": rng.random(100),
+            "is_inactive": np.arange(100) < 40,
+            "seen_pert": False,
+        }
+    )
+    calibration = HitCalibration(table.select(list(SCHEMA)))
+    asked = table.with_columns(effect_size=pl.lit(0.8), is_in_domain=pl.lit(True))
+    p_value, share = calibration.significance(asked.head(1))
+    above = int((table["effect_size"].to_numpy()[:40] >= 0.8).sum())
+    assert p_value[0] == pytest.approx((1 + above) / 41)
+    assert p_value[0] * share[0] == pytest.approx((1 + above) / 101)
+    assert calibration.stratum_text(asked)[0].endswith(": 40 inactive perturbations of 100")
+    several = np.array([0.01, 0.04, np.nan, 0.5])
+    weighed = screen_fdr(several, np.full(4, 0.4))
+    np.testing.assert_allclose(weighed[[0, 1]], 0.4 * screen_fdr(several)[[0, 1]])
+    assert np.isnan(weighed[2])

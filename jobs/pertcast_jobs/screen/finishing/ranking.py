@@ -47,11 +47,12 @@ class Ranking:
 def rank_conditions(sig_info: SigInfo, calibration: HitCalibration | None) -> Ranking:
     """Rank all conditions by their score; hold their effects against inactive ones where there are such."""
     order = np.argsort(-sig_info.values(SCORE), kind="stable")
-    p_value = np.full(sig_info.n_rows, np.nan)
+    p_value, share = np.full(sig_info.n_rows, np.nan), np.full(sig_info.n_rows, np.nan)
     if calibration is not None:
         for start, block in sig_info.blocks(calibration.columns):
-            p_value[start : start + block.height] = calibration.p_values(block)
-    return Ranking(order, p_value, screen_fdr(p_value))
+            rows = slice(start, start + block.height)
+            p_value[rows], share[rows] = calibration.significance(block)
+    return Ranking(order, p_value, screen_fdr(p_value, share))
 
 
 def write_hits(

@@ -118,17 +118,31 @@ class HitCalibration:
         SchemaError
             A column is missing.
         """
+        return self.significance(table)[0]
+
+    def significance(self, table: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return (N,) p-values and (N,) shares of inactive perturbations among those that calibrate; or NaN.
+
+        p times share is the conformal p-value of Jin and Candes (2023): of all n labelled perturbations, not
+        of the inactive ones alone. Benjamini-Hochberg over it keeps the false-discovery rate where screened
+        and calibrating perturbations are drawn alike, inactive ones as often. The share is (K + 1) / (n + 1).
+
+        Parameters
+        ----------
+        table
+            As in `p_values`.
+        """
         place, choices = self._choose(table)
         scores = table["effect_size"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        found = np.full(table.height, np.nan)
+        p_value, share = np.full(table.height, np.nan), np.full(table.height, np.nan)
         levels = {id(choice): choice for choice in choices if isinstance(choice, Level)}
         numbers = {key: number for number, key in enumerate(levels)}
         of_choice = np.array([numbers.get(id(choice), -1) for choice in choices], dtype=np.int64)
         of_row = of_choice[place] if len(choices) else np.empty(0, dtype=np.int64)
         for number, level in enumerate(levels.values()):
             rows = np.flatnonzero(of_row == number)
-            found[rows] = level.p_values(scores[rows])
-        return found
+            p_value[rows], share[rows] = level.p_values(scores[rows]), level.share
+        return p_value, share
 
     def stratum_text(self, table: pl.DataFrame) -> pl.Series:
         """Return (N,) in words what calibrates each condition, or why nothing does ("none: ...")."""

@@ -13,11 +13,19 @@ FDR_LEVELS: Final = (0.05, 0.10)
 """False-discovery rates at which a report counts hits."""
 
 
-def screen_fdr(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (N,) Benjamini-Hochberg q values of (N,) p-values; NaN is not tested and stays NaN."""
+def screen_fdr(
+    p_values: NDArray[np.float64], shares: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Return (N,) Benjamini-Hochberg q values of (N,) p-values; NaN is not tested and stays NaN.
+
+    With (N,) `shares` of inactive perturbations (`HitCalibration.significance`), the q values are those of
+    conformal selection (Jin and Candes, JMLR 24, 2023). Without, they hold whatever share of the screen is
+    inactive, at less power.
+    """
     if not len(p_values):
         return np.empty(0)
-    found: NDArray[np.float64] = benjamini_hochberg(p_values[None])[0]
+    weighed = p_values if shares is None else p_values * shares
+    found: NDArray[np.float64] = benjamini_hochberg(weighed[None])[0]
     return found
 
 

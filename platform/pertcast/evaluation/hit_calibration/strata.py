@@ -54,6 +54,8 @@ class Level:
         (M + 1,) sum over perturbations of the share of its conditions from each place on; last 0.
     n_clusters
         K, the number of perturbations.
+    share
+        (K + 1) / (n + 1), n all perturbations that were labelled alike, active or not.
     text
         What calibrates, in words.
     """
@@ -61,16 +63,22 @@ class Level:
     scores: Floats
     at_least: Floats
     n_clusters: int
+    share: float
     text: str
 
     @classmethod
-    def of(cls, scores: Floats, clusters: NDArray[np.int64], text: str) -> Level:
-        """Make a level of (M,) scores of conditions of perturbations `clusters` (M,)."""
+    def of(cls, scores: Floats, clusters: NDArray[np.int64], n_labelled: int, text: str) -> Level:
+        """Make a level of (M,) scores of inactive conditions of perturbations `clusters` (M,).
+
+        `n_labelled` perturbations were labelled alike, these among them.
+        """
         _, number, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
         order = np.argsort(scores, kind="stable")
         shares = (1.0 / sizes[number])[order]
         at_least = np.append(np.cumsum(shares[::-1])[::-1], 0.0)
-        return cls(scores[order], at_least, len(sizes), f"{text}: {len(sizes)} inactive perturbations")
+        share = (len(sizes) + 1.0) / (n_labelled + 1.0)
+        told = f"{text}: {len(sizes)} inactive perturbations of {n_labelled}"
+        return cls(scores[order], at_least, len(sizes), share, told)
 
     def p_values(self, scores: Floats) -> Floats:
         """Return (N,) p-values: (1 + sum over perturbations of the share at or above) / (K + 1)."""
@@ -98,14 +106,15 @@ class StratumLevels:
 
     def __init__(self, stratum: Stratum, conditions: pl.DataFrame) -> None:
         self._name = _named(stratum)
-        self._matched = _matched(self._name, conditions.filter("is_inactive"))
-        wanted = conditions.filter(pl.col("is_inactive").any().over("cluster"))
-        self.n_clusters = wanted["cluster"].n_unique()
+        self._matched = _matched(self._name, conditions)
         self._dose, self._time, self._score = (
-            wanted[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+            conditions[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
             for name in ("dose", "time", "score")
         )
-        self._cluster = np.unique(wanted["cluster"].to_numpy(), return_inverse=True)[1].reshape(-1)
+        self._cluster = np.unique(conditions["cluster"].to_numpy(), return_inverse=True)[1].reshape(-1)
+        self._is_inactive = np.zeros(self._cluster.max(initial=-1) + 1, dtype=bool)
+        self._is_inactive[self._cluster[conditions["is_inactive"].to_numpy()]] = True
+        self.n_clusters = int(self._is_inactive.sum())
         self._largest: dict[bytes, Level] = {}
 
     @property
@@ -134,28 +143,31 @@ class StratumLevels:
         reaches_time = _reaches(self._time, time, 0.0)
         if not reaches_time.any():
             return "none: time beyond the calibrated ones"
-        reaching = np.unique(self._cluster[reaches_time & _reaches(self._dose, dose, SAME_DOSE)])
+        labelled = np.unique(self._cluster[reaches_time & _reaches(self._dose, dose, SAME_DOSE)])
+        reaching = labelled[self._is_inactive[labelled]]
         if len(reaching) < FEWEST_CLUSTERS:
             return (
                 f"none: dose beyond the calibrated ones: {len(reaching)} inactive perturbations were "
                 f"measured as high, {FEWEST_CLUSTERS} are needed"
             )
-        key = reaching.tobytes()
+        key = labelled.tobytes()
         if key not in self._largest:
-            largest = np.full(self.n_clusters, -np.inf)
+            largest = np.full(len(self._is_inactive), -np.inf)
             np.maximum.at(largest, self._cluster, self._score)
             text = f"{self._name}, each by its largest score over doses and times"
-            self._largest[key] = Level.of(largest[reaching], reaching.astype(np.int64), text)
+            self._largest[key] = Level.of(largest[reaching], reaching, len(labelled), text)
         return self._largest[key]
 
 
-def _matched(name: str, inactive: pl.DataFrame) -> dict[Amount, list[tuple[Amount, Level]]]:
+def _matched(name: str, conditions: pl.DataFrame) -> dict[Amount, list[tuple[Amount, Level]]]:
     """Return time -> (dose, level) of the doses and times that have enough inactive perturbations."""
     found: dict[Amount, list[tuple[Amount, Level]]] = {}
-    for rows in inactive.sort("dose", "time").partition_by("dose", "time", maintain_order=True):
-        if rows["cluster"].n_unique() >= FEWEST_CLUSTERS:
+    for rows in conditions.sort("dose", "time").partition_by("dose", "time", maintain_order=True):
+        inactive = rows.filter("is_inactive")
+        if inactive["cluster"].n_unique() >= FEWEST_CLUSTERS:
             dose, time = rows["dose"][0], rows["time"][0]
-            level = Level.of(rows["score"].to_numpy(), rows["cluster"].to_numpy(), f"{name}{_at(dose, time)}")
+            scores, clusters = inactive["score"].to_numpy(), inactive["cluster"].to_numpy()
+            level = Level.of(scores, clusters, rows["cluster"].n_unique(), f"{name}{_at(dose, time)}")
             found.setdefault(time, []).append((dose, level))
     return found
 
