@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from pertcast.analysis.drug_targets import GeneLibrary, KnownPairs, TargetMatch, match_drug_targets
 from pertcast.analysis.connectivity.scores import get_score
+from pertcast.analysis.drug_targets import GeneLibrary, KnownPairs, TargetMatch, match_drug_targets
 from pertcast.report.drug_target_sections import drug_target_report
 from pertcast.training.files import write_json
 from pertcast_data.progress import ProgressCallback, no_progress
