@@ -142,17 +142,17 @@ def scores_of(
 ) -> dict[str, Floats]:
     """Return row -> (Q, C) scores of every library, and of effect sizes alone (those of the first model)."""
     found, n_candidates = {}, len(question.candidates)
-    usual = libraries[MEAN][0]
     for row, library in libraries.items():
         # One profile for all candidates is asked once, so that rounding cannot tell them apart.
         asked = library[:1] if row == MEAN else library
         if question.hides_own and row != MEAN:
-            asked = own_hidden(library, question.candidates, genes, usual)
+            asked = own_hidden(library, question.candidates, genes, np.median(library, axis=0))
         if question.removes_mean:
-            asked = asked - usual
+            asked = asked - libraries[MEAN][0]
         scores = connectivity(question, asked, score)
         found[row] = np.repeat(scores, n_candidates, axis=1) if row == MEAN else scores
-    first = own_hidden(next(iter(libraries.values())), question.candidates, genes, usual)
+    model = next(iter(libraries.values()))
+    first = own_hidden(model, question.candidates, genes, np.median(model, axis=0))
     found[SIZE] = np.tile(np.sqrt(np.square(first).mean(axis=1)), (len(question.queries), 1))
     return found
 
