@@ -7,7 +7,7 @@ of predicted ones, and the noise-free ones.
 
     python benchmarks/atlas_screens.py --seeds 100-104 --out screens.json
 
-`network` and `null` ask all questions, `linear` and `saturating` too. Seeds 0-9 are for building, 100-109
+`network` screens genes, `null` both kinds, other regimes compounds. Seeds 0-9 are for building, 100-109
 for reporting. Finished seeds are kept in --out and not run again. `--quick`: small, ridge models only.
 """
 
