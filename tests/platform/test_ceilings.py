@@ -27,11 +27,11 @@ from pertcast.evaluation.ceilings.replicate_noise import ReplicateNoise
 from pertcast.evaluation.ceilings.retest import Retest
 from pertcast.evaluation.from_store.replicates import replicate_tests
 from pertcast.evaluation.from_store.store_truth import MeasuredResponses, measure_responses
-from pertcast.evaluation.gene_tests.multiple_testing import benjamini_hochberg
 from pertcast.evaluation.held_out import GeneTests, HeldOut
 from pertcast.evaluation.metrics import get_metric
 from pertcast.evaluation.scores.score_board import score_conditions
 from pertcast.evaluation.units import lay_out_units
+from pertcast.multiple_testing import benjamini_hochberg
 from pertcast_data.loading import pair_controls
 from pertcast_data.simulate.atlas import simulate_atlas
 from pertcast_data.simulate.config import AtlasConfig

@@ -16,7 +16,6 @@ from pertcast.evaluation.from_store.replicates import pseudobulk_tests, replicat
 from pertcast.evaluation.gene_tests.differential import cell_tests
 from pertcast.evaluation.gene_tests.fold_change import log_fold_change
 from pertcast.evaluation.gene_tests.moderated import fit_prior, inverse_trigamma, moderated_t
-from pertcast.evaluation.gene_tests.multiple_testing import benjamini_hochberg
 from pertcast.evaluation.gene_tests.rank_sum import RankSum, SortedPopulation
 from pertcast.evaluation.units import Units
 from pertcast_data.loading import ControlPairing
@@ -92,19 +91,6 @@ def test_rank_sums_without_effect_have_uniform_p_values() -> None:
     generator = np.random.default_rng(5)
     p = rank_sum(*(generator.normal(0, 1, (k, 4000)).astype(np.float32) for k in (60, 100))).p_value
     assert stats.kstest(p, "uniform").pvalue > 0.01
-
-
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), g=st.integers(1, 40))
-def test_benjamini_hochberg_equals_scipy_and_passes_over_what_was_not_tested(seed: int, g: int) -> None:
-    generator = np.random.default_rng(seed)
-    p = np.round(generator.uniform(0, 1, (3, g)) ** 3, 2)
-    for found, row in zip(benjamini_hochberg(p), p, strict=True):
-        assert found == pytest.approx(stats.false_discovery_control(row), abs=1e-12)
-    holes = np.insert(p, g // 2, np.nan, axis=1)
-    found = benjamini_hochberg(holes)
-    assert np.isnan(found[:, g // 2]).all()
-    assert np.delete(found, g // 2, axis=1) == pytest.approx(benjamini_hochberg(p))
 
 
 def test_fold_changes_are_of_means_without_logarithm_and_nothing_is_added() -> None:

@@ -15,10 +15,8 @@ from pertcast.analysis.epistasis import (
     interactions_of_responses,
     pair_interactions,
 )
-from pertcast.analysis.epistasis.kinds import benjamini_hochberg
 from pertcast.analysis.epistasis.replicates import noise_vectors
 from pertcast_data.errors import ConfigError, SchemaError
-from scipy.stats import false_discovery_control
 
 N_GENES = 400
 N_BLOCKS = 16
@@ -173,11 +171,6 @@ def test_the_same_seed_gives_the_same_table_and_another_moves_only_intervals() -
     other = pair_interactions(pairs, blocks, seed=2).table
     assert first.equals(again)
     assert first["c"].equals(other["c"]) and not first["c_low"].equals(other["c_low"])
-
-
-def test_q_values_are_those_of_scipy() -> None:
-    p = np.random.default_rng(13).random(50) ** 2
-    np.testing.assert_allclose(benjamini_hochberg(p), false_discovery_control(p))
 
 
 def test_half_correlations_are_those_of_halves_that_share_no_measurement() -> None:

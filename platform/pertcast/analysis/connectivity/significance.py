@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pertcast.analysis.connectivity.index import ConnectivityIndex
 from pertcast.analysis.connectivity.prepared import PreparedQuery
 from pertcast.analysis.connectivity.strata import SignedMeans, Strata, draw_stratified
+from pertcast.multiple_testing import benjamini_hochberg
 
 N_REFERENCE_QUERIES: Final = 500
 N_RANDOM_QUERIES: Final = 1000
@@ -127,13 +128,5 @@ def q_values(scores: NDArray[np.floating[Any]], null: NDArray[np.floating[Any]])
         above = len(ordered) - np.searchsorted(ordered, own, side="left")
         p = np.where(own > 0, (1 + above) / (1 + len(ordered)), 1.0)
         is_own = own > 0
-        q[is_own] = _benjamini_hochberg(p)[is_own]
-    return q
-
-
-def _benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    order = np.argsort(p, kind="stable")
-    raised = p[order] * len(p) / np.arange(1, len(p) + 1)
-    q = np.empty(len(p))
-    q[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1.0)
+        q[is_own] = benjamini_hochberg(p)[is_own]
     return q

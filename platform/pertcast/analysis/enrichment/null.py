@@ -23,11 +23,12 @@ from pertcast.analysis.enrichment.ranking import (
     ranked_order,
 )
 from pertcast.analysis.gene_sets import SetIndex
+from pertcast.multiple_testing import benjamini_hochberg
 
 DRAWS: Final = 512
 """Random sets of each size."""
 _SIZE_STEP: Final = 2.5
-"""Most by which one size of random sets exceeds the one before."""
+"""One size of random sets is up to so many times the one before, but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class SizeMatchedNull:
             part = slice(start, start + BLOCK_PROFILES)
             weights = _ranked_weights(profiles[part], None if order is None else order[part])
             nes[part], pval[part] = self._of_block(weights, scores[part])
-        return NormalisedEnrichment(nes, pval, adjusted(pval))
+        return NormalisedEnrichment(nes, pval, benjamini_hochberg(pval))
 
     def _of_block(
         self, weights: NDArray[np.float32], scores: NDArray[np.float64]
@@ -150,15 +151,14 @@ class SizeMatchedNull:
         log_p = np.full(means.shape, np.nan)
         for anchor, null in enumerate(nulls):
             asked = np.flatnonzero((lower == anchor) | (upper == anchor))
-            # A set's NES, as a score of a set of the anchor's size.
-            as_scores = np.abs(nes[:, asked]) * means[anchor][:, asked]
+            as_scores = _as_of_size(np.abs(padded[:, asked]), mean[:, asked], means[anchor][:, asked])
             log_p[anchor][:, asked] = np.log(null.p_of(as_scores, is_positive[:, asked]))
         pval = np.exp(_interpolated(log_p, lower, upper, share))
         return nes[: len(scores)], pval[: len(scores)]
 
 
 def _anchors(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return sizes from the smallest to the largest, each at most 2.5 times the one before."""
+    """Return sizes from the smallest to the largest, each up to about 2.5 times the one before."""
     distinct = np.unique(sizes)
     steps = int(np.ceil(np.log(distinct[-1] / distinct[0]) / np.log(_SIZE_STEP)))
     spread = np.unique(np.rint(np.geomspace(distinct[0], distinct[-1], steps + 1)).astype(np.int64))
@@ -185,22 +185,22 @@ def _interpolated(
     return np.where(np.isnan(below), above, np.where(np.isnan(above), below, between))
 
 
+def _as_of_size(
+    scores: NDArray[np.float64], mean: NDArray[np.float64], other_mean: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return what scores of sets with one mean null score are among sets with another.
+
+    Odds r / (1 - r) are multiplied by the ratio of those of the means: small scores keep their NES, and none
+    leaves 0 to 1, where those of sparse profiles crowd below 1.
+    """
+    ratio = other_mean * (1 - mean) / np.maximum(mean * (1 - other_mean), 1e-12)
+    odds = scores * ratio
+    return odds / np.maximum(1 - scores + odds, 1e-12)
+
+
 def _ranked_weights(profiles: NDArray[np.floating], order: GenePlaces | None) -> NDArray[np.float32]:
     """Return |x| of a block's genes from highest to lowest, (G, BLOCK_PROFILES); zero where there is none."""
     found = np.zeros((profiles.shape[1], BLOCK_PROFILES), dtype=np.float32)
     ranked = profiles.reshape(-1).take(flat(ranked_order(profiles) if order is None else order))
     np.abs(ranked.reshape(profiles.shape).T, out=found[:, : len(profiles)], casting="same_kind")
     return found
-
-
-def adjusted(pval: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return Benjamini-Hochberg adjusted p (N, S) over the S values of each row; NaN stays, uncounted."""
-    order = np.argsort(pval, axis=1, kind="stable")
-    rising = np.take_along_axis(pval, order, axis=1)
-    counted = np.isfinite(pval).sum(axis=1, keepdims=True)
-    stepped = rising * counted / np.arange(1, pval.shape[1] + 1)
-    stepped[np.isnan(stepped)] = np.inf
-    lowest = np.minimum(np.minimum.accumulate(stepped[:, ::-1], axis=1)[:, ::-1], 1.0)
-    fdr = np.empty_like(pval)
-    np.put_along_axis(fdr, order, np.where(np.isnan(rising), np.nan, lowest), axis=1)
-    return fdr

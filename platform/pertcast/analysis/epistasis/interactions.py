@@ -19,12 +19,12 @@ from pertcast.analysis.epistasis.kinds import (
     SIGNIFICANT,
     SMALLEST_EXCESS,
     Coefficients,
-    benjamini_hochberg,
     coefficients,
     kind_of,
     span_of_singles,
 )
 from pertcast.analysis.epistasis.replicates import ReplicateBlocks
+from pertcast.multiple_testing import benjamini_hochberg
 
 IndexArray = NDArray[np.int64]
 

@@ -186,20 +186,6 @@ def coefficients(products: FloatArray, span: Span) -> Coefficients:
     )
 
 
-def benjamini_hochberg(p_values: FloatArray) -> FloatArray:
-    """Return (P,) q-values: the smallest false discovery rate at which each p-value is a discovery.
-
-    Benjamini and Hochberg (1995).
-    """
-    count = len(p_values)
-    order = np.argsort(p_values, kind="stable")
-    scaled = p_values[order] * count / np.arange(1, count + 1)
-    adjusted = np.minimum.accumulate(scaled[::-1])[::-1]
-    result = np.empty(count)
-    result[order] = np.minimum(adjusted, 1.0)
-    return result
-
-
 def kind_of(
     value: dict[str, float],
     bounds: dict[str, tuple[float, float]],

@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 from scipy.special import stdtr
 
-from pertcast.evaluation.gene_tests.multiple_testing import benjamini_hochberg
 from pertcast.evaluation.held_out import FloatArray, GeneTests, IndexArray
 from pertcast.evaluation.metrics.responses import SIGNIFICANT
+from pertcast.multiple_testing import benjamini_hochberg
 
 _PRIOR: Final = 4.0
 _FREEDOM: Final = (2, 3, 4, 6, 8, 12, 20, 40, 100, 10_000)
@@ -90,5 +90,4 @@ def _like_freedom(tests: GeneTests) -> float:
 
 
 def _q_values(statistic: FloatArray, freedom: float) -> FloatArray:
-    q_values: FloatArray = benjamini_hochberg(2 * stdtr(freedom, -np.abs(statistic)))
-    return q_values
+    return benjamini_hochberg(2 * stdtr(freedom, -np.abs(statistic)))

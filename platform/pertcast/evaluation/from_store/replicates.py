@@ -16,10 +16,10 @@ from pertcast_data.store.readers import RowReader
 from pertcast.evaluation.from_store.control_spread import ControlSpread, control_spread
 from pertcast.evaluation.from_store.store_truth import read_blocks
 from pertcast.evaluation.gene_tests.moderated import moderated_t
-from pertcast.evaluation.gene_tests.multiple_testing import benjamini_hochberg
 from pertcast.evaluation.held_out import FloatArray, GeneTests, IndexArray
 from pertcast.evaluation.rowwise import BLOCK_BYTES
 from pertcast.evaluation.units import Units, add_by_label
+from pertcast.multiple_testing import benjamini_hochberg
 
 REPLICATE_METHOD: Final = (
     "moderated t-test (Smyth 2004) of replicate profiles against their matched controls, Benjamini-Hochberg "

@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 from pertcast_data.progress import ProgressCallback, no_progress
 
-from pertcast.evaluation.gene_tests.multiple_testing import benjamini_hochberg
 from pertcast.evaluation.gene_tests.rank_sum import SortedPopulation
 from pertcast.evaluation.held_out import GeneTests, IndexArray
 from pertcast.evaluation.populations import MeasuredCells
+from pertcast.multiple_testing import benjamini_hochberg
 
 CELL_METHOD: Final = (
     "Wilcoxon rank-sum test of single cells against control cells (corrected for ties and continuity), "
@@ -47,6 +47,6 @@ def cell_tests(measured: MeasuredCells, progress: ProgressCallback = no_progress
             controls = SortedPopulation(measured.controls(group))
         tested = SortedPopulation(measured.cells(condition)).test_against(controls)
         statistic[condition] = tested.z
-        q_value[condition] = benjamini_hochberg(tested.p_value[None])[0]
+        q_value[condition] = benjamini_hochberg(tested.p_value)
         progress(done + 1, n, "conditions tested, cells against controls")
     return GeneTests(statistic, q_value, CELL_METHOD)

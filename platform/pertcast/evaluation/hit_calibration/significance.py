@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pertcast.evaluation.gene_tests.multiple_testing import benjamini_hochberg
+from pertcast.multiple_testing import benjamini_hochberg
 
 FDR_LEVELS: Final = (0.05, 0.10)
 """False-discovery rates at which a report counts hits."""
@@ -22,11 +22,7 @@ def screen_fdr(
     conformal selection (Jin and Candes, JMLR 24, 2023). Without, they hold whatever share of the screen is
     inactive, at less power.
     """
-    if not len(p_values):
-        return np.empty(0)
-    weighed = p_values if shares is None else p_values * shares
-    found: NDArray[np.float64] = benjamini_hochberg(weighed[None])[0]
-    return found
+    return benjamini_hochberg(p_values if shares is None else p_values * shares)
 
 
 def hits_at(fdr: NDArray[np.float64]) -> dict[float, int]:

@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 
 from pertcast.evaluation.gene_tests.fold_change import log_fold_change
-from pertcast.evaluation.gene_tests.multiple_testing import benjamini_hochberg
 from pertcast.evaluation.gene_tests.rank_sum import SortedPopulation
 from pertcast.evaluation.held_out import FloatArray
 from pertcast.evaluation.metrics.distribution import Points, energy_distance, squared_distances
+from pertcast.multiple_testing import benjamini_hochberg
 
 MOST_PAIRED: Final = 500
 """Distances of populations are taken over at most this many cells each, drawn by the seed."""
@@ -94,7 +94,7 @@ class CellPair:
     def predicted_q(self) -> FloatArray:
         """(G,) q values of the predicted cells against the controls, by the same test as the truth's."""
         tested = SortedPopulation(self.predicted).test_against(self.controls.ordered)
-        q: FloatArray = benjamini_hochberg(tested.p_value[None])[0]
+        q: FloatArray = benjamini_hochberg(tested.p_value)
         return q
 
     @cached_property
