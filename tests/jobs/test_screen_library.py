@@ -91,7 +91,7 @@ def test_rows_that_say_the_same_count_once(tmp_path: Path) -> None:
         ("pert_id,pert_dose\nX,1\nY,high\n", SchemaError, "row 2: pert_dose is 'high'"),
         ("pert_id,pert_dose\nX,-3\n", SchemaError, "row 1: pert_dose is '-3'"),
         ("pert_id,pert_dose,pert_dose_unit\nX,1,furlong\n", UnitError, "row 1: Unknown dose unit 'furlong'"),
-        ("pert_id,cmap_name\nX,x\n,\n", SchemaError, "row 2: no pert_id"),
+        ("pert_id,cmap_name,note\nX,x,\n,,n\n", SchemaError, "row 2: no pert_id"),
     ],
 )
 def test_a_faulty_list_is_refused_by_file_and_row(
@@ -104,7 +104,7 @@ def test_a_faulty_list_is_refused_by_file_and_row(
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
     binary = tmp_path / "list.csv"
     binary.write_bytes(b"\x89HDF\r\n\x1a\n\xff\xfe\x00")
-    for path, said in ((binary, "neither a csv nor a parquet"), (tmp_path / "none.csv", "does not exist")):
+    for path, said in ((binary, "neither text nor Parquet"), (tmp_path / "none.csv", "does not exist")):
         with pytest.raises(FormatError, match=said):
             read_library(path, "genes")
 

@@ -6,7 +6,9 @@ import json
 import os
 from dataclasses import dataclass
 
+import torch
 import typer
+from pertcast_data.errors import ConfigError
 
 from pertcast_jobs.cli import screen_options as options
 from pertcast_jobs.cli.screen_export import export
@@ -24,6 +26,7 @@ from pertcast_jobs.screen.run import compute_screen
 app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
+    add_completion=False,
     help="Predict a whole library with a trained model and rank its hits. An interrupted screen is "
     "finished by the same command.",
 )
@@ -63,7 +66,7 @@ def compounds(
     up: options.Up = None,
     down: options.Down = None,
     signature: options.SignatureFile = None,
-    objective: options.Objective = "reverse",
+    objective: options.Objective = None,
     score: options.Score = None,
     executor: options.Executor = "ray-data",
     workers: options.Workers = None,
@@ -76,19 +79,20 @@ def compounds(
 ) -> None:
     """Screen compounds x cell lines x doses x times.
 
-    Example: pertcast screen compounds library.csv --model runs/first --out screens/first --doses 1,10
+    Example: pertcast screen compounds list.csv --model runs/a --out screens/a
     """
     running = _Running(out, executor, workers, gpus_per_worker, dry_run, json_)
     ranked_by = objective_of(up, down, signature, objective, score)
     request = ScreenRequest(
         kind="compounds",
-        model=model,
+        model=model[0],
+        others=tuple(model[1:]),
         library=library,
         gmt=gmt,
         signature=ranked_by.signature,
-        cells=words(cells),
-        doses=numbers("--doses", doses),
-        times=numbers("--times", times),
+        cells=words("--cells", cells),
+        doses=numbers("--doses", "pert_dose", doses),
+        times=numbers("--times", "pert_time", times),
         skip_unknown=skip_unknown,
         device=running.device,
         settings=_settings("compounds", ranked_by, seed, shard_rows),
@@ -108,7 +112,7 @@ def genes(
     up: options.Up = None,
     down: options.Down = None,
     signature: options.SignatureFile = None,
-    objective: options.Objective = "reverse",
+    objective: options.Objective = None,
     score: options.Score = None,
     executor: options.Executor = "ray-data",
     workers: options.Workers = None,
@@ -121,19 +125,20 @@ def genes(
 ) -> None:
     """Screen genes x types x cell lines x times: what happens where each is knocked down, out or raised.
 
-    Example: pertcast screen genes --model runs/first --pert-types trt_sh,trt_xpr --out screens/genome
+    Example: pertcast screen genes --model runs/a --out screens/genome
     """
     running = _Running(out, executor, workers, gpus_per_worker, dry_run, json_)
     ranked_by = objective_of(up, down, signature, objective, score)
     request = ScreenRequest(
         kind="genes",
-        model=model,
+        model=model[0],
+        others=tuple(model[1:]),
         library=library,
         gmt=gmt,
         signature=ranked_by.signature,
-        cells=words(cells),
-        times=numbers("--times", times),
-        types=words(pert_types),
+        cells=words("--cells", cells),
+        times=numbers("--times", "pert_time", times),
+        types=words("--pert-types", pert_types),
         skip_unknown=skip_unknown,
         device=running.device,
         settings=_settings("genes", ranked_by, seed, shard_rows),
@@ -154,7 +159,7 @@ def pairs(
     up: options.Up = None,
     down: options.Down = None,
     signature: options.SignatureFile = None,
-    objective: options.Objective = "reverse",
+    objective: options.Objective = None,
     score: options.Score = None,
     executor: options.Executor = "ray-data",
     workers: options.Workers = None,
@@ -167,20 +172,21 @@ def pairs(
 ) -> None:
     """Screen pairs of perturbations, ranked by what each does beyond the sum of its singles.
 
-    Example: pertcast screen pairs genes.csv --model runs/first --out screens/pairs
+    Example: pertcast screen pairs genes.csv --model runs/a --out screens/pairs
     """
     running = _Running(out, executor, workers, gpus_per_worker, dry_run, json_)
     ranked_by = objective_of(up, down, signature, objective, score)
     request = ScreenRequest(
         kind="pairs",
-        model=model,
+        model=model[0],
+        others=tuple(model[1:]),
         library=library,
         gmt=gmt,
         signature=ranked_by.signature,
-        cells=words(cells),
-        doses=numbers("--doses", doses),
-        times=numbers("--times", times),
-        types=words(pert_types),
+        cells=words("--cells", cells),
+        doses=numbers("--doses", "pert_dose", doses),
+        times=numbers("--times", "pert_time", times),
+        types=words("--pert-types", pert_types),
         skip_unknown=skip_unknown,
         device=running.device,
         settings=_settings("pairs", ranked_by, seed, shard_rows),
@@ -201,7 +207,7 @@ def table(
     up: options.Up = None,
     down: options.Down = None,
     signature: options.SignatureFile = None,
-    objective: options.Objective = "reverse",
+    objective: options.Objective = None,
     score: options.Score = None,
     executor: options.Executor = "ray-data",
     workers: options.Workers = None,
@@ -214,20 +220,21 @@ def table(
 ) -> None:
     """Screen a table of conditions of any kind: compounds, genes and combinations in one list.
 
-    Example: pertcast screen table conditions.csv --model runs/first --out screens/table
+    Example: pertcast screen table list.csv --model runs/a --out screens/table
     """
     running = _Running(out, executor, workers, gpus_per_worker, dry_run, json_)
     ranked_by = objective_of(up, down, signature, objective, score)
     request = ScreenRequest(
         kind="table",
-        model=model,
+        model=model[0],
+        others=tuple(model[1:]),
         library=library,
         gmt=gmt,
         signature=ranked_by.signature,
-        cells=words(cells),
-        doses=numbers("--doses", doses),
-        times=numbers("--times", times),
-        types=words(pert_types),
+        cells=words("--cells", cells),
+        doses=numbers("--doses", "pert_dose", doses),
+        times=numbers("--times", "pert_time", times),
+        types=words("--pert-types", pert_types),
         skip_unknown=skip_unknown,
         device=running.device,
         settings=_settings("table", ranked_by, seed, shard_rows),
@@ -237,16 +244,30 @@ def table(
 
 def _settings(kind: ScreenKind, ranked_by: ScreenObjective, seed: int, shard_rows: int) -> ScreenSettings:
     if shard_rows % 64:
-        raise typer.BadParameter("a shard is a multiple of 64 profiles", param_hint="--shard-rows")
+        near = max(64, shard_rows // 64 * 64)
+        raise typer.BadParameter(
+            f"{shard_rows} is no multiple of 64; write {near} or {near + 64}", param_hint="--shard-rows"
+        )
     return ScreenSettings(
         kind=kind, objective=ranked_by.objective, score=ranked_by.score, seed=seed, shard_rows=shard_rows
     )
+
+
+def _require_gpu(running: _Running) -> None:
+    """Refuse to compute on a GPU here where there is none; what workers elsewhere have, Ray tells."""
+    is_here = running.dry_run or running.executor == "in-process"
+    if running.device == "cuda" and is_here and not torch.cuda.is_available():
+        raise ConfigError(
+            f"--gpus-per-worker {running.gpus_per_worker:g}: PyTorch finds no GPU on this machine. Leave it "
+            "out, or run where there is one."
+        )
 
 
 def _screen(request: ScreenRequest, running: _Running) -> None:
     get_executor(running.executor)
     if running.out is None and not running.dry_run:
         raise typer.BadParameter("name the folder of the screen: --out SCREEN", param_hint="--out")
+    _require_gpu(running)
     with progress_bar("check library", "rows") as progress:
         prepared = prepare_screen(request, progress)
     if running.out is None or running.dry_run:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import polars as pl
 from pertcast.naming import condition_name
 from pertcast.report.tables import format_number
+from pertcast_data.text import counted
 
 from pertcast_jobs.screen.estimate import ScreenEstimate
 from pertcast_jobs.screen.plan import ScreenSettings
@@ -19,13 +20,14 @@ def estimate_lines(found: ScreenEstimate) -> list[str]:
     """Return what a screen would cost, for a terminal."""
     left_out = f"{found.n_refused:,} refused, {found.n_repeated:,} repeated"
     return [
-        f"profiles  {found.n_profiles:,}: {found.n_perturbations:,} perturbations, "
-        f"{found.n_cells:,} cell lines, {found.n_doses:,} doses, {found.n_times:,} times",
+        f"profiles  {found.n_profiles:,}: {counted(found.n_perturbations, 'perturbation')}, "
+        f"{counted(found.n_cells, 'cell line')}, {counted(found.n_doses, 'dose')}, "
+        f"{counted(found.n_times, 'time')}",
         f"left out  {left_out}",
-        f"space     {found.n_genes:,} genes, {found.n_sets:,} gene sets",
+        f"space     {counted(found.n_genes, 'gene')}, {counted(found.n_sets, 'gene set')}",
         f"shards    {found.n_shards:,}",
         f"time      about {found.seconds:,.0f} s: {found.profiles_per_second:,.0f} profiles/s "
-        f"x {found.workers} workers",
+        f"x {counted(found.workers, 'worker')}",
         f"memory    about {found.memory_bytes / 1e9:.1f} GB",
         f"disk      {found.disk_bytes / 1e6:,.1f} MB of profiles",
     ]
@@ -81,7 +83,7 @@ def outcome_lines(outcome: ScreenOutcome, settings: ScreenSettings) -> list[str]
     top = _top_hits(outcome.hits)
     width = max(len(row["condition"]) for row in top)
     score = "effect" if settings.ranks_by == "effect_size" else settings.ranks_by.split("_")[0]
-    lines = [f"{outcome.n_profiles:,} conditions {_verdict(outcome, settings)}"]
+    lines = [f"{counted(outcome.n_profiles, 'condition')} {_verdict(outcome, settings)}"]
     lines.append(f"{'rank':>4}  {'condition':<{width}}  {score:>12}  {'fdr':>6}  trust")
     lines += [
         f"{row['rank']:>4}  {row['condition']:<{width}}  {format_number(row['score']):>12}  "
@@ -89,8 +91,8 @@ def outcome_lines(outcome: ScreenOutcome, settings: ScreenSettings) -> list[str]
         for row in top
     ]
     already = outcome.n_profiles - outcome.n_computed
-    lines.append(f"{outcome.n_computed:,} profiles computed now, {already:,} found finished")
+    lines.append(f"{counted(outcome.n_computed, 'profile')} computed now, {already:,} found finished")
     if outcome.n_refused:
-        lines.append(f"{outcome.n_refused:,} rows refused: {outcome.out / 'refused.csv'}")
+        lines.append(f"{counted(outcome.n_refused, 'row')} refused: {outcome.out / 'refused.csv'}")
     lines.append(f"report {outcome.out / 'report.html'}")
     return lines

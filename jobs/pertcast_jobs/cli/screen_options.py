@@ -6,15 +6,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pertcast.analysis.connectivity import SCORES
 
+from pertcast_jobs.screen.amounts import amount_problem
 from pertcast_jobs.screen.executors import EXECUTORS
+
+MOST_SEED = 2**32 - 1
+"""What every library that draws at random takes."""
 
 List = Annotated[
     Path | None,
     typer.Argument(
         help="csv or parquet with a column pert_id (and where known canonical_smiles, pert_type, cell_iname, "
         "pert_dose in uM, pert_time in h); all that the bundle knows where absent.",
-        metavar="[LIST]",
+        metavar="LIST",
     ),
 ]
 Table = Annotated[
@@ -30,10 +35,15 @@ Pairs = Annotated[
     typer.Argument(
         help="csv or parquet with pairs A+B in pert_id (or targets), and single perturbations to be combined "
         "each with each; all pairs of what training perturbed where absent.",
-        metavar="[LIST]",
+        metavar="LIST",
     ),
 ]
-Model = Annotated[Path, typer.Option(help="Folder of a run or of a bundle.", metavar="RUN")]
+Model = Annotated[
+    list[Path],
+    typer.Option(
+        help="Folder of a run or of a bundle; given several times, the mean of an ensemble.", metavar="RUN"
+    ),
+]
 Out = Annotated[
     str | None,
     typer.Option(
@@ -78,11 +88,17 @@ SignatureFile = Annotated[
     ),
 ]
 Objective = Annotated[
-    str, typer.Option(help="With a signature: rank what mimics it first, or what reverses it.")
+    str | None,
+    typer.Option(
+        help="With a signature: rank first what mimics it (mimic) or reverses it (reverse); default: reverse."
+    ),
 ]
 Score = Annotated[
     str | None,
-    typer.Option(help="With a signature: wtcs, cosine, ...; default: wtcs for lists, cosine for values."),
+    typer.Option(
+        help=f"With a signature: {', '.join(SCORES)}; default: wtcs for lists, cosine for values.",
+        metavar="SCORE",
+    ),
 ]
 Executor = Annotated[str, typer.Option(help=f"Where shards are computed: {', '.join(EXECUTORS)}.")]
 Workers = Annotated[
@@ -95,9 +111,16 @@ Skip = Annotated[
     bool,
     typer.Option("--skip-unknown", help="Leave out rows that cannot be predicted; list them in refused.csv."),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of sampled predictions and of permutations.")]
+Seed = Annotated[
+    int, typer.Option(help="Seed of sampled predictions and of permutations.", min=0, max=MOST_SEED)
+]
 ShardRows = Annotated[
-    int, typer.Option(help="Profiles of a shard, the unit of work; a multiple of 64.", min=64)
+    int,
+    typer.Option(
+        help="Profiles of a shard, the unit of work; a multiple of 64. A worker holds one in memory.",
+        min=64,
+        max=65_536,
+    ),
 ]
 DryRun = Annotated[
     bool,
@@ -106,21 +129,27 @@ DryRun = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
-def words(text: str | None) -> tuple[str, ...] | None:
-    """Split "A,B" into distinct words; None where there are none."""
+def words(option: str, text: str | None) -> tuple[str, ...] | None:
+    """Split "A,B" into distinct words; None without the option, a usage error where it is empty."""
     if text is None:
         return None
-    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip())) or None
+    found = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not found:
+        raise typer.BadParameter(f"{text!r} names nothing; write A,B or leave it out", param_hint=option)
+    return found
 
 
-def numbers(option: str, text: str | None) -> tuple[float, ...] | None:
-    """Split "0.1,1,10" into rising numbers; a usage error names the option and the word that is none."""
+def numbers(option: str, amount: str, text: str | None) -> tuple[float, ...] | None:
+    """Split "0.1,1,10" into rising doses or times; a usage error names the option and the word at fault.
+
+    `amount` says what they are: "pert_dose" (uM) or "pert_time" (h).
+    """
     found = []
-    for word in words(text) or ():
+    for word in words(option, text) or ():
         try:
             found.append(float(word))
         except ValueError as error:
             raise typer.BadParameter(f"{word!r} is no number; write 0.1,1,10", param_hint=option) from error
-        if not 0 <= found[-1] < float("inf"):
-            raise typer.BadParameter(f"{word} is out of range", param_hint=option)
+        if (problem := amount_problem(amount, found[-1])) is not None:
+            raise typer.BadParameter(f"{word}: {problem}", param_hint=option)
     return tuple(sorted(set(found))) or None

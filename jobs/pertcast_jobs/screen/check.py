@@ -75,8 +75,11 @@ def _unencodable(predictor: Predictor, table: pl.DataFrame, progress: ProgressCa
     faults: dict[int, Fault] = {}
     for start in range(0, table.height, _BLOCK_ROWS):
         progress(start, table.height, "features")
-        block = predictor.encoder.encode_table(table.slice(start, _BLOCK_ROWS))
-        faults.update((start + row, fault) for row, fault in block.faults.items())
+        for member in predictor.members:
+            block = member.encoder.encode_table(table.slice(start, _BLOCK_ROWS))
+            for row, fault in block.faults.items():
+                faults.setdefault(start + row, fault)
+    progress(table.height, table.height, "features")
     for problem in report(faults.items()):
         row, name = table["row"][problem.row], table["pert_id"][problem.row]
         yield Refusal(row, name, problem.field, problem.message, tuple(problem.suggestions))

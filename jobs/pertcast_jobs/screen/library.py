@@ -13,9 +13,17 @@ from typing import Final, Literal
 
 import polars as pl
 from pertcast_data.compounds import Compound, canonicalise
-from pertcast_data.errors import FormatError, SchemaError, UnitError
+from pertcast_data.errors import SchemaError
 from pertcast_data.progress import ProgressCallback, no_progress
-from pertcast_data.vocabulary import GENETIC_TYPES, dose_in_micromolar, time_in_hours
+from pertcast_data.text import counted
+from pertcast_data.vocabulary import (
+    GENETIC_TYPES,
+    PAIR_SEPARATOR,
+    split_perturbation,
+)
+
+from pertcast_jobs.screen.amounts import in_unit
+from pertcast_jobs.screen.list_file import read_list
 
 ScreenKind = Literal["compounds", "genes", "pairs", "table"]
 
@@ -45,16 +53,11 @@ LIBRARY_SCHEMA: Final = MappingProxyType(
 )
 """Columns of a library; `row` is the line in the user's table, from 1. Dose in uM, time in h."""
 
-_OTHER_NAMES: Final = MappingProxyType(
-    {
-        "pert_id": ("gene", "gene_symbol", "symbol", "compound", "drug"),
-        "canonical_smiles": ("smiles", "SMILES"),
-        "cmap_name": ("pert_iname", "name"),
-        "cell_iname": ("cell_id", "cell_line"),
-    }
-)
 _STRUCTURES_A_NOTE: Final = 100
-_MISSING: Final = ("", "-666", "-666.0", "nan", "NaN", "NA", "null", "None")
+_MOST_SHOWN: Final = 60
+"""Letters of a name that a message shows."""
+_SPACED: Final = r"\s+\+\s*|\s*\+\s+"
+"""A plus with blanks: "A + B" is "A+B"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,13 @@ class Refusal:
     def __str__(self) -> str:
         """Say it in one line."""
         nearest = f" Nearest known: {', '.join(self.suggestions)}." if self.suggestions else ""
-        return f"row {self.row} ({self.pert_id}): {self.message}{nearest}"
+        return f"row {self.row} ({_shown(self.pert_id)}): {_shown(self.message, 400)}{nearest}"
+
+
+def _shown(text: str, most: int = _MOST_SHOWN) -> str:
+    """Return a text as a message shows it: in one line, without control characters, not endless."""
+    plain = text if text.isprintable() else repr(text)[1:-1]
+    return plain if len(plain) <= most else f"{plain[: most - 20]}... ({len(plain):,} letters)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +108,13 @@ def read_library(path: Path | str, kind: ScreenKind, progress: ProgressCallback 
     """Read a list with sig_info columns.
 
     pert_id, and where known pert_type, cmap_name, canonical_smiles, targets, cell_iname, pert_dose with
-    pert_dose_unit, pert_time with pert_time_unit; other columns are ignored. Rows count from 1 below the
-    header.
+    pert_dose_unit, pert_time with pert_time_unit; other columns are ignored, but for those that
+    `pertcast_jobs.screen.list_file` refuses. Rows count from 1 below the header; blank lines do not count.
 
     Parameters
     ----------
     path
-        csv, tsv or parquet; the content decides.
+        csv, tsv, semicolons or parquet; the content decides.
     kind
         What the list holds.
     progress
@@ -114,12 +123,14 @@ def read_library(path: Path | str, kind: ScreenKind, progress: ProgressCallback 
     Raises
     ------
     FormatError
-        The file is neither csv nor parquet.
+        The file is no table that can be read.
     SchemaError
-        It has no rows or no pert_id (or structure), or a row's type, number or unit is wrong.
+        It has no rows or no pert_id (or structure), a column is unclear, or a row's type or number is wrong.
+    UnitError
+        A unit is not known.
     """
     path = Path(path)
-    table = _with_known_names(_read_table(path))
+    table = read_list(path)
     if table.is_empty():
         raise SchemaError(f"{path} has no rows. List at least one perturbation.")
     if not {"pert_id", "canonical_smiles"} & set(table.columns):
@@ -129,11 +140,14 @@ def read_library(path: Path | str, kind: ScreenKind, progress: ProgressCallback 
         )
     table = table.with_row_index("row", offset=1).with_columns(pl.col("row").cast(pl.Int64))
     table = _with_types(table, kind, path)
-    table = _in_unit(table, "pert_dose", path)
-    table = _in_unit(table, "pert_time", path)
+    table = in_unit(table, "pert_dose", path, of_genes=kind == "genes")
+    table = in_unit(table, "pert_time", path)
     table, refused = _with_structures(table, progress)
-    table = _with_ids(table, path)
-    frame = _fit(table)
+    frame = _fit(_with_ids(table, path))
+    unclear = () if kind == "pairs" else _named_twice(frame)
+    unclear = (*unclear, *_other_structures(frame))
+    frame = frame.filter(~pl.col("row").is_in([item.row for item in unclear]))
+    refused = tuple(sorted((*refused, *unclear), key=lambda item: item.row))
     distinct = frame.unique(subset=[name for name in frame.columns if name != "row"], keep="first")
     return Library(distinct.sort("row"), path.name, refused, frame.height - distinct.height)
 
@@ -142,39 +156,6 @@ def library_of(perturbations: pl.DataFrame, source: str) -> Library:
     """Make a library of perturbations that a bundle knows: pert_id, pert_type and whatever else it tells."""
     table = perturbations.with_row_index("row", offset=1)
     return Library(_fit(table), source)
-
-
-def _read_table(path: Path) -> pl.DataFrame:
-    if not path.is_file():
-        raise FormatError(f"{path} does not exist. Name a csv or parquet file with a column pert_id.")
-    with path.open("rb") as stream:
-        is_parquet = stream.read(4) == b"PAR1"
-    try:
-        if is_parquet:
-            return pl.read_parquet(path)
-        return pl.read_csv(path, infer_schema=False, separator=_separator(path))
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path} is neither a csv nor a parquet table: {error}") from error
-
-
-def _separator(path: Path) -> str:
-    with path.open("rb") as stream:
-        header = stream.readline(1 << 16).decode("utf-8")
-    return "\t" if header.count("\t") > header.count(",") else ","
-
-
-def _with_known_names(table: pl.DataFrame) -> pl.DataFrame:
-    table = table.rename({name: name.strip() for name in table.columns})
-    for name, others in _OTHER_NAMES.items():
-        found = next((other for other in others if other in table.columns), None)
-        if name not in table.columns and found is not None:
-            table = table.rename({found: name})
-    text = [name for name, dtype in table.schema.items() if dtype == pl.String]
-    stripped = [pl.col(name).str.strip_chars() for name in text]
-    table = table.with_columns(stripped)
-    return table.with_columns(
-        pl.when(pl.col(name).is_in(_MISSING)).then(None).otherwise(pl.col(name)).alias(name) for name in text
-    )
 
 
 def _with_types(table: pl.DataFrame, kind: ScreenKind, path: Path) -> pl.DataFrame:
@@ -186,44 +167,11 @@ def _with_types(table: pl.DataFrame, kind: ScreenKind, path: Path) -> pl.DataFra
         row, value = wrong.row(0, named=True)["row"], wrong["pert_type"][0]
         raise SchemaError(
             f"{path}, row {row}: pert_type is {value!r}; a screen of {kind} takes {', '.join(allowed)} "
-            f"({wrong.height} such rows). Take them out, or screen them as another kind."
+            f"({counted(wrong.height, 'such row')}). Take them out, or screen them as another kind."
         )
     if kind == "compounds":
         table = table.with_columns(pl.col("pert_type").fill_null("trt_cp"))
     return table
-
-
-def _in_unit(table: pl.DataFrame, name: str, path: Path) -> pl.DataFrame:
-    """Turn a dose or time with its unit column into uM or h."""
-    if name not in table.columns:
-        return table
-    convert, default = (dose_in_micromolar, "uM") if name == "pert_dose" else (time_in_hours, "h")
-    unit = f"{name}_unit"
-    units = table[unit].to_list() if unit in table.columns else [None] * table.height
-    values: list[float | None] = []
-    for row, (value, word) in enumerate(zip(table[name].to_list(), units, strict=True), start=1):
-        if value is None or float_or_none(value) == -666:
-            values.append(None)
-            continue
-        number = float_or_none(value)
-        if number is None or number < 0:
-            raise SchemaError(
-                f"{path}, row {row}: {name} is {value!r}. Write a number, with its unit in {unit}."
-            )
-        try:
-            values.append(convert(number, word or default))
-        except UnitError as error:
-            raise UnitError(f"{path}, row {row}: {error}") from error
-    return table.with_columns(pl.Series(name, values, dtype=pl.Float64))
-
-
-def float_or_none(value: object) -> float | None:
-    """Return a finite number, or None where `value` is none."""
-    try:
-        number = float(str(value))
-    except ValueError:
-        return None
-    return number if number == number and abs(number) != float("inf") else None
 
 
 def _with_structures(
@@ -256,17 +204,50 @@ def _with_structures(
     return table, refused
 
 
+def _named_twice(frame: pl.DataFrame) -> tuple[Refusal, ...]:
+    """Refuse combinations of a perturbation with itself: what that is, no training data say."""
+    joined = frame.filter(pl.col("pert_id").str.contains(PAIR_SEPARATOR, literal=True))
+    return tuple(
+        Refusal(row, name, "pert_id", "names one perturbation twice. Name each once.")
+        for row, name in joined.select("row", "pert_id").iter_rows()
+        if len(set(split_perturbation(name))) < len(split_perturbation(name))
+    )
+
+
+def _other_structures(frame: pl.DataFrame) -> tuple[Refusal, ...]:
+    """Refuse rows whose compound has another structure in an earlier row: one name cannot stand for both."""
+    stated = frame.filter(pl.col("inchi_key").is_not_null())
+    first = stated.group_by("pert_id", maintain_order=True).agg(
+        pl.col("row").first().alias("earlier"), pl.col("inchi_key").first().alias("known")
+    )
+    other = stated.join(first, on="pert_id", maintain_order="left").filter(
+        pl.col("inchi_key") != pl.col("known")
+    )
+    return tuple(
+        Refusal(
+            row,
+            name,
+            "canonical_smiles",
+            f"row {earlier} gives {name!r} another structure. Give each structure a pert_id of its own.",
+        )
+        for row, name, earlier in other.select("row", "pert_id", "earlier").iter_rows()
+    )
+
+
 def _with_ids(table: pl.DataFrame, path: Path) -> pl.DataFrame:
     """Fill a missing pert_id with the name, else with the structure's key."""
     for name in ("pert_id", "cmap_name", "inchi_key"):
         if name not in table.columns:
             table = table.with_columns(pl.lit(None, dtype=pl.String).alias(name))
-    table = table.with_columns(pl.coalesce("pert_id", "cmap_name", "inchi_key"))
+    joined = [pl.col(name).str.replace_all(_SPACED, PAIR_SEPARATOR) for name in ("pert_id", "targets")]
+    if "targets" not in table.columns:
+        joined = joined[:1]
+    table = table.with_columns(joined).with_columns(pl.coalesce("pert_id", "cmap_name", "inchi_key"))
     nameless = table.filter(pl.col("pert_id").is_null())
     if nameless.height:
         raise SchemaError(
             f"{path}, row {nameless['row'][0]}: no pert_id, cmap_name or structure "
-            f"({nameless.height} such rows). Give each row one of them."
+            f"({counted(nameless.height, 'such row')}). Give each row one of them."
         )
     return table
 

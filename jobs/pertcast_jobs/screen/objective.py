@@ -25,7 +25,7 @@ class ScreenObjective:
 
 
 def objective_of(
-    up: Path | None, down: Path | None, weighted: Path | None, objective: str, score: str | None
+    up: Path | None, down: Path | None, weighted: Path | None, objective: str | None, score: str | None
 ) -> ScreenObjective:
     """Read the signature that a screen is to be ranked by.
 
@@ -36,24 +36,25 @@ def objective_of(
     weighted
         Genes with values, instead of lists.
     objective
-        "mimic" or "reverse".
+        "mimic" or "reverse"; None: reverse, where there is a signature.
     score
         A name of `pertcast.analysis.connectivity.SCORES`; one that fits the signature where None.
 
     Raises
     ------
     ConfigError
-        One list without the other, lists beside values, a score without a signature, an unknown objective or
-        score.
+        One list without the other, lists beside values, a score or objective without a signature, an unknown
+        objective or score.
     FormatError, SchemaError
         Of the files.
     """
-    if objective not in _OBJECTIVES:
+    if objective is not None and objective not in _OBJECTIVES:
         nearest = nearest_known(objective, _OBJECTIVES) or list(_OBJECTIVES)
         raise ConfigError(f"--objective {objective}: use {' or '.join(nearest)}.")
     if up is None and down is None and weighted is None:
-        if score is not None:
-            raise ConfigError("--score compares with a signature: add --up and --down, or --signature.")
+        for name, value in (("--objective", objective), ("--score", score)):
+            if value is not None:
+                raise ConfigError(f"{name} {value} needs a signature: add --up and --down, or --signature.")
         return ScreenObjective()
     if weighted is not None and (up is not None or down is not None):
         raise ConfigError("Give one signature: --up FILE and --down FILE, or --signature FILE.")
@@ -64,4 +65,4 @@ def objective_of(
     else:
         signature = Signature.of_lists([read_gene_list(up, "up"), read_gene_list(down, "down")])
     name = get_score(score or signature.default_score()).name
-    return ScreenObjective(signature, _OBJECTIVES[objective], name)
+    return ScreenObjective(signature, _OBJECTIVES[objective or "reverse"], name)

@@ -41,16 +41,25 @@ def pairs_of(library: Library) -> Library:
     )
     combined = _combined(frame.filter(size == 1), library.source)
     if listed.is_empty() and combined.is_empty():
-        raise SchemaError(
-            f"{library.source} holds a single perturbation and no pair. List pairs as A+B, or at least two "
-            "perturbations to combine."
-        )
+        raise SchemaError(_no_pair(frame, library.source))
     pairs = pl.concat([listed.select(list(LIBRARY_SCHEMA)), combined]).with_columns(
         targets=pl.lit(None, dtype=pl.String), cmap_name=pl.col("pert_id")
     )
     distinct = pairs.unique(subset=["pert_id", *_SHARED], keep="first", maintain_order=True)
     n_repeated = library.n_repeated + pairs.height - distinct.height
     return replace(library, frame=distinct.sort("row", maintain_order=True), n_repeated=n_repeated)
+
+
+def _no_pair(frame: pl.DataFrame, source: str) -> str:
+    if frame["pert_id"].n_unique() > 1:
+        return (
+            f"{source} holds no pair, and no two of its perturbations agree in pert_type, cell_iname, "
+            "pert_dose and pert_time; compounds and genes are not combined. List pairs as A+B, or some that agree."
+        )
+    return (
+        f"{source} holds a single perturbation and no pair. List pairs as A+B, or at least two perturbations "
+        "to combine."
+    )
 
 
 def _require_pairs(frame: pl.DataFrame, members: list[tuple[str, ...]], source: str) -> None:

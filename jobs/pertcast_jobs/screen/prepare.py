@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 from pertcast.analysis.connectivity import Signature
 from pertcast.analysis.gene_sets import GeneSets, SetIndex, index_sets, read_gmt
+from pertcast.ensemble import load_predictor
 from pertcast.evaluation.hit_calibration import HitCalibration
 from pertcast.predictor import Predictor
 from pertcast.training.bundle import find_bundle
@@ -35,6 +36,8 @@ class ScreenRequest:
         "compounds", "genes", "pairs" or "table".
     model
         Folder of a run or bundle.
+    others
+        Further ones, for the mean of an ensemble.
     library
         csv or parquet list; None for what the bundle knows.
     gmt
@@ -53,6 +56,7 @@ class ScreenRequest:
 
     kind: ScreenKind
     model: Path
+    others: tuple[Path, ...] = ()
     library: Path | None = None
     gmt: Path | None = None
     signature: Signature | None = None
@@ -75,8 +79,8 @@ class PreparedScreen:
         What is predicted.
     predictor
         The loaded bundle.
-    bundle_path
-        Its folder.
+    bundle_path, others
+        Its folder; those of the further members of an ensemble.
     gene_sets, sets
         Gene sets as read, and over the bundle's genes; None without.
     signature
@@ -92,6 +96,7 @@ class PreparedScreen:
     plan: ScreenPlan
     predictor: Predictor
     bundle_path: Path
+    others: tuple[Path, ...]
     gene_sets: GeneSets | None
     sets: SetIndex | None
     signature: Signature | None
@@ -119,6 +124,7 @@ class PreparedScreen:
         return ShardTask(
             out=str(out.absolute()),
             bundle=str(self.bundle_path.absolute()),
+            others=tuple(str(path.absolute()) for path in self.others),
             settings=self.plan.settings,
             sets=self.sets,
             layers=self.layers,
@@ -142,18 +148,22 @@ def prepare_screen(request: ScreenRequest, progress: ProgressCallback = no_progr
     Raises
     ------
     SchemaError
-        Rows of the list cannot be predicted (and `skip_unknown` is off), or nothing is left.
+        Rows of the list cannot be predicted (and `skip_unknown` is off), or nothing is left; the gene sets or
+        the signature do not fit the bundle's genes.
     ConfigError
         A cell line or type that the bundle does not know was asked for.
     """
-    bundle_path = find_bundle(request.model)
-    predictor = Predictor.from_bundle(bundle_path)
+    bundle_path, *others = (find_bundle(path) for path in (request.model, *request.others))
+    predictor = load_predictor([bundle_path, *others])
+    gene_sets = read_gmt(request.gmt) if request.gmt is not None else None
+    sets = index_sets(gene_sets, predictor.genes, request.settings.min_size) if gene_sets else None
+    if request.signature is not None:
+        # Workers map it again; what is wrong with it is told before a folder is made.
+        request.signature.prepare(predictor.genes, request.settings.score)
     knowledge = knowledge_of(predictor)
     library = _library(request, knowledge, progress)
     grid = _grid(request, knowledge)
     left, refused = _predictable(request, predictor, library, grid, progress)
-    gene_sets = read_gmt(request.gmt) if request.gmt is not None else None
-    sets = index_sets(gene_sets, predictor.genes, request.settings.min_size) if gene_sets else None
     conditions = Conditions(left, grid)
     plan = ScreenPlan(
         settings=request.settings,
@@ -170,6 +180,7 @@ def prepare_screen(request: ScreenRequest, progress: ProgressCallback = no_progr
         plan=plan,
         predictor=predictor,
         bundle_path=bundle_path,
+        others=tuple(others),
         gene_sets=gene_sets,
         sets=sets,
         signature=request.signature,
