@@ -168,12 +168,12 @@ def judged(
     lines = []
     for group, members in groups.items():
         is_hit = question.is_hit[:, members]
-        asked = is_hit.any(axis=1) & ~is_hit.all(axis=1)
+        asked = np.logical_and(is_hit.any(axis=1), ~is_hit.all(axis=1))
         found = {
             score: {row: ranked(each[asked][:, members], is_hit[asked]) for row, each in rows.items()}
             for score, rows in scores.items()
         }
-        units = [unit for unit, is_asked in zip(question.unit, asked, strict=True) if is_asked]
+        units = [unit for unit, is_asked in zip(question.unit, asked.tolist(), strict=True) if is_asked]
         facts = {"candidates": int(members.sum()), "hits": float(is_hit[asked].sum()), "unit": units}
         lines.append(
             {"question": question.name, "title": question.title, "group": group, **facts, "found": found}

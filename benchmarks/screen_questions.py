@@ -257,7 +257,7 @@ def compound_questions(known: KnownAtlas) -> list[Question]:
 def connectivity(question: Question, library: Floats, score: str) -> Floats:
     """Return (Q, C) how well each candidate does what the question asks, higher is better."""
     found = get_score(score).of_profiles(question.queries).against(library)
-    return question.sign * np.round(found.astype(np.float64), DECIMALS)
+    return np.asarray(question.sign * np.round(found.astype(np.float64), DECIMALS), dtype=np.float64)
 
 
 def first_ranks(scores: Floats, is_hit: Flags) -> Floats:
