@@ -14,17 +14,21 @@ from typing import Final
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
+import pyarrow as pa
 from numpy.typing import NDArray
 from pertcast.analysis.hits import hit_columns
 from pertcast.evaluation.hit_calibration import HitCalibration, screen_fdr
 
+from pertcast_jobs.screen.conditions import rebatched
 from pertcast_jobs.screen.finishing.tables import SigInfo
 from pertcast_jobs.screen.summaries import SCORE
 from pertcast_jobs.screen.workspace import Workspace, write_blocks
 
 HITS: Final = ("hits.parquet", "hits.csv")
-_BUCKET_ROWS: Final = 1 << 16
+_BUCKET_ROWS: Final = 1 << 13
+"""Ranks of a bucket, which is sorted in memory."""
+_DEALT_ROWS: Final = 1 << 12
+"""Rows dealt at once: few and large batches in each bucket."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +71,8 @@ def write_hits(
         "rank_pos": _ranks(np.argsort(-sig_info.values("effect_up"), kind="stable")),
         "rank_neg": _ranks(np.argsort(-sig_info.values("effect_down"), kind="stable")),
     }
-    with ExitStack() as stack:
-        writers: dict[int, pq.ParquetWriter] = {}
-        for start, block in sig_info.blocks():
-            for bucket, rows in _dealt(_hits_of(start, block, ranks, ranking, calibration)):
-                table = rows.to_arrow()
-                if bucket not in writers:
-                    path = folder / f"{bucket:06d}.parquet"
-                    writers[bucket] = stack.enter_context(pq.ParquetWriter(path, table.schema))
-                writers[bucket].write_table(table)
+    hits = (_hits_of(start, block, ranks, ranking, calibration) for start, block in sig_info.blocks())
+    _deal(rebatched(hits, _DEALT_ROWS), folder)
     buckets = sorted(folder.iterdir())
     workspace.publish(workspace.path / HITS[0], lambda path: write_blocks(path, _sorted(buckets)))
     workspace.publish(workspace.path / HITS[1], lambda path: _write_csv(path, _sorted(buckets)))
@@ -105,6 +102,19 @@ def _hits_of(
     )
 
 
+def _deal(hits: Iterator[pl.DataFrame], folder: Path) -> None:
+    """Write rows to the files of their buckets: streams, which hold no footer of batches in memory."""
+    with ExitStack() as stack:
+        writers: dict[int, pa.RecordBatchStreamWriter] = {}
+        for block in hits:
+            for bucket, rows in _dealt(block):
+                table = rows.to_arrow()
+                if bucket not in writers:
+                    path = folder / f"{bucket:06d}.arrows"
+                    writers[bucket] = stack.enter_context(pa.ipc.new_stream(str(path), table.schema))
+                writers[bucket].write_table(table)
+
+
 def _dealt(hits: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
     bucket = (hits["rank"] - 1) // _BUCKET_ROWS
     for number in bucket.unique().sort():
@@ -113,7 +123,7 @@ def _dealt(hits: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
 
 def _sorted(buckets: list[Path]) -> Iterator[pl.DataFrame]:
     for path in buckets:
-        yield pl.read_parquet(path).sort("rank")
+        yield pl.read_ipc_stream(path).sort("rank")
 
 
 def _write_csv(path: Path, blocks: Iterator[pl.DataFrame]) -> None:
