@@ -19,10 +19,10 @@ import zarr
 from numpy.typing import NDArray
 from pertcast.analysis.connectivity import ConnectivityIndex, RankedBlock, Signature, ask_library
 from pertcast.analysis.connectivity.prepared import PreparedQuery
-from pertcast.analysis.connectivity.ranked import gene_ranks
 from pertcast.analysis.connectivity.scores import get_score
 from pertcast.analysis.connectivity.significance import ReferenceQueries, random_scores
 from pertcast.analysis.connectivity.strata import Strata
+from pertcast.analysis.enrichment import gene_ranks
 from pertcast_data.store.zarr_layout import (
     create_array,
     create_dense_group,

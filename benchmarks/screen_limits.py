@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pertcast.analysis.enrichment import SizeMatchedNull, enrichment_scores, ranked_order
 from pertcast.analysis.hits import condition_statistics
 from pertcast.analysis.neighbors import neighbor_blocks, write_neighbors
-from pertcast.analysis.neighbors.tiles import one_thread
+from pertcast.torch_threads import torch_threads
 from pertcast_jobs.screen.conditions import IDENTITY_SCHEMA
 from pertcast_jobs.screen.finishing.enrichment import ScoreTables, rows_of
 from pertcast_jobs.screen.prepare import PreparedScreen
@@ -59,7 +59,7 @@ def limits_of(prepared: PreparedScreen, folder: Path) -> Iterator[Limit]:
     workspace = Workspace(folder / "screen")
     workspace.begin_with(prepared.plan, prepared.predictor.genes, iter([first]))
     create_profiles(workspace, prepared.plan, prepared.predictor.genes, prepared.layers)
-    with one_thread():
+    with torch_threads(1):
         yield from _of_a_shard(prepared, workspace, first.head(_TILE))
         yield from _of_the_tables(prepared, workspace, first)
 

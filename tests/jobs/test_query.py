@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import zarr
 from numpy.typing import NDArray
-from pertcast.analysis.connectivity.ranked import gene_ranks
+from pertcast.analysis.enrichment import gene_ranks
 from pertcast_data.errors import ConfigError, PertcastError, UnknownName
 from pertcast_data.store import create_store
 from pertcast_data.store.zarr_layout import (

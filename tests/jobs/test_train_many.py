@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from pertcast.torch_threads import torch_threads
 from pertcast.training.bundle import find_bundle, load_bundle_files
 from pertcast_data.errors import ConfigError
 from pertcast_data.splits import Split
@@ -29,10 +30,8 @@ INSTANT = ["model.name=train_mean"]
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Sums over threads round differently: compare at equal thread counts."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(1):
+        yield
 
 
 def small_run(small_screen: Any, *overrides: str) -> RunConfig:

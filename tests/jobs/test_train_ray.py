@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from pertcast.torch_threads import torch_threads
 from pertcast.training.bundle import load_bundle_files
 from pertcast_data.errors import ConfigError
 from pertcast_jobs.run_config import ClusterConfig, RunConfig, load_config
@@ -30,10 +31,8 @@ QUICK += ["train.batch_size=32", "train.epochs=3", "train.checkpoint_every_steps
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Sums over threads round differently: compare at equal thread counts."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(1):
+        yield
 
 
 def small_run(small_screen: Any, *overrides: str) -> RunConfig:

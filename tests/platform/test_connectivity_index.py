@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pertcast.analysis.connectivity import ConnectivityIndex, Queries, RankedBlock, Signature
-from pertcast.analysis.connectivity.ranked import gene_ranks, ranked_enrichment
+from pertcast.analysis.connectivity.ranked import ranked_enrichment
 from pertcast.analysis.connectivity.scores import (
     ExtremeSum,
     ProfileProducts,
     WeightedConnectivity,
     get_score,
 )
+from pertcast.analysis.enrichment import gene_ranks
 from pertcast_data.errors import SchemaError
 
 N, G = 5000, 150

@@ -19,6 +19,7 @@ from pertcast.encoding import ConditionEncoder, EncoderSpec, make_training_data
 from pertcast.models.batch import Batch
 from pertcast.models.contract import GradientStage, OptimiserConfig, Stage
 from pertcast.models.noise import KeyedNoise
+from pertcast.torch_threads import torch_threads
 from pertcast.training.config import EngineConfig
 from pertcast.training.data import TrainingData
 from pertcast.training.fit import fit
@@ -146,10 +147,8 @@ def assert_whole_groups(batches: list[tuple[list[int], list[int]]], n_rows: int 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with torch_threads(1):
+        yield
 
 
 @pytest.mark.parametrize(

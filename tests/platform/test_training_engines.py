@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from pertcast.torch_threads import torch_threads
 from pertcast.training.config import EngineConfig
 from pertcast.training.engines.deepspeed_config import deepspeed_config
 from pertcast.training.fit import fit
@@ -25,10 +26,8 @@ toys = importlib.import_module("training_toys")
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with torch_threads(1):
+        yield
 
 
 @pytest.fixture(scope="module")

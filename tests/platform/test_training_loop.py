@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from pertcast.models.noise import KeyedNoise
+from pertcast.torch_threads import torch_threads
 from pertcast.training.config import EngineConfig, TrainConfig
 from pertcast.training.engines.base import warmup_cosine
 from pertcast.training.fit import fit
@@ -33,10 +34,8 @@ def same_state(left: torch.nn.Module, right: torch.nn.Module) -> bool:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with torch_threads(1):
+        yield
 
 
 class Halt(RuntimeError):

@@ -6,7 +6,6 @@ are inputs, known when its profiles are predicted, exactly as control pairing in
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from pertcast_data.errors import ControlsMissing
 from pertcast_data.loading import ControlPairing, pair_controls
+from pertcast_data.reading import ProfileReader
 from pertcast_data.splits import Split
 from pertcast_data.store import ExpressionStore
 
@@ -24,13 +24,12 @@ MAD_TO_SD: Final = 1.4826
 _BUDGET_BYTES: Final = 1 << 28
 _READ_ROWS: Final = 2_048
 
-ReadDense = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 Levels = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Median and median absolute deviation of every gene."""
 
 
 def median_and_mad(
-    read: ReadDense, rows: NDArray[np.int64], n_genes: int, budget_bytes: int = _BUDGET_BYTES
+    read: ProfileReader, rows: NDArray[np.int64], n_genes: int, budget_bytes: int = _BUDGET_BYTES
 ) -> Levels:
     """Return median and MAD of each gene over `rows`, two (G,) float32; missing values are passed over.
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from pertcast.analysis.enrichment import prerank
 from pertcast.analysis.neighbors import neighbor_blocks
-from pertcast.analysis.neighbors.tiles import one_thread
+from pertcast.torch_threads import torch_threads
 
 from pertcast_jobs.screen.conditions import IDENTITY_SCHEMA
 from pertcast_jobs.screen.prepare import PreparedScreen
@@ -125,7 +125,7 @@ def _measure(prepared: PreparedScreen, folder: Path) -> tuple[float, float]:
     workspace.begin_with(small, prepared.predictor.genes, iter([first.select(list(IDENTITY_SCHEMA))]))
     create_profiles(workspace, small, prepared.predictor.genes, prepared.layers)
     engine = ShardEngine(replace(prepared.task(workspace.path), settings=settings), prepared.predictor)
-    with one_thread():
+    with torch_threads(1):
         prepared.predictor.predict(first.head(plan.settings.batch_size), batch_size=plan.settings.batch_size)
     seconds = _timed(lambda: engine.run(0))
     read = ProfileRead(workspace.profiles)

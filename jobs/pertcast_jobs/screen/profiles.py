@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import zarr
 from numpy.typing import DTypeLike, NDArray
+from pertcast.analysis.enrichment import rank_dtype, ranks_of
 from pertcast_data.store.manifest import ShardRecord
 from pertcast_data.store.zarr_layout import create_array, create_dense_group, open_array, write_array_shard
 from pertcast_data.vocabulary import Measure
@@ -62,11 +63,6 @@ def create_profiles(
     write_atomically(workspace.group_metadata, lambda path: path.write_bytes(metadata))
 
 
-def rank_dtype(n_genes: int) -> np.dtype[Any]:
-    """Return the type of a gene's rank: uint16 as long as it fits."""
-    return np.dtype(np.uint16 if n_genes <= 1 << 16 else np.uint32)
-
-
 def _create_like(
     group: zarr.Group, name: str, like: zarr.Array[Any], dtype: DTypeLike, fill_value: float
 ) -> None:
@@ -103,9 +99,7 @@ def write_profiles(
         name = layer if layer == "X" else f"layers/{layer}"
         half = np.clip(values, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16)
         yield _write(workspace.path, PROFILES, name, shard, half)
-    rank = np.empty(order.shape, dtype=rank_dtype(order.shape[1]))
-    np.put_along_axis(rank, order, np.arange(order.shape[1], dtype=rank.dtype)[None, :], axis=1)
-    yield _write(workspace.path, RANKS, RANK, shard, rank)
+    yield _write(workspace.path, RANKS, RANK, shard, ranks_of(order))
 
 
 def _write(screen: Path, group: str, name: str, shard: int, values: NDArray[Any]) -> ShardRecord:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from pertcast.analysis.connectivity import Signature
 from pertcast.analysis.enrichment import ranked_order
 from pertcast.analysis.gene_sets import SetIndex
-from pertcast.analysis.neighbors.tiles import one_thread
 from pertcast.predictor import PredictedConditions, Predictor
+from pertcast.torch_threads import torch_threads
 from pertcast_data.errors import CorruptBundle
 from pertcast_data.store.manifest import ShardRecord
 
@@ -98,7 +98,7 @@ class ShardEngine:
     def run(self, shard: int) -> ShardDone:
         """Compute and write shard number `shard`; its record is written last."""
         table = self.workspace.read_conditions(shard, self.task.settings.shard_rows)
-        with one_thread():
+        with torch_threads(1):
             records = self._write(shard, table)
         self.workspace.commit(shard, records)
         return ShardDone(shard, table.height)

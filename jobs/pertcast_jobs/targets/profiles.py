@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 import zarr
 from numpy.typing import NDArray
-from pertcast.analysis.neighbors import ProfileReader
 from pertcast_data.errors import ConfigError, FormatError, SchemaError, nearest_known
+from pertcast_data.reading import ProfileReader
 from pertcast_data.store import ExpressionStore
 from pertcast_data.store.frames import read_frame
 from pertcast_data.store.genes import gene_names

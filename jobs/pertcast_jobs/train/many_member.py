@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
+from pertcast.torch_threads import torch_threads
 
 from pertcast_jobs.run_config import RunConfig
 from pertcast_jobs.train.many_record import Member
@@ -21,9 +21,5 @@ Ended = tuple[Member, TrainingOutcome | BaseException]
 def train_member(job: Job) -> TrainingOutcome:
     """Train one member in this process, with the threads of its configuration; continue what was begun."""
     _, config, folder = job
-    before = torch.get_num_threads()
-    torch.set_num_threads(config.cluster.threads_per_worker)
-    try:
+    with torch_threads(config.cluster.threads_per_worker):
         return run_training(config, folder, resume=True)
-    finally:
-        torch.set_num_threads(before)

@@ -14,8 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from pertcast_data.errors import SchemaError
-
-from pertcast.analysis.neighbors import ProfileReader
+from pertcast_data.reading import ProfileReader
 
 PerturbationReader = Callable[[NDArray[np.int64]], pl.DataFrame]
 """Returns pert_id, pert_type, pert_dose and pert_time of rows (M,) int64, in any order."""

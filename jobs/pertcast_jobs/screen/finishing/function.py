@@ -15,10 +15,10 @@ from pertcast.encoding.perturbations import Perturbations
 from pertcast.evaluation.bootstrap import Estimate
 from pertcast.evaluation.parts import CoMembership
 from pertcast.evaluation.structure.screened_function import screened_function
-from pertcast.evaluation.structure.streamed_similarity import ReadRows
 from pertcast.report.screen.function_section import FunctionOfScreen
 from pertcast_data.errors import SchemaError
 from pertcast_data.gene_tables.identifiers import fold_gene
+from pertcast_data.reading import ProfileReader
 from pertcast_data.vocabulary import PAIR_SEPARATOR
 
 from pertcast_jobs.screen.finishing.tables import SigInfo
@@ -37,7 +37,9 @@ FUNCTION_SCHEMA = {
 """Columns of gene_function.parquet: one row a perturbation type and similarity."""
 
 
-def screen_function(prepared: PreparedScreen, sig_info: SigInfo, read: ReadRows) -> FunctionOfScreen | None:
+def screen_function(
+    prepared: PreparedScreen, sig_info: SigInfo, read: ProfileReader
+) -> FunctionOfScreen | None:
     """Judge the profiles of a finished screen of genes; None for another kind, or without gene sets.
 
     Parameters
@@ -141,7 +143,7 @@ def _single_genes(sig_info: SigInfo, kind: str, known: Perturbations) -> pl.Data
 def _judged(
     prepared: PreparedScreen,
     rows: pl.DataFrame,
-    read: ReadRows,
+    read: ProfileReader,
     network: Mapping[str, NDArray[np.float32]] | None,
 ) -> CoMembership:
     sets = prepared.gene_sets

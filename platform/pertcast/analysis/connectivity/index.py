@@ -13,8 +13,9 @@ from numpy.typing import DTypeLike, NDArray
 from pertcast_data.errors import SchemaError
 from pertcast_data.progress import ProgressCallback, no_progress
 
-from pertcast.analysis.connectivity.ranked import RankedBlock, Ranks, gene_ranks, profile_lengths, rank_dtype
+from pertcast.analysis.connectivity.ranked import RankedBlock, profile_lengths
 from pertcast.analysis.connectivity.scores import Queries, Scores
+from pertcast.analysis.enrichment import Ranks, gene_ranks, rank_dtype
 
 BLOCK_ROWS: Final = 4096
 """References that are compared at once."""

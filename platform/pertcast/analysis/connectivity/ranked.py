@@ -13,15 +13,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pertcast.analysis.enrichment import ranked_order
+from pertcast.analysis.enrichment import Ranks, gene_ranks
 
 _BLOCK_VALUES: Final = 1 << 16
 """Values of a set that are held at once: what a processor's cache holds."""
 _SIGN_TOLERANCE: Final = 1e-9
 """Extremes of a running sum that differ by less are equal; the negative one counts then."""
-
-
-Ranks = NDArray[np.unsignedinteger[Any]]
 
 
 class RankedBlock:
@@ -61,23 +58,6 @@ class RankedBlock:
     def lengths(self) -> NDArray[np.float32]:
         """(M,) float32, 1 for a profile of zeros."""
         return profile_lengths(self.values) if self._lengths is None else self._lengths
-
-
-def gene_ranks(profiles: NDArray[np.floating[Any]]) -> Ranks:
-    """Return the place of each gene in its profile (N, G), 0 = highest, ties in gene order.
-
-    uint16, or uint32 for more than 65,536 genes.
-    """
-    order = ranked_order(profiles)
-    dtype = rank_dtype(profiles.shape[1])
-    ranks = np.empty(order.shape, dtype=dtype)
-    np.put_along_axis(ranks, order, np.arange(order.shape[1], dtype=dtype)[None, :], axis=1)
-    return ranks
-
-
-def rank_dtype(n_genes: int) -> type[np.unsignedinteger[Any]]:
-    """Return the type that holds a rank among `n_genes`."""
-    return np.uint16 if n_genes <= 1 << 16 else np.uint32
 
 
 def profile_lengths(profiles: NDArray[np.float32]) -> NDArray[np.float32]:

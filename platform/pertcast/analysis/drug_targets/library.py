@@ -17,8 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pertcast_data.errors import SchemaError
 from pertcast_data.progress import ProgressCallback, no_progress
-
-from pertcast.analysis.neighbors import ProfileReader
+from pertcast_data.reading import ProfileReader
 
 BLOCK_ROWS: Final = 4096
 """Profiles read at once."""

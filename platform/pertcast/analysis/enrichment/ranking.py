@@ -6,7 +6,7 @@ and takes half the time of an argsort.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,11 @@ _ALL_BUT_SIGN: Final = np.int32(0x7FFFFFFF)
 
 GenePlaces = NDArray[np.integer[Any]]
 """(N, G) either the genes of each profile from highest to lowest, or the place of each gene."""
+
+Ranks = NDArray[np.unsignedinteger[Any]]
+"""(N, G) the place of each gene from 0 = highest, as a screen stores it."""
+
+Integer = TypeVar("Integer", bound=np.integer[Any])
 
 
 def ranked_order(profiles: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -113,9 +118,30 @@ def flat(genes: GenePlaces) -> NDArray[np.int64]:
     return flattened
 
 
-def places_of(order: GenePlaces) -> NDArray[np.uint32]:
-    """Return the place of each gene from 0 = highest, given the genes in order; (n, G) both."""
-    n_profiles, n_genes = order.shape
-    places = np.empty(n_profiles * n_genes, dtype=np.uint32)
-    places[flat(order)] = np.broadcast_to(np.arange(n_genes, dtype=np.uint32), order.shape).reshape(-1)
-    return places.reshape(order.shape)
+def inverse(genes: GenePlaces, dtype: type[Integer]) -> NDArray[Integer]:
+    """Return the place of each gene given the genes in order, or the genes in order given their places.
+
+    (n, G) both; places count from 0 = highest.
+    """
+    n_profiles, n_genes = genes.shape
+    found = np.empty(n_profiles * n_genes, dtype=dtype)
+    found[flat(genes)] = np.broadcast_to(np.arange(n_genes, dtype=dtype), genes.shape).reshape(-1)
+    return found.reshape(genes.shape)
+
+
+def rank_dtype(n_genes: int) -> type[np.uint16] | type[np.uint32]:
+    """Return the type that a stored rank among `n_genes` has: uint16 as long as it fits."""
+    return np.uint16 if n_genes <= 1 << 16 else np.uint32
+
+
+def ranks_of(order: GenePlaces) -> Ranks:
+    """Return the place of each gene from 0 = highest, in its stored type; (n, G) as `order`."""
+    return inverse(order, rank_dtype(order.shape[1]))
+
+
+def gene_ranks(profiles: NDArray[np.floating[Any]]) -> Ranks:
+    """Return the place of each gene in its profile (N, G), 0 = highest, ties in gene order.
+
+    uint16, or uint32 for more than 65,536 genes.
+    """
+    return ranks_of(ranked_order(profiles))

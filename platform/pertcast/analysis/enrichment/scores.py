@@ -15,7 +15,7 @@ from pertcast.analysis.enrichment.ranking import (
     GenePlaces,
     checked_places,
     checked_profiles,
-    places_of,
+    inverse,
     ranked_order,
     sorted_genes,
 )
@@ -105,7 +105,7 @@ def _places(
         return ranks.astype(np.uint32, copy=False)
     if order is None:
         order = sorted_genes(profiles) if profiles.dtype == np.float32 else ranked_order(profiles)
-    return places_of(order)
+    return inverse(order, np.uint32)
 
 
 def _keys(profiles: NDArray[np.floating], places: NDArray[np.unsignedinteger]) -> NDArray[np.uint64]:

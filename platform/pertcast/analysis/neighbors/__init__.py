@@ -12,14 +12,12 @@ from pertcast.analysis.neighbors.tables import (
     nearest_and_opposite,
     write_neighbors,
 )
-from pertcast.analysis.neighbors.tiles import ProfileReader
 
 __all__ = [
     "NEIGHBOR_SCHEMA",
     "PER_TAIL",
     "NameReader",
     "NeighborBlock",
-    "ProfileReader",
     "nearest_and_opposite",
     "neighbor_blocks",
     "neighbors_of",

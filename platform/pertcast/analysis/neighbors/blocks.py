@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pertcast_data.errors import SchemaError
+from pertcast_data.reading import ProfileReader
 
 from pertcast.analysis.neighbors.best import BYTES_PER_CANDIDATE, PER_TAIL, RunningBest
-from pertcast.analysis.neighbors.tiles import ProfileReader, Tiles, one_thread, tile_size
+from pertcast.analysis.neighbors.tiles import Tiles, tile_size
+from pertcast.torch_threads import torch_threads
 
 _TILE_ROWS: Final = 1024
 _MEMORY_BYTES: Final = 128 * 1024**2
@@ -124,7 +126,7 @@ def _stratum_blocks(tiles: Tiles, per_tail: int, memory_bytes: int) -> Iterator[
         if start and not plan.is_symmetric:
             tails = _empty_tails(n_kept * tiles.size, per_tail)
         first_kept = 0 if plan.is_symmetric else start
-        with one_thread():
+        with torch_threads(1):
             held = [first_tile if tile == 0 else tiles.unit(tile) for tile in panel]
             _compare_panel(tiles, panel, held, tails, first_kept, plan.is_symmetric)
         for tile in panel:

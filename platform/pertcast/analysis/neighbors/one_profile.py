@@ -10,10 +10,12 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pertcast_data.reading import ProfileReader
 
 from pertcast.analysis.neighbors.best import PER_TAIL, RunningBest
 from pertcast.analysis.neighbors.blocks import NeighborBlock
-from pertcast.analysis.neighbors.tiles import TILE_MULTIPLE, ProfileReader, one_thread, unit_profiles
+from pertcast.analysis.neighbors.tiles import TILE_MULTIPLE, unit_tile
+from pertcast.torch_threads import torch_threads
 
 _BLOCK_ROWS: Final = 1024
 
@@ -63,12 +65,12 @@ def neighbors_of(
     block_rows = -(-block_rows // TILE_MULTIPLE) * TILE_MULTIPLE
     query_rows = np.array([row], dtype=np.int64)
     tails = RunningBest.empty(1, per_tail), RunningBest.empty(1, per_tail)
-    with one_thread():
-        query = unit_profiles(read(query_rows), query_rows, TILE_MULTIPLE)
+    with torch_threads(1):
+        query = unit_tile(read(query_rows), query_rows, TILE_MULTIPLE)
         for start in range(0, len(rows), block_rows):
             part = rows[start : start + block_rows]
             size = -(-len(part) // TILE_MULTIPLE) * TILE_MULTIPLE
-            cosine = torch.mm(query, unit_profiles(read(part), part, size).T).numpy()[:1, : len(part)].copy()
+            cosine = torch.mm(query, unit_tile(read(part), part, size).T).numpy()[:1, : len(part)].copy()
             cosine[0, part == row if with_same_perturbation else perturbation[part] == own] = 0
             for tail in tails:
                 tail.offer(0, cosine, start)

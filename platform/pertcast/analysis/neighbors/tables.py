@@ -15,10 +15,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pertcast_data.reading import ProfileReader
 
 from pertcast.analysis.neighbors.best import PER_TAIL
 from pertcast.analysis.neighbors.blocks import NeighborBlock, neighbor_blocks
-from pertcast.analysis.neighbors.tiles import ProfileReader
 
 NameReader = Callable[[NDArray[np.int64]], pl.Series]
 """Returns the sig_id (M,) of rows (M,) int64, rising."""

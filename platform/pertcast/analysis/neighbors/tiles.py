@@ -1,4 +1,4 @@
-"""Unit profiles of one stratum in tiles of equal size, and their products on one thread.
+"""Unit profiles of one stratum in tiles of equal size, and their products.
 
 Every tile is filled up with zeros to one shape, so that a cosine has the same bits wherever its two
 profiles lie, whichever of them comes first and however many are held in memory.
@@ -6,8 +6,6 @@ profiles lie, whichever of them comes first and however many are held in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,9 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pertcast_data.errors import SchemaError
-
-ProfileReader = Callable[[NDArray[np.int64]], NDArray[np.float32]]
-"""Returns the profiles (M, G) of rows (M,) int64."""
+from pertcast_data.reading import ProfileReader
 
 TILE_MULTIPLE: Final = 64
 """Tiles hold a multiple of so many profiles: all their cosines then come from the same inner loop."""
@@ -58,7 +54,7 @@ class Tiles:
     def unit(self, tile: int) -> torch.Tensor:
         """Read a tile, as profiles of length 1: (size, G) float32."""
         rows = self.rows_of(tile)
-        return unit_profiles(self.read(rows), rows, self.size)
+        return unit_tile(self.read(rows), rows, self.size)
 
     def similarity(
         self, first: int, one: torch.Tensor, second: int, other: torch.Tensor
@@ -80,7 +76,7 @@ def tile_size(block_rows: int, n_rows: int) -> int:
     return -(-min(block_rows, n_rows) // TILE_MULTIPLE) * TILE_MULTIPLE
 
 
-def unit_profiles(profiles: NDArray[np.floating], rows: NDArray[np.int64], size: int) -> torch.Tensor:
+def unit_tile(profiles: NDArray[np.floating], rows: NDArray[np.int64], size: int) -> torch.Tensor:
     """Scale profiles to length 1 and fill up with zeros; a profile of zeros stays one.
 
     Parameters
@@ -116,14 +112,3 @@ def unit_profiles(profiles: NDArray[np.floating], rows: NDArray[np.int64], size:
         length[length == 0] = 1
         np.divide(part, length[:, None], out=unit[start : start + len(part)])
     return torch.from_numpy(unit)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute with one thread: sums then have one order, whatever the machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from pertcast_data.reading import ProfileReader
 
 from pertcast.evaluation.held_out import FloatArray, IndexArray
 from pertcast.evaluation.parts import CoMembership
@@ -26,7 +27,6 @@ from pertcast.evaluation.structure.matched_pairs import MOST_PAIRS, Membership, 
 from pertcast.evaluation.structure.pair_ranking import rank_scores
 from pertcast.evaluation.structure.profile_similarity import PerturbedRows
 from pertcast.evaluation.structure.streamed_similarity import (
-    ReadRows,
     StreamedProfiles,
     pair_cosine,
     pair_similarity,
@@ -36,7 +36,7 @@ _MOST_RESAMPLED = 100_000
 
 
 def screened_function(
-    read: ReadRows,
+    read: ProfileReader,
     perturbed: Sequence[str],
     places: IndexArray,
     genes: Sequence[str],

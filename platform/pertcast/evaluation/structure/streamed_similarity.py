@@ -5,19 +5,16 @@ The same numbers as `profile_similarity` gives for all pairs, in memory that doe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from pertcast_data.reading import ProfileReader
 
 from pertcast.evaluation.held_out import FloatArray, IndexArray
 from pertcast.evaluation.rowwise import RELATIVE_ROUNDING
 from pertcast.evaluation.structure.profile_similarity import PerturbedRows
 from pertcast.evaluation.units import add_by_label
-
-ReadRows = Callable[[IndexArray], NDArray[np.float32]]
-"""Returns the profiles (M, G) of rows (M,) int64."""
 
 BLOCK_GENES: Final = 2048
 _BLOCK_PAIRS: Final = 4096
@@ -39,7 +36,9 @@ class StreamedProfiles:
         Names of the G measured genes.
     """
 
-    def __init__(self, read: ReadRows, rows: PerturbedRows, places: IndexArray, genes: Sequence[str]) -> None:
+    def __init__(
+        self, read: ProfileReader, rows: PerturbedRows, places: IndexArray, genes: Sequence[str]
+    ) -> None:
         column = {gene: index for index, gene in enumerate(genes)}
         self.own_column = np.array([column.get(gene, -1) for gene in rows.genes], dtype=np.int64)
         self._read, self._rows, self._places = read, rows, places
