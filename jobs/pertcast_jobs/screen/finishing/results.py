@@ -1,6 +1,7 @@
 """What a screen's report is made from, read back from its finished tables: first hits, thinned ranks, counts.
 
-The same when a screen ends and when its report is made again.
+The same when a screen ends and when its report is made again. Tables are streamed: the other engine of
+polars holds whole columns of strings.
 """
 
 from __future__ import annotations
@@ -88,7 +89,11 @@ def screen_results(tables: FinishedTables) -> ScreenResults:
     facts, sig_info = tables.facts, tables.sig_info
     order = np.argsort(-sig_info.values(SCORE), kind="stable")
     reported = sig_info.rows(np.array(list(tables.strongest), dtype=np.int64), ["sig_id"])["sig_id"].to_list()
-    neighbors = pl.scan_parquet(tables.path / NEIGHBORS).filter(pl.col("sig_id").is_in(reported)).collect()
+    neighbors = (
+        pl.scan_parquet(tables.path / NEIGHBORS)
+        .filter(pl.col("sig_id").is_in(reported))
+        .collect(engine="streaming")
+    )
     hits = pl.scan_parquet(tables.path / HITS[0])
     unit = response_unit(facts["bundle"]["normalisation"])
     bundle = facts["bundle"]
@@ -106,7 +111,10 @@ def screen_results(tables: FinishedTables) -> ScreenResults:
         metrics=bundle["metrics"],
         hits=_hits(hits, sig_info, order),
         ranked=_ranked(hits, sig_info, order),
-        flags=hits.group_by("flag").agg(conditions=pl.len().cast(pl.Int64)).collect().sort("flag"),
+        flags=hits.group_by("flag")
+        .agg(conditions=pl.len().cast(pl.Int64))
+        .collect(engine="streaming")
+        .sort("flag"),
         distance=_distance(sig_info),
         profiles=dict(zip(reported, tables.strongest.values(), strict=True)),
         sd=_spread_of(tables.path, next(iter(tables.strongest))) if "sd" in facts["layers"] else None,
@@ -143,14 +151,14 @@ def _provenance(facts: Mapping[str, Any]) -> str:
 
 
 def _hits(hits: pl.LazyFrame, sig_info: SigInfo, order: NDArray[np.int64]) -> pl.DataFrame:
-    first = hits.head(MOST_HITS).collect()
+    first = hits.head(MOST_HITS).collect(engine="streaming")
     more = sig_info.rows(order[:MOST_HITS], ["nn_train_dist", "pred_sd"])
     return pl.concat([first, more], how="horizontal")
 
 
 def _ranked(hits: pl.LazyFrame, sig_info: SigInfo, order: NDArray[np.int64]) -> pl.DataFrame:
     ranks = thinned(len(order))
-    found = hits.filter(pl.col("rank").is_in((ranks + 1).tolist())).collect().sort("rank")
+    found = hits.filter(pl.col("rank").is_in((ranks + 1).tolist())).collect(engine="streaming").sort("rank")
     spread = sig_info.rows(order[ranks], ["pred_sd"])
     return pl.concat([found, spread], how="horizontal").select(RANKED_COLUMNS)
 
@@ -169,17 +177,24 @@ def _spread_of(path: Path, row: int) -> NDArray[np.float32]:
 
 def _names(path: Path, sig_ids: Sequence[str]) -> dict[str, str]:
     found = pl.scan_parquet(path / SIG_INFO).filter(pl.col("sig_id").is_in(sig_ids)).select(_IDENTITY)
-    return {row["sig_id"]: condition_name(row) for row in found.collect().iter_rows(named=True)}
+    return {
+        row["sig_id"]: condition_name(row) for row in found.collect(engine="streaming").iter_rows(named=True)
+    }
 
 
 def _doses(tables: FinishedTables, order: NDArray[np.int64]) -> DoseCurves:
     """Bring the curves of the strongest perturbations that have one, and count all states."""
     fits = pl.scan_parquet(tables.path / DOSES)
-    states = fits.group_by("state").agg(curves=pl.len().cast(pl.Int64)).collect().sort("state")
+    states = (
+        fits.group_by("state").agg(curves=pl.len().cast(pl.Int64)).collect(engine="streaming").sort("state")
+    )
     top = tables.sig_info.rows(order[:MOST_HITS], list(_CURVE)).unique(maintain_order=True)
     strongest = top.with_row_index("place").lazy()
     chosen = (
-        strongest.join(fits, on=list(_CURVE), nulls_equal=True).collect().sort("place").head(_MOST_CURVES)
+        strongest.join(fits, on=list(_CURVE), nulls_equal=True)
+        .collect(engine="streaming")
+        .sort("place")
+        .head(_MOST_CURVES)
     )
     chosen = chosen.drop("place").with_row_index("curve").with_columns(pl.col("curve").cast(pl.Int64))
     points = [_points(tables, row) for row in chosen.iter_rows(named=True)]
@@ -194,7 +209,7 @@ def _points(tables: FinishedTables, curve: Mapping[str, Any]) -> pl.DataFrame:
         pl.scan_parquet(tables.path / SIG_INFO, row_index_name="place")
         .filter(*same, pl.col("pert_dose") > 0)
         .select("place", "pert_dose", "effect_size")
-        .collect()
+        .collect(engine="streaming")
         .sort("pert_dose")
     )
     responses = ProfileRead(tables.path / PROFILES)(rows["place"].to_numpy().astype(np.int64))
@@ -208,13 +223,18 @@ def _points(tables: FinishedTables, curve: Mapping[str, Any]) -> pl.DataFrame:
 
 
 def _selectivity(tables: FinishedTables) -> Selectivity:
-    top = pl.scan_parquet(tables.path / SELECTIVITY).sort("rank").head(MOST_ROWS_OF_MATRIX).collect()
+    top = (
+        pl.scan_parquet(tables.path / SELECTIVITY)
+        .sort("rank")
+        .head(MOST_ROWS_OF_MATRIX)
+        .collect(engine="streaming")
+    )
     keys = top.select(_KEY).with_row_index("place")
     effects = (
         pl.scan_parquet(tables.path / SIG_INFO)
         .join(keys.lazy(), on=list(_KEY), nulls_equal=True)
         .select("place", "cell_iname", "effect_size")
-        .collect()
+        .collect(engine="streaming")
     )
     cells = tuple(effects["cell_iname"].unique().sort())
     matrix = np.full((top.height, len(cells)), np.nan)
@@ -228,7 +248,7 @@ def _selectivity(tables: FinishedTables) -> Selectivity:
 def _pairs(tables: FinishedTables, order: NDArray[np.int64]) -> PairResults:
     kinds = pl.scan_parquet(tables.path / SIG_INFO).group_by("kind").agg(pairs=pl.len().cast(pl.Int64))
     top = tables.sig_info.rows(order[:_MOST_PAIRS])
-    return PairResults(kinds.collect().sort("pairs", "kind", descending=[True, False]), top)
+    return PairResults(kinds.collect(engine="streaming").sort("pairs", "kind", descending=[True, False]), top)
 
 
 def _signature(facts: Mapping[str, Any]) -> SignatureQuery | None:

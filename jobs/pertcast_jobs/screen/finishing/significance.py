@@ -30,7 +30,7 @@ def significance_of(hits: pl.LazyFrame) -> Significance | None:
             strict=(pl.col("fdr") <= _STRICT).fill_null(False).sum().cast(pl.Int64),
             hits=is_wide.sum().cast(pl.Int64),
         )
-        .collect()
+        .collect(engine="streaming")
         .filter(pl.col("calibration").is_not_null())
         .sort("conditions", "calibration", descending=[True, False])
     )

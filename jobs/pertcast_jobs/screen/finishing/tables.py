@@ -68,23 +68,27 @@ class SigInfo:
         return found
 
     def codes(self, columns: Sequence[str]) -> NDArray[np.int64]:
-        """Return (N,) a number for each distinct combination of columns, from 0 in order of appearance."""
-        known: dict[Any, int] = {}
-        found = np.empty(self.n_rows, dtype=np.int64)
-        for start, block in self.blocks(list(columns)):
-            distinct = block.unique(maintain_order=True)
-            numbers = [known.setdefault(row, len(known)) for row in distinct.iter_rows()]
-            coded = distinct.with_columns(code=pl.Series(numbers, dtype=pl.Int64))
-            joined = block.join(coded, on=list(columns), how="left", nulls_equal=True, maintain_order="left")
-            found[start : start + block.height] = joined["code"].to_numpy()
+        """Return (N,) a number for each distinct combination of columns, from 0 in order of appearance.
+
+        Values are held once a column, never once a combination: those may be as many as profiles.
+        """
+        found = np.zeros(self.n_rows, dtype=np.int64)
+        for name in columns:
+            values, code = self.categories(name)
+            found = _renumbered(found * len(values) + code)
         return found
 
-    def categories(self, name: str) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-        """Return the distinct texts of a column, in order of appearance, and (N,) which one a row has."""
-        distinct: dict[str, None] = {}
-        for block in self.column(name):
-            distinct.update(dict.fromkeys(block.unique(maintain_order=True)))
-        return tuple(distinct), self.codes([name])
+    def categories(self, name: str) -> tuple[tuple[Any, ...], NDArray[np.int64]]:
+        """Return the distinct values of a column, in order of appearance, and (N,) which one a row has."""
+        known: dict[Any, int] = {}
+        found = np.empty(self.n_rows, dtype=np.int64)
+        for start, block in self.blocks([name]):
+            distinct = block.unique(maintain_order=True)
+            numbers = [known.setdefault(value, len(known)) for value in distinct[name]]
+            coded = distinct.with_columns(code=pl.Series(numbers, dtype=pl.Int64))
+            joined = block.join(coded, on=name, how="left", nulls_equal=True, maintain_order="left")
+            found[start : start + block.height] = joined["code"].to_numpy()
+        return tuple(known), found
 
     def rows(self, wanted: NDArray[np.int64], columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return some rows, in the order asked for; only the row groups that hold them are read."""
@@ -103,6 +107,14 @@ class SigInfo:
         place = np.empty(len(wanted), dtype=np.int64)
         place[order] = np.arange(len(wanted))
         return pl.concat(parts)[place]
+
+
+def _renumbered(codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return codes numbered from 0 in order of appearance."""
+    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+    number = np.empty(len(first), dtype=np.int64)
+    number[np.argsort(first)] = np.arange(len(first))
+    return number[inverse]
 
 
 def write_sig_info(workspace: Workspace, plan: ScreenPlan) -> SigInfo:
