@@ -149,6 +149,11 @@ class Predictor:
         return self._bundle
 
     @property
+    def members(self) -> tuple[Predictor, ...]:
+        """The predictors that answer: this one; of an ensemble, all of them."""
+        return (self,)
+
+    @property
     def space(self) -> ModelSpace:
         """Facts of the training store."""
         return self.encoder.space

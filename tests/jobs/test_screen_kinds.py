@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from pertcast.predictor import Predictor
+from pertcast.training.bundle import save_bundle
 from pertcast_jobs.cli import run as pertcast
 
 GENES = [f"GENE{number}" for number in range(24)]
@@ -210,3 +212,27 @@ def test_an_estimate_counts_what_will_be_screened_and_leaves_nothing(
     drugs = len(trained) - genes
     assert found["n_profiles"] == 2 * math.comb(genes, 2) + 2 * 2 * math.comb(drugs, 2)
     assert 0 < found["finishing_seconds"] < found["seconds"]
+
+
+def test_an_ensemble_screens_the_mean_of_its_members(tiny_bundle: Path, tmp_path: Path) -> None:
+    shifted = Predictor.from_bundle(tiny_bundle)
+    with torch.no_grad():
+        for weight in shifted.model.parameters():
+            weight *= 1.1
+    other = save_bundle(
+        tmp_path / "other",
+        model_name="response_mlp",
+        model=shifted.model,
+        conditions=shifted.encoder.training_conditions,
+        encoder_state=shifted.encoder.state(),
+        basal_state=shifted.basal.state(),
+        facts=shifted.bundle.facts,
+    )
+    words = ["genes", "--model", str(other)]
+    out = screen(tiny_bundle, tmp_path / "both", *words)
+    info = pl.read_parquet(out / "sig_info.parquet")
+    asked = info.select("cell_iname", "pert_type", "pert_id", "pert_dose", "pert_time")
+    means = [Predictor.from_bundle(path).predict(asked).mean for path in (tiny_bundle, other)]
+    size = np.sqrt(np.square(np.mean(means, axis=0, dtype=np.float64)).mean(axis=1))
+    np.testing.assert_allclose(info["effect_size"], size, rtol=1e-4)
+    assert info["model_id"][0].startswith("ensemble of 2 (response_mlp):")

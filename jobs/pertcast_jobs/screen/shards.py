@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pertcast.analysis.connectivity import Signature
 from pertcast.analysis.enrichment import ranked_order
 from pertcast.analysis.gene_sets import SetIndex
+from pertcast.ensemble import load_predictor
 from pertcast.predictor import PredictedConditions, Predictor
 from pertcast.torch_threads import torch_threads
 from pertcast_data.errors import CorruptBundle
@@ -37,6 +38,8 @@ class ShardTask:
         The screen's folder.
     bundle
         The bundle's folder.
+    others
+        Folders of the further members of an ensemble.
     settings
         How the screen is computed.
     sets
@@ -62,6 +65,11 @@ class ShardTask:
     signature: Signature | None = None
     device: str = "cpu"
     location: str | None = None
+    others: tuple[str, ...] = ()
+
+    def load(self) -> Predictor:
+        """Load the bundle, or the ensemble, where the model computes."""
+        return load_predictor([Path(path) for path in (self.bundle, *self.others)], self.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,7 @@ class ShardEngine:
         self.workspace = open_workspace(Path(task.out), task.location)
         self.workspace.obtain(worker_inputs(task.layers))
         if predictor is None or predictor.device != torch.device(task.device):
-            predictor = Predictor.from_bundle(Path(task.bundle), task.device)
+            predictor = task.load()
         self.predictor = predictor
         self._summaries = Summaries(
             self.predictor, task.settings, task.sets, task.signature, model_id=task.model_id
