@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pertcast
 from pertcast.encoding.compound_embedding import EmbeddingCoverage
 from pertcast.encoding.gene_features import GeneCoverage
-from pertcast.training.bundle import MANIFEST as BUNDLE_MANIFEST
+from pertcast.training.bundle_manifest import MANIFEST as BUNDLE_MANIFEST
 from pertcast.training.files import write_json
 from pertcast_data.errors import ConfigError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError

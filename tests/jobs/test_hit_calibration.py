@@ -15,7 +15,8 @@ from pertcast.evaluation.hit_calibration.from_store import calibrate_hits, predi
 from pertcast.evaluation.hit_calibration.labels import activity_labels
 from pertcast.evaluation.units import lay_out_units
 from pertcast.predictor import Predictor
-from pertcast.training.bundle import add_supplement, load_bundle_files
+from pertcast.training.bundle import load_bundle_files
+from pertcast.training.bundle_supplements import add_supplement
 from pertcast_data.errors import ConfigError, CorruptBundle
 from pertcast_data.ingest import ingest
 from pertcast_data.loading import pair_controls

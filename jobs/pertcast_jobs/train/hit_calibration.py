@@ -11,7 +11,7 @@ from pathlib import Path
 from pertcast.evaluation.hit_calibration.calibration import HitCalibration
 from pertcast.evaluation.hit_calibration.from_store import calibrate_hits
 from pertcast.predictor import CALIBRATION, Predictor
-from pertcast.training.bundle import add_supplement
+from pertcast.training.bundle_supplements import add_supplement
 from pertcast_data.splits import Split
 from pertcast_data.store import ExpressionStore, RowReader
 

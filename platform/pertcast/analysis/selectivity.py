@@ -7,7 +7,6 @@ perturbations at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -15,6 +14,15 @@ import polars as pl
 from numpy.typing import NDArray
 from pertcast_data.errors import SchemaError
 from pertcast_data.reading import ProfileReader
+
+from pertcast.analysis.selectivity_measures import (
+    Contexts,
+    excess_of_strongest,
+    mean_cosine,
+    median_of_others,
+    quotient,
+    specificity,
+)
 
 PerturbationReader = Callable[[NDArray[np.int64]], pl.DataFrame]
 """Returns pert_id, pert_type, pert_dose and pert_time of rows (M,) int64, in any order."""
@@ -55,23 +63,7 @@ _NO_CONTEXTS: Final = (
     "perturbations, doses and times in two or more."
 )
 _MAD_TO_SD: Final = 1.4826
-_MIN_OTHERS_FOR_Z: Final = 3
 _BLOCK_PERTURBATIONS: Final = 512
-
-
-@dataclass(frozen=True, slots=True)
-class _Contexts:
-    """Some perturbations in their cell lines, (B, C); the unused places at a line's end are NaN and -1."""
-
-    effect: NDArray[np.float64]
-    cell: NDArray[np.int64]
-    row: NDArray[np.int64]
-
-    @property
-    def count(self) -> NDArray[np.int64]:
-        """Cell lines of each perturbation."""
-        count: NDArray[np.int64] = np.count_nonzero(self.row >= 0, axis=1)
-        return count
 
 
 class Selectivity:
@@ -164,7 +156,7 @@ class Selectivity:
             yield pl.DataFrame(schema=SELECTIVITY_SCHEMA)
             return
         starts = range(0, self.n_perturbations, block_perturbations)
-        excess = [_excess(self._contexts(start, block_perturbations)) for start in starts]
+        excess = [excess_of_strongest(self._contexts(start, block_perturbations)) for start in starts]
         rank = np.empty(self.n_perturbations, np.int32)
         rank[np.argsort(-np.concatenate(excess), kind="stable")] = np.arange(1, len(rank) + 1)
         for start in starts:
@@ -175,21 +167,21 @@ class Selectivity:
             columns = {
                 "rank": rank[start : start + block_perturbations],
                 **self._statistics(contexts, cells),
-                "mean_cosine": _mean_cosine(contexts, read),
+                "mean_cosine": mean_cosine(contexts, read),
             }
             numbers = pl.DataFrame(columns, nan_to_null=True)
             yield pl.concat([named, numbers], how="horizontal").select(
                 pl.col(name).cast(dtype) for name, dtype in SELECTIVITY_SCHEMA.items()
             )
 
-    def _contexts(self, start: int, size: int) -> _Contexts:
+    def _contexts(self, start: int, size: int) -> Contexts:
         """Lay some perturbations out, a line each."""
         first, count = self._start[start : start + size], self._count[start : start + size]
         place = np.arange(count.max())
         is_used = place < count[:, None]
         row = np.where(is_used, self._order[np.where(is_used, first[:, None] + place, 0)], -1)
         effect = np.where(is_used, self._effect[row], np.nan).astype(np.float64)
-        return _Contexts(effect, np.where(is_used, self._cell[row], -1), row)
+        return Contexts(effect, np.where(is_used, self._cell[row], -1), row)
 
     def _median_by_cell(self) -> NDArray[np.float64]:
         """Return the median effect of each cell line over the perturbations that are compared."""
@@ -202,13 +194,13 @@ class Selectivity:
         return scale
 
     def _statistics(
-        self, contexts: _Contexts, cells: Sequence[str]
+        self, contexts: Contexts, cells: Sequence[str]
     ) -> dict[str, NDArray[np.generic] | pl.Series]:
         names = pl.Series(cells, dtype=pl.String)
         lines = np.arange(len(contexts.effect))
         strongest = np.nanargmax(contexts.effect, axis=1)
         largest = contexts.effect[lines, strongest]
-        median, deviation = _median_of_others(contexts, strongest)
+        median, deviation = median_of_others(contexts, strongest)
         excess = largest - median
         scale = self._cell_scale[contexts.cell]
         relative = np.divide(contexts.effect, scale, out=np.full_like(scale, np.nan), where=scale > 0)
@@ -223,13 +215,13 @@ class Selectivity:
             "strongest_effect": largest,
             "median_other_effect": median,
             "excess_effect": excess,
-            "effect_ratio": _ratio(largest, median),
-            "robust_z": _ratio(excess, _MAD_TO_SD * deviation),
-            "tau": _tau(contexts.effect, contexts.count),
+            "effect_ratio": quotient(largest, median),
+            "robust_z": quotient(excess, _MAD_TO_SD * deviation),
+            "tau": specificity(contexts.effect, contexts.count),
             "relative_strongest_cell": relative_cell.zip_with(
                 pl.Series(has_relative), pl.Series([None], dtype=pl.String)
             ),
-            "relative_tau": _tau(relative, contexts.count),
+            "relative_tau": specificity(relative, contexts.count),
         }
 
 
@@ -241,70 +233,3 @@ def _require_once(order: NDArray[np.int64], cell: NDArray[np.integer], key: NDAr
             f"Rows {one} and {other} are the same perturbation, dose and time in the same cell line. Give "
             "every row its own key, or leave one out."
         )
-
-
-def _excess(contexts: _Contexts) -> NDArray[np.float64]:
-    strongest = np.nanargmax(contexts.effect, axis=1)
-    largest = contexts.effect[np.arange(len(strongest)), strongest]
-    excess: NDArray[np.float64] = largest - _median_of_others(contexts, strongest)[0]
-    return excess
-
-
-def _median_of_others(
-    contexts: _Contexts, strongest: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return median and median absolute deviation of all but one; no deviation below three."""
-    others, n_others = contexts.effect.copy(), contexts.count - 1
-    others[np.arange(len(strongest)), strongest] = np.nan
-    median = _median(others, n_others)
-    deviation = _median(np.abs(others - median[:, None]), n_others)
-    return median, np.where(n_others < _MIN_OTHERS_FOR_Z, np.nan, deviation)
-
-
-def _median(values: NDArray[np.float64], count: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the median of each line's `count` numbers; NaN sort behind them."""
-    ordered, lines = np.sort(values, axis=1), np.arange(len(values))
-    middle: NDArray[np.float64] = (ordered[lines, (count - 1) // 2] + ordered[lines, count // 2]) / 2
-    return middle
-
-
-def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Divide; NaN where there is nothing to divide by."""
-    ratio: NDArray[np.float64] = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
-    return ratio
-
-
-def _tau(values: NDArray[np.float64], count: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the tissue-specificity index of each line; NaN where nothing responds."""
-    largest = np.max(np.where(np.isnan(values), 0, values), axis=1)
-    share = _ratio(np.nansum(values, axis=1), largest)
-    index: NDArray[np.float64] = (count - share) / (count - 1)
-    return index
-
-
-def _mean_cosine(contexts: _Contexts, read: ProfileReader) -> NDArray[np.float64]:
-    """Return the mean cosine over pairs of cell lines, from the length of the sum of unit profiles.
-
-    |sum of n unit profiles|^2 is n + 2 * (sum of the cosines of pairs): no pair is formed.
-    """
-    total: NDArray[np.float64] | None = None
-    count = np.zeros(len(contexts.row))
-    for cell in np.unique(contexts.cell[contexts.row >= 0]):
-        line, place = np.nonzero((contexts.cell == cell) & (contexts.row >= 0))
-        rows = contexts.row[line, place]
-        rising = np.argsort(rows, kind="stable")
-        line, rows = line[rising], rows[rising]
-        profiles = read(rows).astype(np.float64)
-        length = np.sqrt(np.square(profiles).sum(axis=1))
-        if not np.isfinite(length).all():
-            row = rows[int(np.flatnonzero(~np.isfinite(length))[0])]
-            raise SchemaError(f"Profile {row} holds values that are not finite. Run the screen again.")
-        profiles /= np.where(length > 0, length, 1)[:, None]
-        total = np.zeros((len(count), profiles.shape[1])) if total is None else total
-        total[line] += profiles
-        count[line] += length > 0
-    assert total is not None, "a block has at least one perturbation"
-    pairs = count * (count - 1)
-    mean = _ratio(np.square(total).sum(axis=1) - count, pairs)
-    clipped: NDArray[np.float64] = np.clip(mean, -1, 1)
-    return clipped

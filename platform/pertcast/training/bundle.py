@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -27,20 +25,19 @@ from pertcast import __version__
 from pertcast.models.batch import ConditionBatch, ModelSpace
 from pertcast.models.contract import ModelEntry, ResponseModel
 from pertcast.models.registry import MODELS
-from pertcast.training.files import new_folder, sha256_of, write_bytes, write_json
-
-FORMAT: Final = "pertcast-bundle"
-FORMAT_VERSION: Final = 1
-MANIFEST: Final = "bundle.json"
-TENSOR_FILES: Final = (
-    "weights.safetensors",
-    "conditions.safetensors",
-    "encoder.safetensors",
-    "basal.safetensors",
+from pertcast.training.bundle_manifest import (
+    FORMAT,
+    FORMAT_VERSION,
+    MANIFEST,
+    TENSOR_FILES,
+    content_hash,
+    file_record,
+    read_manifest,
+    sealed,
+    verify_files,
 )
-
-SUPPLEMENTS: Final = ("hit_calibration",)
-"""What may be added to a finished bundle, each a file of its own; a bundle is whole without."""
+from pertcast.training.bundle_supplements import read_supplements
+from pertcast.training.files import new_folder, write_json
 
 State = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]
 """Plain facts (JSON) and arrays (float, int or bool) of an encoder or of basal profiles."""
@@ -128,15 +125,6 @@ class BundleFiles:
     supplements: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-def _sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    plain = json.loads(json.dumps(content, allow_nan=False))
-    return {**plain, "manifest_sha256": _digest(plain)}
-
-
 def _plain_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
 
@@ -195,65 +183,10 @@ def save_bundle(
             "encoder": dict(encoder_state[0]),
             "basal": dict(basal_state[0]),
             "facts": facts.model_dump(mode="json"),
-            "files": {name: _file_record(folder / name) for name in TENSOR_FILES},
+            "files": {name: file_record(folder / name) for name in TENSOR_FILES},
         }
-        write_json(folder / MANIFEST, _sealed(content))
+        write_json(folder / MANIFEST, sealed(content))
     return path
-
-
-def _file_record(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    manifest = path / MANIFEST
-    if not manifest.is_file():
-        raise CorruptBundle(f"{path} is not a bundle: {MANIFEST} is missing. Name the folder that holds it.")
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CorruptBundle(
-            f"{manifest} cannot be read ({error}); copy or train the bundle again."
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CorruptBundle(f"{manifest} does not describe a bundle; name a bundle's folder.")
-    if content.get("format_version") != FORMAT_VERSION:
-        raise CorruptBundle(
-            f"{manifest} has format version {content.get('format_version')}; this Pertcast reads "
-            f"{FORMAT_VERSION}. Install the Pertcast that wrote it ({content.get('pertcast_version')})."
-        )
-    seal = content.pop("manifest_sha256", None)
-    if seal != _digest(content):
-        raise CorruptBundle(f"{manifest} was changed or damaged (its hash is wrong); copy the bundle again.")
-    return content
-
-
-def _verify_files(path: Path, records: Mapping[str, Any]) -> None:
-    for name in TENSOR_FILES:
-        file, record = path / name, records.get(name)
-        if record is None or not file.is_file():
-            raise CorruptBundle(f"{file} is missing; copy the bundle again, whole.")
-        if file.stat().st_size != record["bytes"] or sha256_of(file) != record["sha256"]:
-            raise CorruptBundle(f"{file} is damaged (its SHA-256 is not the recorded one); copy it again.")
-
-
-def _content_hash(content: Mapping[str, Any]) -> str:
-    """Return the hash of everything but what is known only after training: metrics and supplements."""
-    kept = {name: value for name, value in content.items() if name != "supplements"}
-    return _digest({**kept, "facts": {**content["facts"], "metrics": {}}})
-
-
-def _read_supplements(path: Path, records: Mapping[str, Any]) -> dict[str, bytes]:
-    """Read and verify the supplements that the manifest names."""
-    found = {}
-    for name, record in records.items():
-        file = path / record["file"]
-        if not file.is_file():
-            raise CorruptBundle(f"{file} is missing; copy the bundle again, whole.")
-        found[name] = file.read_bytes()
-        if hashlib.sha256(found[name]).hexdigest() != record["sha256"]:
-            raise CorruptBundle(f"{file} is damaged (its SHA-256 is not the recorded one); copy it again.")
-    return found
 
 
 def find_bundle(path: Path | str) -> Path:
@@ -298,8 +231,8 @@ def load_bundle_files(path: Path | str) -> BundleFiles:
         When the folder is no bundle, or any file is missing, truncated or differs by one bit.
     """
     path = Path(path)
-    content = _read_manifest(path)
-    _verify_files(path, content["files"])
+    content = read_manifest(path)
+    verify_files(path, content["files"])
     try:
         weights, conditions = (safetensors.torch.load_file(path / name) for name in TENSOR_FILES[:2])
         encoder, basal = (safetensors.numpy.load_file(path / name) for name in TENSOR_FILES[2:])
@@ -314,8 +247,8 @@ def load_bundle_files(path: Path | str) -> BundleFiles:
             facts=BundleFacts.model_validate(content["facts"]),
             weights=weights,
             version=content["pertcast_version"],
-            content_hash=_content_hash(content),
-            supplements=_read_supplements(path, content.get("supplements", {})),
+            content_hash=content_hash(content),
+            supplements=read_supplements(path, content.get("supplements", {})),
         )
     except (SafetensorError, ValidationError, KeyError, TypeError) as error:
         raise CorruptBundle(f"{path} does not hold what a bundle holds: {error}") from error
@@ -358,51 +291,8 @@ def build_model(
 def add_metrics(path: Path | str, metrics: Mapping[str, float | None]) -> BundleFacts:
     """Write held-out metrics into a bundle's facts, replacing those of the same names."""
     path = Path(path)
-    content = _read_manifest(path)
+    content = read_manifest(path)
     facts = BundleFacts.model_validate(content["facts"])
     facts = BundleFacts.model_validate({**facts.model_dump(), "metrics": {**facts.metrics, **metrics}})
-    write_json(path / MANIFEST, _sealed({**content, "facts": facts.model_dump(mode="json")}))
+    write_json(path / MANIFEST, sealed({**content, "facts": facts.model_dump(mode="json")}))
     return facts
-
-
-def add_supplement(path: Path | str, name: str, content: bytes) -> str:
-    """Add a file to a finished bundle, or replace the one of the same name; the content hash stays.
-
-    The file is named by its content and the manifest is written after it, so that a bundle is whole at any
-    moment; a file that is replaced is removed last.
-
-    Parameters
-    ----------
-    path
-        A bundle's folder.
-    name
-        One of `SUPPLEMENTS`.
-    content
-        The bytes of a safetensors file.
-
-    Returns
-    -------
-    str
-        SHA-256 of the content.
-
-    Raises
-    ------
-    ConfigError
-        `name` is no supplement.
-    CorruptBundle
-        `path` is no bundle.
-    """
-    if name not in SUPPLEMENTS:
-        raise ConfigError(f"A bundle has no supplement {name!r}; known: {', '.join(SUPPLEMENTS)}.")
-    path = Path(path)
-    manifest = _read_manifest(path)
-    digest = hashlib.sha256(content).hexdigest()
-    file = f"{name}-{digest[:16]}.safetensors"
-    write_bytes(path / file, content)
-    known = dict(manifest.get("supplements", {}))
-    previous = known.get(name, {}).get("file")
-    known[name] = {"file": file, "bytes": len(content), "sha256": digest}
-    write_json(path / MANIFEST, _sealed({**manifest, "supplements": known}))
-    if previous is not None and previous != file:
-        (path / previous).unlink(missing_ok=True)
-    return digest
