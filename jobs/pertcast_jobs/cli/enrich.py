@@ -35,7 +35,8 @@ def enrich(screen: Screen, gmt: Gmt, out: Out = None, min_size: MinSize = 5, jso
 
     Example: pertcast enrich --screen screens/genome --gmt reactome.gmt
     """
-    target = out or screen.with_name(f"{screen.name}.{gmt.stem}.parquet")
+    named = screen if screen.name not in ("", "..") else screen.resolve()
+    target = out or named.with_name(f"{named.name}.{gmt.stem}.parquet")
     with progress_bar("enrich", "profiles") as progress:
         found = enrich_screen(screen, gmt, target, min_size, progress)
     if json_:
@@ -56,7 +57,7 @@ def _as_json(found: EnrichedScreen) -> dict[str, object]:
 
 def _lines(found: EnrichedScreen) -> list[str]:
     dropped = [item.name for item in found.sets.dropped]
-    lines = [f"{found.n_profiles:,} profiles x {counted(len(found.sets), 'gene set')}"]
+    lines = [f"{counted(found.n_profiles, 'profile')} x {counted(len(found.sets), 'gene set')}"]
     if dropped:
         more = f" and {len(dropped) - _MOST_DROPPED:,} more" if len(dropped) > _MOST_DROPPED else ""
         named = ", ".join(dropped[:_MOST_DROPPED])

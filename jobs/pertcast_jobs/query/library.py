@@ -5,24 +5,34 @@ Profiles are read a block at a time, so memory does not grow with the library.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 import zarr
 from numpy.typing import NDArray
 from pertcast.analysis.connectivity import ConnectivityIndex, RankedBlock
-from pertcast_data.errors import ConfigError, FormatError, SchemaError, UnknownName, nearest_known
+from pertcast_data.errors import (
+    ConfigError,
+    CorruptStore,
+    FormatError,
+    SchemaError,
+    UnknownName,
+    nearest_known,
+)
 from pertcast_data.store import ExpressionStore
 from pertcast_data.store.frames import read_frame
 from pertcast_data.store.genes import gene_names
 from pertcast_data.store.readers import RowReader
 from pertcast_data.text import counted
 
+from pertcast_jobs.screen.intact import REMEDY, require_intact
 from pertcast_jobs.screen.profiles import RANK, ProfileRead
-from pertcast_jobs.screen.workspace import Workspace, read_manifest
+from pertcast_jobs.screen.workspace import PROFILES, RANKS, Workspace, read_manifest
 
 SIG_INFO: Final = "sig_info.parquet"
 NEEDED: Final = ("sig_id", "cell_iname", "pert_type", "pert_id")
@@ -95,12 +105,32 @@ class _ScreenReader:
     """Reads profiles of a screen with their ranks; ranks only where a score asks for them."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self._values = ProfileRead(workspace.profiles)
+        self._path = workspace.path
+        with _told_as_damage(workspace.path):
+            self._values = ProfileRead(workspace.profiles)
         self._ranks = ProfileRead(workspace.ranks, RANK) if workspace.ranks.is_dir() else None
 
     def __call__(self, rows: NDArray[np.int64]) -> RankedBlock:
         ranks = self._ranks
-        return RankedBlock(self._values(rows), None if ranks is None else lambda: ranks.exact(rows))
+        with _told_as_damage(self._path):
+            values = self._values(rows)
+        return RankedBlock(values, None if ranks is None else lambda: self._ranks_of(ranks, rows))
+
+    def _ranks_of(self, ranks: ProfileRead, rows: NDArray[np.int64]) -> NDArray[Any]:
+        with _told_as_damage(self._path):
+            found = ranks.exact(rows)
+        if found.size and int(found.max()) >= found.shape[1]:
+            raise CorruptStore(f"{self._path / RANKS} holds ranks that no gene has. {REMEDY}")
+        return found
+
+
+@contextmanager
+def _told_as_damage(path: Path) -> Iterator[None]:
+    """Turn what Zarr raises on broken chunks into CorruptStore."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, LookupError) as error:
+        raise CorruptStore(f"{path}: profiles or ranks cannot be read ({error}). {REMEDY}") from error
 
 
 class _StoreReader:
@@ -131,17 +161,18 @@ def open_screen(path: Path) -> SearchedLibrary:
     CorruptStore, FormatError
         It is damaged.
     """
-    read_manifest(path)
+    manifest = read_manifest(path)
     workspace = Workspace(path)
+    # Profiles and ranks are too many to be hashed before every query: their sizes tell missing chunks.
+    require_intact(path, manifest, (PROFILES, RANKS), checksum=False)
+    metadata = [name for name in manifest.get("files") or () if name.endswith("zarr.json")]
+    require_intact(path, manifest, (SIG_INFO, f"{PROFILES}/var", *metadata))
     try:
         table = pl.read_parquet(path / SIG_INFO)
         group = zarr.open_group(str(workspace.profiles), mode="r")
         genes = gene_names(read_frame(group["var"]))  # type: ignore[arg-type]
-    except (OSError, KeyError, pl.exceptions.PolarsError) as error:
-        raise FormatError(
-            f"{path}: profiles or sig_info cannot be read ({error}). Run the screen again into another "
-            "folder."
-        ) from error
+    except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as error:
+        raise FormatError(f"{path}: profiles or sig_info cannot be read ({error}). {REMEDY}") from error
     remarks: tuple[str, ...] = ()
     if not workspace.ranks.is_dir():
         remarks = ("The screen holds no ranks: they are computed from the stored profiles.",)

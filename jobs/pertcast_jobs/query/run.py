@@ -14,7 +14,7 @@ from pertcast.analysis.connectivity import (
     profile_query,
 )
 from pertcast.analysis.connectivity.prepared import PreparedQuery
-from pertcast_data.errors import ConfigError
+from pertcast_data.errors import ConfigError, StorageError
 from pertcast_data.gene_tables.gene_names import read_gene_names
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.storage import is_remote, parse_location
@@ -97,7 +97,14 @@ def write_result(found: QueryResult, out: Path) -> None:
     ------
     ConfigError
         The name ends otherwise.
+    StorageError
+        It cannot be written.
     """
     require_table_name(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, getattr(found.table, _WRITERS[out.suffix]))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(out, getattr(found.table, _WRITERS[out.suffix]))
+    except OSError as error:
+        raise StorageError(
+            f"{out}: cannot be written ({error}). Free the disk or permit it, or choose another --out."
+        ) from error

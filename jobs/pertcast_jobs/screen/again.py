@@ -16,18 +16,32 @@ from pertcast.analysis.enrichment import SizeMatchedNull
 from pertcast.analysis.gene_sets import SetIndex, index_sets, read_gmt
 from pertcast.report.screen.report import screen_report
 from pertcast.training.files import sha256_of, write_json
+from pertcast_data.errors import CorruptStore, StorageError
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.storage.new_file import new_file
+from pydantic import ValidationError
 
-from pertcast_jobs.screen.finishing.enrichment import ScoreTables, prerank_rows
+from pertcast_jobs.screen.finishing.connections import DOSES, NEIGHBORS, SELECTIVITY
+from pertcast_jobs.screen.finishing.enrichment import ENRICHMENT, ScoreTables, prerank_rows
 from pertcast_jobs.screen.finishing.finish import FUNCTION, GENE_SETS, REPORT
 from pertcast_jobs.screen.finishing.function import function_of
+from pertcast_jobs.screen.finishing.ranking import HITS
 from pertcast_jobs.screen.finishing.results import FinishedTables, screen_results
+from pertcast_jobs.screen.finishing.tables import SIG_INFO
+from pertcast_jobs.screen.intact import REMEDY, require_intact
 from pertcast_jobs.screen.plan import ScreenSettings
 from pertcast_jobs.screen.summaries import SCORE, set_columns
 from pertcast_jobs.screen.workspace import MANIFEST, read_manifest, write_atomically, write_blocks
 from pertcast_jobs.screen_export.finished import RESPONSE, FinishedScreen
 
+_READ_BY_REPORT: Final = (
+    *(SIG_INFO, HITS[0], NEIGHBORS, ENRICHMENT, SELECTIVITY, DOSES, FUNCTION, GENE_SETS),
+    *("profiles.zarr/X", "profiles.zarr/layers/sd"),
+)
+_FACTS_OF_REPORT: Final = (
+    *("absent", "bundle", "files", "function", "gene_sets", "layers", "n_cells", "n_genes", "n_profiles"),
+    *("n_repeated", "pertcast_version", "plan", "plan_hash", "signature"),
+)
 _TOP_SETS: Final = 3
 _TOP_HITS: Final = 5
 
@@ -81,10 +95,12 @@ def enrich_screen(
         No finished screen; no gene sets, or none with enough genes.
     ConfigError
         `out` exists.
+    CorruptStore, StorageError
+        The screen is damaged; `out` cannot be written.
     """
     manifest = read_manifest(path)
     screen = FinishedScreen.open(path)
-    settings = ScreenSettings.model_validate(manifest["plan"]["settings"])
+    settings = _settings(path, manifest)
     sets = index_sets(read_gmt(gmt), screen.genes, min_size)
     strongest = _strongest(screen, settings.n_reported)
     with new_file(out) as unfinished, tempfile.TemporaryDirectory(prefix="pertcast-enrich-") as folder:
@@ -143,8 +159,12 @@ def remake_report(path: Path) -> Path:
         There is no finished screen, or one of its tables is damaged.
     """
     manifest = read_manifest(path)
+    lacking = [name for name in _FACTS_OF_REPORT if name not in manifest]
+    if lacking:
+        raise CorruptStore(f"{path / MANIFEST} does not state {', '.join(lacking)}. {REMEDY}")
+    settings = _settings(path, manifest)
+    require_intact(path, manifest, _READ_BY_REPORT)
     screen = FinishedScreen.open(path)
-    settings = ScreenSettings.model_validate(manifest["plan"]["settings"])
     sets = None
     if manifest["gene_sets"] is not None:
         sets = index_sets(read_gmt(path / GENE_SETS), screen.genes, settings.min_size)
@@ -155,10 +175,31 @@ def remake_report(path: Path) -> Path:
     tables = FinishedTables(path, manifest, screen.genes, sets, strongest, function)
     html = screen_report(screen_results(tables))
     target = path / REPORT
-    write_atomically(target, lambda unfinished: unfinished.write_text(html, encoding="utf-8"))
-    record = {"bytes": target.stat().st_size, "sha256": sha256_of(target)}
-    _record(path / MANIFEST, {**manifest["files"], REPORT: record})
+    try:
+        write_atomically(target, lambda unfinished: unfinished.write_text(html, encoding="utf-8"))
+        record = {"bytes": target.stat().st_size, "sha256": sha256_of(target)}
+        _record(path / MANIFEST, {**manifest["files"], REPORT: record})
+    except OSError as error:
+        raise StorageError(
+            f"{target}: cannot be written ({error}). Free the disk or permit it, and give the command again."
+        ) from error
     return target
+
+
+def _settings(path: Path, manifest: dict[str, Any]) -> ScreenSettings:
+    """Return how a screen was computed, as its manifest says."""
+    try:
+        return ScreenSettings.model_validate(manifest["plan"]["settings"])
+    except (KeyError, TypeError, ValidationError) as error:
+        why = (
+            f"{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}"
+            if isinstance(error, ValidationError)
+            else repr(error)
+        )
+        raise CorruptStore(
+            f"{path / MANIFEST} does not say how the screen was computed ({why}): it was edited, or written "
+            f"by another version of Pertcast. {REMEDY}"
+        ) from error
 
 
 def _record(target: Path, files: dict[str, Any]) -> None:

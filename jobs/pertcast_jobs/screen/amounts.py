@@ -32,7 +32,7 @@ def amount_problem(name: str, value: float) -> str | None:
 def in_unit(table: pl.DataFrame, name: str, path: Path, *, of_genes: bool = False) -> pl.DataFrame:
     """Turn a dose or time with its unit column into uM or h; the dose of a gene is no concentration.
 
-    `of_genes` says that rows without a pert_type are genes. Raises SchemaError or UnitError, which name file and row.
+    `of_genes`: rows without a pert_type are genes. Raises SchemaError or UnitError that name file and row.
     """
     if name not in table.columns:
         return table

@@ -54,7 +54,7 @@ def objective_of(
     if up is None and down is None and weighted is None:
         for name, value in (("--objective", objective), ("--score", score)):
             if value is not None:
-                raise ConfigError(f"{name} {value} needs a signature: add --up and --down, or --signature.")
+                raise ConfigError(f"{name} compares with a signature: add --up and --down, or --signature.")
         return ScreenObjective()
     if weighted is not None and (up is not None or down is not None):
         raise ConfigError("Give one signature: --up FILE and --down FILE, or --signature FILE.")

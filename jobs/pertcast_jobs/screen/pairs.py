@@ -54,7 +54,7 @@ def _no_pair(frame: pl.DataFrame, source: str) -> str:
     if frame["pert_id"].n_unique() > 1:
         return (
             f"{source} holds no pair, and no two of its perturbations agree in pert_type, cell_iname, "
-            "pert_dose and pert_time; compounds and genes are not combined. List pairs as A+B, or some that agree."
+            "pert_dose and pert_time; compounds and genes are not combined. List pairs as A+B."
         )
     return (
         f"{source} holds a single perturbation and no pair. List pairs as A+B, or at least two perturbations "

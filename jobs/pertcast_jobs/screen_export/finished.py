@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from pertcast_data.readers.source import rows_per_batch
 from pertcast_data.store.frames import read_frame
 from pertcast_data.store.genes import gene_names
 from pertcast_data.store.zarr_layout import open_array
+
+from pertcast_jobs.screen.intact import REMEDY, require_intact
 
 RESPONSE: Final = "response"
 EXPRESSION: Final = "expression"
@@ -45,6 +48,10 @@ class FinishedScreen:
         "response", and "sd" and "expression" where the screen holds them.
     bundle
         What the manifest says of the model: model_id, measure, normalisation...
+    files
+        What the manifest records of its files; empty for a screen that records none.
+
+    Each file is compared with its record when it is first read; chunks of profiles only where they are read.
     """
 
     path: Path
@@ -53,6 +60,8 @@ class FinishedScreen:
     n_profiles: int
     layers: tuple[str, ...]
     bundle: dict[str, Any]
+    files: dict[str, Any] = field(default_factory=dict)
+    _intact: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @classmethod
     def open(cls, path: Path) -> FinishedScreen:
@@ -62,18 +71,37 @@ class FinishedScreen:
         ------
         FormatError
             The folder holds no finished screen.
+        CorruptStore
+            A file of it is missing or not as it was written.
         """
         try:
             manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+            n_profiles, bundle = int(manifest["n_profiles"]), dict(manifest["bundle"])
+            files = dict(manifest.get("files") or {})
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise FormatError(
+                f"{path} holds no finished screen ({error}). Make or resume one with `pertcast screen`."
+            ) from error
+        require_intact(path, manifest, ("profiles.zarr", "ranks.zarr"), checksum=False)
+        described = [name for name in files if name.endswith("zarr.json") or "/var/" in name]
+        require_intact(path, manifest, described)
+        try:
             group = zarr.open_group(str(path / "profiles.zarr"), mode="r")
             var = read_frame(group["var"])  # type: ignore[arg-type]
             layers = (RESPONSE, *sorted(str(name) for name in group["layers"]))  # type: ignore[union-attr]
-            n_profiles, bundle = int(manifest["n_profiles"]), dict(manifest["bundle"])
         except (OSError, KeyError, ValueError) as error:
             raise FormatError(
                 f"{path} holds no finished screen ({error}). Make or resume one with `pertcast screen`."
             ) from error
-        return cls(path, gene_names(var), var, n_profiles, layers, bundle)
+        return cls(path, gene_names(var), var, n_profiles, layers, bundle, files)
+
+    def require(self, names: Sequence[str]) -> None:
+        """Compare files with what the manifest records of them, each once; raises CorruptStore."""
+        new = [name for name in names if name not in self._intact]
+        require_intact(
+            self.path, {"files": {name: self.files[name] for name in new if name in self.files}}, new
+        )
+        self._intact.update(new)
 
     @property
     def block_rows(self) -> int:
@@ -83,6 +111,7 @@ class FinishedScreen:
     @property
     def sig_info_columns(self) -> list[str]:
         """Names of the columns of sig_info."""
+        self.require(["sig_info.parquet"])
         return list(pq.read_schema(self.path / "sig_info.parquet").names)
 
     def sig_info(
@@ -111,13 +140,16 @@ class FinishedScreen:
 
     def _table(self, name: str, columns: Sequence[str] | None, at_once: int) -> Iterator[pl.DataFrame]:
         path = self.path / name
+        if not path.is_file():
+            raise FormatError(f"{path}: is not there. The screen was not finished, or is damaged. {REMEDY}")
+        self.require([name])
         try:
             with pq.ParquetFile(path) as file:
                 asked = None if columns is None else list(columns)
                 for batch in file.iter_batches(batch_size=at_once, columns=asked):
                     yield pl.from_arrow(batch).with_columns(pl.col(pl.Categorical).cast(pl.String))  # type: ignore[union-attr,misc]
-        except FileNotFoundError as error:
-            raise FormatError(f"{path}: is not there. The screen was not finished, or is damaged.") from error
+        except (pa.ArrowException, pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
+            raise CorruptStore(f"{path}: cannot be read ({error}). {REMEDY}") from error
 
     def profiles(
         self, layer: str, rows: NDArray[np.int64], progress: ProgressCallback = no_progress
@@ -131,7 +163,7 @@ class FinishedScreen:
     def read(self, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return a layer of some rows (ascending), (M, G) float32."""
         name = "X" if layer == RESPONSE else f"layers/{layer}"
-        return _rows_of(open_array(self.path / "profiles.zarr", name, mode="r"), rows).astype(np.float32)
+        return self._rows("profiles.zarr", name, rows).astype(np.float32)
 
     def descending(self, rows: NDArray[np.int64], responses: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return (M, G) the genes of each response from the highest to the lowest.
@@ -141,10 +173,24 @@ class FinishedScreen:
         """
         if not (self.path / "ranks.zarr").is_dir():
             return np.argsort(-responses, axis=1, kind="stable")
-        place = _rows_of(open_array(self.path / "ranks.zarr", "rank", mode="r"), rows).astype(np.int64)
+        place = self._rows("ranks.zarr", "rank", rows).astype(np.int64)
+        if place.shape[1] != len(self.genes) or (place >= len(self.genes)).any():
+            raise CorruptStore(f"{self.path / 'ranks.zarr'} holds ranks that no gene has. {REMEDY}")
         order = np.empty_like(place)
         np.put_along_axis(order, place, np.broadcast_to(np.arange(place.shape[1]), place.shape), axis=1)
         return order
+
+    def _rows(self, group: str, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Read rows of an array, whose files are compared with their records before."""
+        place = self.path / group / name
+        try:
+            array = open_array(self.path / group, name, mode="r")
+            height = (array.shards or array.chunks)[0]
+            touched = np.unique(rows // height).tolist()
+            self.require([f"{group}/{name}/c/{number}/0" for number in touched])
+            return _rows_of(array, rows)
+        except (OSError, RuntimeError, ValueError, LookupError) as error:
+            raise CorruptStore(f"{place}: cannot be read ({error}). {REMEDY}") from error
 
 
 def _rows_of(array: Any, rows: NDArray[np.int64]) -> NDArray[Any]:

@@ -6,7 +6,9 @@ each set's scores once, which are read back from a scratch file set by set.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -49,14 +51,26 @@ def prerank_rows(
     settings: ScreenSettings,
 ) -> pl.DataFrame:
     """Run gseapy's prerank on the reported hits: row, term, prerank_nes, _pval, _fdr, lead_genes."""
-    tested = [
-        prerank(profile, genes, sets, settings.permutations, settings.seed)
-        .rename({name: f"prerank_{name}" for name in _OF_PRERANK})
-        .with_columns(row=pl.lit(row, dtype=pl.Int64))
-        .select(list(_TESTED_SCHEMA))
-        for row, profile in profiles.items()
-    ]
+    with _unremarked():
+        tested = [
+            prerank(profile, genes, sets, settings.permutations, settings.seed)
+            .rename({name: f"prerank_{name}" for name in _OF_PRERANK})
+            .with_columns(row=pl.lit(row, dtype=pl.Int64))
+            .select(list(_TESTED_SCHEMA))
+            for row, profile in profiles.items()
+        ]
     return pl.concat([pl.DataFrame(schema=_TESTED_SCHEMA), *tested])
+
+
+@contextmanager
+def _unremarked() -> Iterator[None]:
+    """Keep gseapy from remarking on the ties of every profile: rounded profiles have many."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 @dataclass(frozen=True)
@@ -84,7 +98,7 @@ class ScoreTables:
         return cls(paths, plan.n_profiles, workspace.parts)
 
     def centre(self, n_sets: int) -> ScreenCentre:
-        """Return median and spread of each set's scores over the screen, a set at a time from a scratch file."""
+        """Return median and spread of each set's scores over the screen, a set at a time from a file."""
         scratch = self.scratch / "scores.bin"
         start = 0
         with scratch.open("wb+") as file:
@@ -153,4 +167,4 @@ def rows_of(
 
 def reported_rows(path: Path, sig_ids: list[str]) -> pl.DataFrame:
     """Return the rows of the reported hits from enrichment.parquet."""
-    return pl.scan_parquet(path).filter(pl.col("sig_id").is_in(sig_ids)).collect()
+    return pl.scan_parquet(path).filter(pl.col("sig_id").is_in(sig_ids)).collect(engine="streaming")
