@@ -12,15 +12,13 @@ from pertcast.analysis.gene_sets import GeneSets, SetIndex, index_sets
 from pertcast.analysis.hits import HIT_COLUMNS, condition_statistics, domain_flag, rank_hits
 from pertcast.analysis.screened_doses import fit_screened_doses, project_curves
 from pertcast.report.screen.columns import ENRICHMENT_COLUMNS, RANKED_COLUMNS
-from pertcast.report.screen.results import (
-    MOST_HITS,
+from pertcast.report.screen.results import MOST_HITS, ScreenResults, thinned
+from pertcast.report.screen.results_parts import (
     DoseCurves,
     PairResults,
     ProfileMap,
-    ScreenResults,
     Selectivity,
     Significance,
-    thinned,
 )
 from pertcast.report.screen.words import names_of
 

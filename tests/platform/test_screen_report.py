@@ -24,7 +24,8 @@ from pertcast.report.screen import (
     verdict_sections,
 )
 from pertcast.report.screen.report import screen_report
-from pertcast.report.screen.results import ScreenResults, SignatureQuery
+from pertcast.report.screen.results import ScreenResults
+from pertcast.report.screen.results_parts import SignatureQuery
 from pertcast_data.errors import SchemaError
 
 sys.path.append(str(Path(__file__).parent))

@@ -19,16 +19,13 @@ from pertcast.analysis.screened_doses import project_curves
 from pertcast.naming import condition_name, response_unit
 from pertcast.report.screen.columns import RANKED_COLUMNS
 from pertcast.report.screen.function_section import FunctionOfScreen
-from pertcast.report.screen.results import (
-    MOST_HITS,
-    MOST_ROWS_OF_MATRIX,
+from pertcast.report.screen.results import MOST_HITS, MOST_ROWS_OF_MATRIX, ScreenResults, thinned
+from pertcast.report.screen.results_parts import (
     DoseCurves,
     PairResults,
     ProfileMap,
-    ScreenResults,
     Selectivity,
     SignatureQuery,
-    thinned,
 )
 
 from pertcast_jobs.screen.finishing.connections import DOSES, NEIGHBORS, SELECTIVITY

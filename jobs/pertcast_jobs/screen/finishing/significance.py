@@ -7,7 +7,7 @@ from typing import Final
 
 import polars as pl
 from pertcast.evaluation.hit_calibration import FDR_LEVELS
-from pertcast.report.screen.results import Significance
+from pertcast.report.screen.results_parts import Significance
 
 _STRICT, _WIDE = FDR_LEVELS
 _NONE: Final = "none: "

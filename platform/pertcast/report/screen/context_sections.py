@@ -16,7 +16,8 @@ from pertcast.report.page import Section, figure_html
 from pertcast.report.screen.dose_figures import COLUMNS, DosePanel, dose_panels
 from pertcast.report.screen.heatmaps import heatmap
 from pertcast.report.screen.rank_figures import profile_map
-from pertcast.report.screen.results import DoseCurves, PairResults, ScreenResults, Selectivity
+from pertcast.report.screen.results import ScreenResults
+from pertcast.report.screen.results_parts import DoseCurves, PairResults, Selectivity
 from pertcast.report.screen.words import names_of
 from pertcast.report.tables import csv_link, fixed, table_html
 

@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Final
 
 from pertcast.report.page import Section, list_html, paragraph_html
-from pertcast.report.screen.results import ScreenResults, Significance
+from pertcast.report.screen.results import ScreenResults
+from pertcast.report.screen.results_parts import Significance
 from pertcast.report.screen.words import is_calibrated, is_ranked_by_effect, trust_badge, verb
 from pertcast.report.tables import format_number
 from pertcast.report.theme import Tone
