@@ -17,11 +17,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/pertcast demo --out demo
 
-# Rooms without Ray in two processes, the others one after the other on one Ray; both are run whatever the first finds.
+# What needs no Ray in two processes, the rest one after the other on one Ray; both are run whatever the first finds.
 test: install
 	@failed=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not acceptance" -n 2 --dist loadfile tests/data tests/platform tests/test_house.py || failed=1; \
-	$(BIN)/python -m pytest -m "not acceptance" tests/jobs tests/serve tests/k8s || failed=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not acceptance and not ray" -n 2 --dist loadfile || failed=1; \
+	$(BIN)/python -m pytest -m "ray and not acceptance" tests/jobs tests/serve || failed=1; \
 	exit $$failed
 
 acceptance: install

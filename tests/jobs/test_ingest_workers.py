@@ -15,6 +15,8 @@ from pertcast_data.ingest import ingest
 from pertcast_jobs.ingest.runners import get_executor
 from scipy import sparse
 
+pytestmark = pytest.mark.ray
+
 N_ROWS, N_GENES = 20_000, 40
 
 

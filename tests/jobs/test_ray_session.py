@@ -10,6 +10,8 @@ import ray
 from pertcast_data.errors import ConfigError
 from pertcast_jobs.ray_session import ray_session
 
+pytestmark = pytest.mark.ray
+
 
 def test_a_running_ray_is_used_and_left_running(ray_cluster: Any) -> None:
     with ray_session(num_cpus=1) as session:

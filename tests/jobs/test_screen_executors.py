@@ -21,6 +21,8 @@ from pertcast_jobs.screen.run import ScreenOutcome, run_screen
 from pertcast_jobs.screen.shards import ShardTask
 from pertcast_jobs.screen.workspace import read_manifest
 
+pytestmark = pytest.mark.ray
+
 
 @pytest.fixture(scope="module")
 def screen(tiny_bundle: Path) -> ScreenRequest:

@@ -12,6 +12,8 @@ from pertcast_data.errors import ConfigError
 from pertcast_jobs.cli import run
 from pertcast_jobs.submit import JobFailed, Jobs, job_command, job_entrypoint, submission_id_of
 
+pytestmark = pytest.mark.ray
+
 
 def test_a_config_is_trained_and_a_command_is_run_as_it_stands() -> None:
     assert job_command(["response_mlp", "data.store=S"]) == ["train", "response_mlp", "data.store=S"]

@@ -21,6 +21,8 @@ from pertcast_jobs.train import many_member, run_training
 from pertcast_jobs.train.many import ManyOutcome, members, train_many
 from pertcast_jobs.train.many_plan import chosen_folds, chosen_seeds
 
+pytestmark = pytest.mark.ray
+
 QUICK = ["model.config.width=16", "model.config.depth=1", "model.config.basal_width=8"]
 QUICK += ["train.batch_size=32", "train.epochs=3"]
 ON_RAY = ["cluster.launcher=ray", "cluster.cpus_per_worker=1"]

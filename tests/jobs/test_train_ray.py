@@ -24,6 +24,8 @@ from pertcast_jobs.train.on_ray import (
 )
 from pertcast_jobs.train.worker_notes import read_note
 
+pytestmark = pytest.mark.ray
+
 QUICK = ["model.config.width=16", "model.config.depth=1", "model.config.basal_width=8"]
 QUICK += ["train.batch_size=32", "train.epochs=3", "train.checkpoint_every_steps=5"]
 

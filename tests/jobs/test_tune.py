@@ -14,6 +14,8 @@ from pertcast_jobs.run_folder import RunFolder
 from pertcast_jobs.tune import run_sweep
 from pertcast_jobs.tune.sweep import concurrent_trials, trial_resources
 
+pytestmark = pytest.mark.ray
+
 QUICK = ["model.config.depth=1", "model.config.basal_width=8", "train.batch_size=32", "train.epochs=2"]
 SPACE = "space={model.config.width: {choice: [8, 16]}, model.config.optimiser.lr: {loguniform: [1e-3, 1e-2]}}"
 

@@ -19,6 +19,8 @@ from pertcast_serve.config import ServeConfig
 from pertcast_serve.ports import free_port
 from pertcast_serve.schemas import MAX_BODY_BYTES, Metadata, PredictResponse, Problem
 
+pytestmark = pytest.mark.ray
+
 HELD, WAITING = 16, 16
 """Requests that the only replica holds, and that may wait for it (or for being sent to it)."""
 
