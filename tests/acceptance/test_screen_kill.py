@@ -47,12 +47,10 @@ WORKER_POINTS = {"ray-data": 3, "serve": 3}
 WRITTEN_IN_TURN = (
     ".parts/conditions.parquet",
     "profiles.zarr/zarr.json",
-    "enrichment.parquet",
-    "profiles.zarr/manifest.json",
     "sig_info.parquet",
+    "profiles.zarr/manifest.json",
     "neighbors.parquet",
     "report.html",
-    "manifest.json",
 )
 
 
