@@ -10,6 +10,7 @@ import typer
 from pertcast.analysis.printing import decimal, table_lines
 from pertcast_data.text import counted
 
+from pertcast_jobs.cli.screen_options import require_local
 from pertcast_jobs.progress import progress_bar
 from pertcast_jobs.screen.again import EnrichedScreen, enrich_screen
 
@@ -35,6 +36,7 @@ def enrich(screen: Screen, gmt: Gmt, out: Out = None, min_size: MinSize = 5, jso
 
     Example: pertcast enrich --screen screens/genome --gmt reactome.gmt
     """
+    require_local(screen)
     named = screen if screen.name not in ("", "..") else screen.resolve()
     target = out or named.with_name(f"{named.name}.{gmt.stem}.parquet")
     with progress_bar("enrich", "profiles") as progress:

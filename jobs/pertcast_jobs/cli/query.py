@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from pertcast.analysis.connectivity import SCORES, QueryOptions
 
+from pertcast_jobs.cli.screen_options import MOST_SEED, words
 from pertcast_jobs.progress import progress_bar
 from pertcast_jobs.query.request import QueryRequest
 from pertcast_jobs.query.run import ask, require_table_name, write_result
@@ -58,16 +59,11 @@ Summary = Annotated[
     typer.Option("--summary", help="One row a perturbation: over its cell lines, doses and times."),
 ]
 Out = Annotated[
-    Path | None, typer.Option(help="Write the whole ranked table: .csv or .parquet.", metavar="FILE")
+    Path | None,
+    typer.Option(help="Write the ranked table to a new file: .csv or .parquet.", metavar="FILE"),
 ]
-Seed = Annotated[int, typer.Option(help="Of reference and random queries.")]
+Seed = Annotated[int, typer.Option(help="Seed of reference and random queries.", min=0, max=MOST_SEED)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-
-
-def _words(text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip())) or None
 
 
 @app.command()
@@ -90,7 +86,7 @@ def query(
 ) -> None:
     """Rank a library by how far its profiles mimic or reverse a signature.
 
-    Example: pertcast query --screen screens/first --up up.txt --down down.txt --out query.csv
+    Example: pertcast query --screen screens/a --up up.txt --down down.txt
     """
     if out is not None:
         require_table_name(out)
@@ -103,8 +99,8 @@ def query(
         sig_id=sig_id,
         gene_table=gene_table,
         score=score,
-        cells=_words(cells),
-        types=_words(types),
+        cells=words("--cells", cells),
+        types=words("--types", types),
         options=QueryOptions(per_tail=top, seed=seed),
     )
     with progress_bar("query", "profiles") as progress:

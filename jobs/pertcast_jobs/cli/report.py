@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from pertcast_data.errors import ConfigError
 
+from pertcast_jobs.cli.screen_options import require_local
 from pertcast_jobs.screen.again import remake_report
 from pertcast_jobs.screen.workspace import MANIFEST
 
@@ -24,6 +25,7 @@ def report(path: Path_, json_: Json = False) -> None:
 
     Example: pertcast report screens/genome
     """
+    require_local(path)
     if not (path / MANIFEST).is_file() and (path / "bundle").exists():
         raise ConfigError(
             f"{path} is a run: `pertcast evaluate {path}` judges it and writes its trust report. "

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import typer
-from pertcast_data.errors import ConfigError
+from pertcast_data.errors import ConfigError, StorageError
 
 from pertcast_jobs.cli import screen_options as options
 from pertcast_jobs.cli.screen_export import export
@@ -263,20 +265,32 @@ def _require_gpu(running: _Running) -> None:
         )
 
 
+@contextmanager
+def _told_of_storage(out: str) -> Iterator[None]:
+    """Say of a full disk or a folder that cannot be written how to go on."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"--out {out}: cannot be written ({error}). Free the disk or permit it, and give the command "
+            "again: it goes on where it was."
+        ) from error
+
+
 def _screen(request: ScreenRequest, running: _Running) -> None:
     get_executor(running.executor)
-    if running.out is None and not running.dry_run:
+    if not running.out and not running.dry_run:
         raise typer.BadParameter("name the folder of the screen: --out SCREEN", param_hint="--out")
     _require_gpu(running)
     with progress_bar("check library", "rows") as progress:
         prepared = prepare_screen(request, progress)
-    if running.out is None or running.dry_run:
+    if not running.out or running.dry_run:
         cores = 1 if running.executor == "in-process" else os.cpu_count() or 1
         found = estimate(prepared, min(running.workers or cores, cores), running.executor)
         text = json.dumps(found.to_json(), indent=1) if running.as_json else "\n".join(estimate_lines(found))
         print(text)
         return
-    with progress_bar(f"screen {request.kind}", "profiles") as progress:
+    with progress_bar(f"screen {request.kind}", "profiles") as progress, _told_of_storage(running.out):
         outcome = compute_screen(prepared, running.out, running.executor, progress, running.resources)
     lines = outcome_lines(outcome, prepared.plan.settings)
     print(json.dumps(outcome_json(outcome), indent=1) if running.as_json else "\n".join(lines))

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from pertcast_data.errors import ConfigError
 
+from pertcast_jobs.cli.screen_options import require_local
 from pertcast_jobs.progress import progress_bar
 from pertcast_jobs.screen_export import FORMATS, Choice, ExportRequest, export_screen
 from pertcast_jobs.screen_export.cell_eval import Labels
@@ -59,8 +60,9 @@ def export(
 ) -> None:
     """Write conditions of a finished screen as h5ad, gctx, gct, gmt, rnk or csv, or for cell-eval.
 
-    Example: pertcast screen export screens/first --to gctx --out hits.gctx --top 500
+    Example: pertcast screen export screens/a --to gctx --out a.gctx --top 500
     """
+    require_local(screen)
     choice = Choice(
         sig_ids=tuple(name for word in sig_id or () for name in _listed("--sig-id", word, None)),
         pert_ids=_listed("--pert-ids", pert_ids),
@@ -90,15 +92,26 @@ def _listed(option: str, text: str | None, separator: str | None = ",") -> tuple
         return ()
     if text.startswith("@"):
         try:
-            lines = Path(text[1:]).read_text(encoding="utf-8").splitlines()
+            words = Path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{option} {text}: cannot be read ({error}). Name a file of text.") from error
-        return tuple(line.strip() for line in lines if line.strip())
-    return tuple(word.strip() for word in text.split(separator) if word.strip()) if separator else (text,)
+    else:
+        words = text.split(separator) if separator else [text]
+    found = tuple(word.strip() for word in words if word.strip())
+    if not found:
+        raise ConfigError(
+            f"{option} {text!r} names nothing, and would mean everything. Leave it out for that."
+        )
+    return found
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...]:
-    try:
-        return tuple(float(word) for word in _listed(option, text))
-    except ValueError as error:
-        raise ConfigError(f"{option} {text}: {error}. Write numbers, 0.1,1.") from error
+    found = []
+    for word in _listed(option, text):
+        try:
+            found.append(float(word))
+        except ValueError as error:
+            raise ConfigError(f"{option}: {word!r} is no number. Write 0.1,1.") from error
+        if not 0 <= found[-1] < float("inf"):
+            raise ConfigError(f"{option}: {word} is no dose or time. Write 0.1,1.")
+    return tuple(found)

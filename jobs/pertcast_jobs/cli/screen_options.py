@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from pertcast.analysis.connectivity import SCORES
+from pertcast_data.errors import ConfigError
 
 from pertcast_jobs.screen.amounts import amount_problem
 from pertcast_jobs.screen.executors import EXECUTORS
@@ -127,6 +128,13 @@ DryRun = Annotated[
     typer.Option("--dry-run", help="Print counts, memory and time (measured on a warm-up); screen nothing."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def require_local(screen: Path) -> None:
+    """Raise ConfigError for a screen in a bucket, which is only computed and queried there."""
+    scheme = str(screen).split(":", 1)[0]
+    if scheme in ("s3", "gs") and f"{scheme}:/" in str(screen):
+        raise ConfigError(f"{screen}: a screen in a bucket is read from a copy. Copy its folder here first.")
 
 
 def words(option: str, text: str | None) -> tuple[str, ...] | None:

@@ -188,11 +188,15 @@ def open_measured(path: Path) -> SearchedLibrary:
 
     Raises
     ------
+    ConfigError
+        It is a screen.
     FormatError, CorruptStore
         There is no store, or it is damaged.
     SchemaError
         It holds levels, or names no cell lines and types.
     """
+    if (path / PROFILES).is_dir():
+        raise ConfigError(f"--store {path} is a screen of predictions. Search it with --screen {path}.")
     store = ExpressionStore.open(path)
     if store.measure != "response":
         raise SchemaError(

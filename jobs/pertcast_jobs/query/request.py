@@ -7,7 +7,9 @@ from pathlib import Path
 
 from pertcast.analysis.connectivity import QueryOptions, Signature
 from pertcast_data.errors import ConfigError
-from pertcast_data.signatures import read_gene_list, read_weighted_genes
+from pertcast_data.signatures import read_gene_list
+
+from pertcast_jobs.screen.objective import weighted_signature
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,6 @@ class QueryRequest:
 def read_signature(request: QueryRequest) -> Signature:
     """Read the signature of files; raises as `pertcast_data.signatures`."""
     if request.signature is not None:
-        return Signature.of_lists([read_weighted_genes(request.signature)])
+        return weighted_signature(request.signature, request.score)
     assert request.up is not None and request.down is not None
     return Signature.of_lists([read_gene_list(request.up, "up"), read_gene_list(request.down, "down")])

@@ -18,6 +18,7 @@ from pertcast_data.errors import ConfigError, StorageError
 from pertcast_data.gene_tables.gene_names import read_gene_names
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.storage import is_remote, parse_location
+from pertcast_data.store.staging import require_free
 
 from pertcast_jobs.query.library import SearchedLibrary, open_measured, open_screen
 from pertcast_jobs.query.request import QueryRequest, read_signature
@@ -85,7 +86,8 @@ def _opened(request: QueryRequest) -> SearchedLibrary:
 
 
 def require_table_name(out: Path) -> None:
-    """Raise ConfigError unless a table can be written under this name."""
+    """Raise ConfigError unless a new table can be written under this name."""
+    require_free(out)
     if out.suffix not in _WRITERS:
         raise ConfigError(f"{out}: a table is written as {' or '.join(_WRITERS)}. Name such a file.")
 
@@ -96,7 +98,7 @@ def write_result(found: QueryResult, out: Path) -> None:
     Raises
     ------
     ConfigError
-        The name ends otherwise.
+        The name ends otherwise, or there is such a file.
     StorageError
         It cannot be written.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from pertcast.analysis.connectivity import Signature, get_score
-from pertcast_data.errors import ConfigError, nearest_known
+from pertcast_data.errors import ConfigError, SchemaError, nearest_known
 from pertcast_data.signatures import read_gene_list, read_weighted_genes
 
 from pertcast_jobs.screen.plan import Objective
@@ -22,6 +22,28 @@ class ScreenObjective:
     signature: Signature | None = None
     objective: Objective | None = None
     score: str | None = None
+
+
+_LARGEST: Final = 1e30
+"""Profiles are compared in float32: squares of such values are still numbers."""
+
+
+def weighted_signature(path: Path, score: str | None) -> Signature:
+    """Read a signature of values that can be compared; raises SchemaError where it cannot."""
+    genes = read_weighted_genes(path)
+    values = genes.values or ()
+    for gene, value in zip(genes.genes, values, strict=True):
+        if abs(value) > _LARGEST:
+            raise SchemaError(
+                f"{path}: the value of {gene} is {value:g}, too large to be compared. Bring scores or log "
+                "fold changes."
+            )
+    if score == "pearson" and len(set(values)) == 1:
+        raise SchemaError(
+            f"{path}: all {len(values):,} values are {values[0]:g}, and Pearson compares how values differ. "
+            "Bring other values, or use --score cosine."
+        )
+    return Signature.of_lists([genes])
 
 
 def objective_of(
@@ -59,7 +81,7 @@ def objective_of(
     if weighted is not None and (up is not None or down is not None):
         raise ConfigError("Give one signature: --up FILE and --down FILE, or --signature FILE.")
     if weighted is not None:
-        signature = Signature.of_lists([read_weighted_genes(weighted)])
+        signature = weighted_signature(weighted, score)
     elif up is None or down is None:
         raise ConfigError("A signature of lists needs both: --up FILE and --down FILE.")
     else:

@@ -135,6 +135,10 @@ def _check(screen: FinishedScreen, rows: NDArray[np.int64], labels: Labels) -> p
 
     Columns: context, cell_iname, pert_time, and the pert_type of its first condition.
     """
+    if labels.pert_col in (labels.cell_col, "cell_iname", "pert_time"):
+        raise ConfigError(
+            f"--pert-col {labels.pert_col}: that column holds cell lines or times. Name another for the labels."
+        )
     if labels.label not in screen.sig_info_columns:
         raise ConfigError(f"--label {labels.label}: sig_info has no such column. Use pert_id or sig_id.")
     contexts = pl.DataFrame(schema=_CONTEXT_TYPES)
@@ -196,11 +200,13 @@ def _control_rows(contexts: pl.DataFrame, labels: Labels) -> pl.DataFrame:
         pl.lit(labels.control), "cell_iname", pl.col("pert_time").cast(pl.String).fill_null(""), separator="|"
     )
     vehicle = pl.when(pl.col("pert_type") == "trt_cp").then(pl.lit("ctl_vehicle"))
-    return contexts.with_columns(
-        named.alias(ROW_NAME),
-        named.alias("sig_id"),
-        vehicle.otherwise(pl.lit("ctl_vector")).alias("pert_type"),
-        pl.lit(labels.control).alias("pert_id"),
-        pl.col("cell_iname").alias(labels.cell_col),
-        pl.lit(labels.control).alias(labels.pert_col),
-    )
+    # One may choose a column that is there already for the labels, such as pert_id.
+    columns = {
+        ROW_NAME: named,
+        "sig_id": named,
+        "pert_type": vehicle.otherwise(pl.lit("ctl_vector")),
+        "pert_id": pl.lit(labels.control),
+        labels.cell_col: pl.col("cell_iname"),
+        labels.pert_col: pl.lit(labels.control),
+    }
+    return contexts.with_columns(values.alias(name) for name, values in columns.items())

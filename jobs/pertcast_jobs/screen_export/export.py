@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from pertcast_data.errors import ConfigError, nearest_known
+from pertcast_data.errors import ConfigError, StorageError, nearest_known
 from pertcast_data.export.gct import write_gct_content
 from pertcast_data.export.gctx import write_gctx_content
 from pertcast_data.export.h5ad import write_h5ad_content
@@ -128,10 +128,21 @@ def _writer_of(request: ExportRequest) -> Writer:
 def _target(request: ExportRequest) -> Iterator[Path]:
     """Yield where to write; it gets its name at the end."""
     place: AbstractContextManager[Path] = (
-        staging_directory(request.out) if request.to == "rnk" else new_file(request.out)
+        _new_folder(request.out) if request.to == "rnk" else new_file(request.out)
     )
     with place as target:
         yield target
+
+
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    try:
+        with staging_directory(path) as folder:
+            yield folder
+    except OSError as error:
+        raise StorageError(
+            f"{path}: cannot be written ({error}). Nothing is left of it; mend that and try again."
+        ) from error
 
 
 def _h5ad(
