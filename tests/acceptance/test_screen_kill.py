@@ -38,8 +38,8 @@ ATLAS = AtlasConfig(
     n_cells=200,
 )
 WIDE = ["model.config.width=512", "model.config.depth=6", "train.epochs=1"]
-DOSES = ",".join(str(round(0.1 * 1.07**i, 5)) for i in range(80))
-SHARD_ROWS, N_SHARDS = 64, 80
+DOSES = ",".join(str(round(0.1 * 1.07**i, 5)) for i in range(24))
+SHARD_ROWS, N_SHARDS = 64, 24
 SEED = 7
 DRIVER_POINTS = {"in-process": 8, "ray-data": 4, "serve": 2}
 WORKER_POINTS = {"ray-data": 3, "serve": 3}
