@@ -99,9 +99,7 @@ def _listed(option: str, text: str | None, separator: str | None = ",") -> tuple
         words = text.split(separator) if separator else [text]
     found = tuple(word.strip() for word in words if word.strip())
     if not found:
-        raise ConfigError(
-            f"{option} {text!r} names nothing, and would mean everything. Leave it out for that."
-        )
+        raise ConfigError(f"{option} {text!r} names nothing. Leave the option out for everything.")
     return found
 
 
@@ -111,7 +109,7 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...]:
         try:
             found.append(float(word))
         except ValueError as error:
-            raise ConfigError(f"{option}: {word!r} is no number. Write 0.1,1.") from error
+            raise ConfigError(f"{option} {text}: {word!r} is no number. Write 0.1,1.") from error
         if not 0 <= found[-1] < float("inf"):
-            raise ConfigError(f"{option}: {word} is no dose or time. Write 0.1,1.")
+            raise ConfigError(f"{option} {text}: {word} is no dose or time. Write 0.1,1.")
     return tuple(found)

@@ -137,7 +137,7 @@ def _check(screen: FinishedScreen, rows: NDArray[np.int64], labels: Labels) -> p
     """
     if labels.pert_col in (labels.cell_col, "cell_iname", "pert_time"):
         raise ConfigError(
-            f"--pert-col {labels.pert_col}: that column holds cell lines or times. Name another for the labels."
+            f"--pert-col {labels.pert_col}: this column holds cell lines or times. Name another."
         )
     if labels.label not in screen.sig_info_columns:
         raise ConfigError(f"--label {labels.label}: sig_info has no such column. Use pert_id or sig_id.")
