@@ -64,7 +64,7 @@ def make_screen(path: Path, n_profiles: int, n_genes: int) -> None:
     hits = info.with_columns(fdr=pl.lit(None, dtype=pl.Float64)).sort("effect_size", descending=True)
     hits.with_row_index("rank", 1).write_parquet(path / "hits.parquet", row_group_size=16_384)
     write_obs(root, info.head(0), None)
-    facts = {"n_profiles": n_profiles, "bundle": {"model_id": "random"}}
+    facts = {"format": "pertcast-screen", "n_profiles": n_profiles, "bundle": {"model_id": "random"}}
     (path / "manifest.json").write_text(json.dumps(facts))
 
 

@@ -16,10 +16,10 @@ from pertcast_data.splits import make_split
 from pertcast_data.store import ExpressionStore
 from pertcast_jobs.run_config import load_config
 from pertcast_jobs.screen.executors import Resources
+from pertcast_jobs.screen.manifest import read_manifest
 from pertcast_jobs.screen.plan import ScreenSettings
 from pertcast_jobs.screen.prepare import ScreenRequest
 from pertcast_jobs.screen.run import run_screen
-from pertcast_jobs.screen.workspace import read_manifest
 from pertcast_jobs.train import run_training
 from ray import serve
 

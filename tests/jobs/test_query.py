@@ -57,7 +57,9 @@ def write_screen(folder: Path, values: NDArray[np.float32], *, with_ranks: bool 
     for shard in range(N // 64):
         write_dense_shard(root, shard, values[shard * 64 : shard * 64 + 64].astype(np.float16))
     table().write_parquet(folder / "sig_info.parquet")
-    (folder / "manifest.json").write_text(json.dumps({"format": "pertcast-screen"}))
+    (folder / "manifest.json").write_text(
+        json.dumps({"format": "pertcast-screen", "n_profiles": N, "bundle": {}})
+    )
     if with_ranks:
         ranks = folder / "ranks.zarr"
         group = zarr.create_group(str(ranks), zarr_format=3)

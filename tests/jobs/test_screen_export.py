@@ -15,7 +15,7 @@ import typer
 from numpy.typing import NDArray
 from pertcast.analysis.hits import condition_statistics, rank_hits
 from pertcast.evaluation.other_tools.pair import open_pair
-from pertcast_data.errors import ConfigError, CorruptStore, FormatError, UnknownContext
+from pertcast_data.errors import ConfigError, CorruptStore, UnknownContext
 from pertcast_data.export import gct
 from pertcast_data.gene_sets.gmt import read_gmt
 from pertcast_data.readers import open_source
@@ -27,7 +27,8 @@ from pertcast_data.store.zarr_layout import (
     write_obs,
 )
 from pertcast_jobs.cli.screen_export import export
-from pertcast_jobs.screen_export import Choice, ExportRequest, export_screen, finished
+from pertcast_jobs.screen import finished
+from pertcast_jobs.screen_export import Choice, ExportRequest, export_screen
 from pertcast_jobs.screen_export.choice import UnknownPerturbation, UnknownSignature
 from pertcast_jobs.screen_export.gene_lists import MOST_FILES
 from typer.testing import CliRunner
@@ -99,6 +100,7 @@ def write_screen(path: Path, has_levels: bool = True, has_ranks: bool = True) ->
         "model_id": "toy:1", "measure": "expression", "normalisation": "log1p_cpm", "licence": "CC0",
     }  # fmt: skip
     facts = {"n_profiles": len(mean), "bundle": bundle if has_levels else bundle | {"measure": "response"}}
+    facts["format"] = "pertcast-screen"
     (path / "manifest.json").write_text(json.dumps(facts))
     return path
 
@@ -373,7 +375,7 @@ def test_an_unfinished_screen_an_existing_file_and_a_layer_that_is_not_there_are
 ) -> None:
     shutil.copytree(screen, tmp_path / "screen")
     (tmp_path / "screen" / "manifest.json").unlink()
-    with pytest.raises(FormatError, match="holds no finished screen"):
+    with pytest.raises(ConfigError, match="holds no finished screen"):
         exported(tmp_path / "screen", "h5ad", tmp_path / "out.h5ad")
     mine = tmp_path / "mine.gctx"
     mine.write_text("mine")

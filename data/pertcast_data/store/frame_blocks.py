@@ -1,6 +1,7 @@
 """A large table in AnnData's dataframe encoding, written a column and a block of rows at a time.
 
-`frames.write_frame` holds a whole table and its encoding; a screen of a million conditions has no room for them.
+`frames.write_frame` holds a whole table and its encoding; a screen of a million conditions has no room for
+them.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def write_frame_blocks(
 ) -> None:
     """Write a table as AnnData's obs, in place of one that is there.
 
-    Text becomes a categorical where it has at most `MOST_CATEGORIES` distinct values or nulls, floats' null NaN,
-    a nullable integer or Boolean AnnData's nullable array: as `frames.read_frame` reads them.
+    Text becomes a categorical where it has at most `MOST_CATEGORIES` distinct values or nulls, floats' null
+    NaN, a nullable integer or Boolean AnnData's nullable array: as `frames.read_frame` reads them.
 
     Parameters
     ----------
@@ -143,7 +144,7 @@ def _write_array(
     n_rows: int,
     dtype: DTypeLike | str,
     blocks: Iterator[NDArray[Any]],
-    attributes: dict[str, str] = _ARRAY,
+    attributes: dict[str, Any] = _ARRAY,
 ) -> None:
     array = group.create_array(
         name,

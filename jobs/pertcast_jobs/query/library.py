@@ -5,36 +5,27 @@ Profiles are read a block at a time, so memory does not grow with the library.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
-import zarr
 from numpy.typing import NDArray
 from pertcast.analysis.connectivity import ConnectivityIndex, RankedBlock
 from pertcast_data.errors import (
     ConfigError,
-    CorruptStore,
-    FormatError,
     SchemaError,
     UnknownName,
     nearest_known,
 )
 from pertcast_data.store import ExpressionStore
-from pertcast_data.store.frames import read_frame
-from pertcast_data.store.genes import gene_names
 from pertcast_data.store.readers import RowReader
 from pertcast_data.text import counted
 
-from pertcast_jobs.screen.intact import REMEDY, require_intact
-from pertcast_jobs.screen.profiles import RANK, ProfileRead
-from pertcast_jobs.screen.workspace import PROFILES, RANKS, Workspace, read_manifest
+from pertcast_jobs.screen.files import PROFILES
+from pertcast_jobs.screen.finished import RESPONSE, FinishedScreen
 
-SIG_INFO: Final = "sig_info.parquet"
 NEEDED: Final = ("sig_id", "cell_iname", "pert_type", "pert_id")
 _MOST_COMPARED: Final = 20_000
 """Names that are looked through for one like the name asked for: spelling is compared slowly."""
@@ -104,33 +95,13 @@ class SearchedLibrary:
 class _ScreenReader:
     """Reads profiles of a screen with their ranks; ranks only where a score asks for them."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._path = workspace.path
-        with _told_as_damage(workspace.path):
-            self._values = ProfileRead(workspace.profiles)
-        self._ranks = ProfileRead(workspace.ranks, RANK) if workspace.ranks.is_dir() else None
+    def __init__(self, screen: FinishedScreen) -> None:
+        self._screen = screen
 
     def __call__(self, rows: NDArray[np.int64]) -> RankedBlock:
-        ranks = self._ranks
-        with _told_as_damage(self._path):
-            values = self._values(rows)
-        return RankedBlock(values, None if ranks is None else lambda: self._ranks_of(ranks, rows))
-
-    def _ranks_of(self, ranks: ProfileRead, rows: NDArray[np.int64]) -> NDArray[Any]:
-        with _told_as_damage(self._path):
-            found = ranks.exact(rows)
-        if found.size and int(found.max()) >= found.shape[1]:
-            raise CorruptStore(f"{self._path / RANKS} holds ranks that no gene has. {REMEDY}")
-        return found
-
-
-@contextmanager
-def _told_as_damage(path: Path) -> Iterator[None]:
-    """Turn what Zarr raises on broken chunks into CorruptStore."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError, LookupError) as error:
-        raise CorruptStore(f"{path}: profiles or ranks cannot be read ({error}). {REMEDY}") from error
+        screen = self._screen
+        values = screen.read(RESPONSE, rows)
+        return RankedBlock(values, (lambda: screen.ranks(rows)) if screen.has_ranks else None)
 
 
 class _StoreReader:
@@ -161,25 +132,16 @@ def open_screen(path: Path) -> SearchedLibrary:
     CorruptStore, FormatError
         It is damaged.
     """
-    manifest = read_manifest(path)
-    workspace = Workspace(path)
     # Profiles and ranks are too many to be hashed before every query: their sizes tell missing chunks.
-    require_intact(path, manifest, (PROFILES, RANKS), checksum=False)
-    metadata = [name for name in manifest.get("files") or () if name.endswith("zarr.json")]
-    require_intact(path, manifest, (SIG_INFO, f"{PROFILES}/var", *metadata))
-    try:
-        table = pl.read_parquet(path / SIG_INFO)
-        group = zarr.open_group(str(workspace.profiles), mode="r")
-        genes = gene_names(read_frame(group["var"]))  # type: ignore[arg-type]
-    except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as error:
-        raise FormatError(f"{path}: profiles or sig_info cannot be read ({error}). {REMEDY}") from error
+    screen = FinishedScreen.open(path, checks_chunks=False)
+    table = pl.concat(screen.sig_info(screen.sig_info_columns))
     remarks: tuple[str, ...] = ()
-    if not workspace.ranks.is_dir():
+    if not screen.has_ranks:
         remarks = ("The screen holds no ranks: they are computed from the stored profiles.",)
-    index = ConnectivityIndex(_ScreenReader(workspace), table.height, len(genes))
-    everything = np.ones(table.height, dtype=np.bool_)
+    index = ConnectivityIndex(_ScreenReader(screen), screen.n_profiles, len(screen.genes))
+    everything = np.ones(screen.n_profiles, dtype=np.bool_)
     return SearchedLibrary(
-        f"predicted ({path})", _require_columns(table, path), genes, index, everything, remarks
+        f"predicted ({path})", _require_columns(table, path), screen.genes, index, everything, remarks
     )
 
 

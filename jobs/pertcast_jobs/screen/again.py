@@ -21,21 +21,30 @@ from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.storage.new_file import new_file
 from pydantic import ValidationError
 
-from pertcast_jobs.screen.finishing.connections import DOSES, NEIGHBORS, SELECTIVITY
-from pertcast_jobs.screen.finishing.enrichment import ENRICHMENT, ScoreTables, prerank_rows
-from pertcast_jobs.screen.finishing.finish import FUNCTION, GENE_SETS, REPORT
+from pertcast_jobs.screen.files import (
+    DOSES,
+    ENRICHMENT,
+    FUNCTION,
+    GENE_SETS,
+    HITS,
+    MANIFEST,
+    NEIGHBORS,
+    REPORT,
+    SELECTIVITY,
+    SIG_INFO,
+)
+from pertcast_jobs.screen.finished import RESPONSE, FinishedScreen
+from pertcast_jobs.screen.finishing.enrichment import ScoreTables, prerank_rows
 from pertcast_jobs.screen.finishing.function import function_of
-from pertcast_jobs.screen.finishing.ranking import HITS
 from pertcast_jobs.screen.finishing.results import FinishedTables, screen_results
-from pertcast_jobs.screen.finishing.tables import SIG_INFO
 from pertcast_jobs.screen.intact import REMEDY, require_intact
+from pertcast_jobs.screen.manifest import read_manifest
 from pertcast_jobs.screen.plan import ScreenSettings
 from pertcast_jobs.screen.summaries import SCORE, set_columns
-from pertcast_jobs.screen.workspace import MANIFEST, read_manifest, write_atomically, write_blocks
-from pertcast_jobs.screen_export.finished import RESPONSE, FinishedScreen
+from pertcast_jobs.screen.workspace import write_atomically, write_blocks
 
 _READ_BY_REPORT: Final = (
-    *(SIG_INFO, HITS[0], NEIGHBORS, ENRICHMENT, SELECTIVITY, DOSES, FUNCTION, GENE_SETS),
+    *(SIG_INFO, HITS, NEIGHBORS, ENRICHMENT, SELECTIVITY, DOSES, FUNCTION, GENE_SETS),
     *("profiles.zarr/X", "profiles.zarr/layers/sd"),
 )
 _FACTS_OF_REPORT: Final = (

@@ -13,7 +13,7 @@ from typing import Any, Final
 from pertcast.training.files import sha256_of
 from pertcast_data.errors import CorruptStore
 
-from pertcast_jobs.screen.workspace import RANKS
+from pertcast_jobs.screen.files import RANKS
 
 REMEDY: Final = "Fetch the screen again where it was copied from, or run it again into another folder."
 

@@ -19,10 +19,12 @@ from pertcast_data.store.manifest import ShardRecord
 from pertcast_data.store.zarr_layout import create_array, create_dense_group, open_array, write_array_shard
 from pertcast_data.vocabulary import Measure
 
+from pertcast_jobs.screen.files import PROFILES, RANK, RANKS
 from pertcast_jobs.screen.plan import ScreenPlan
-from pertcast_jobs.screen.workspace import PROFILES, RANKS, Workspace, write_atomically
+from pertcast_jobs.screen.workspace import Workspace, write_atomically
 
-RANK: Final = "rank"
+_SPARSE: Final = 4
+"""Rows are read with all that lies between them where they span at most so many times their number."""
 _LARGEST_HALF: Final = float(np.finfo(np.float16).max)
 _ATTRIBUTES: Final = {"encoding-type": "array", "encoding-version": "0.2.0"}
 
@@ -120,10 +122,15 @@ class ProfileRead:
         """Read rows; runs of neighbouring rows are read at once."""
         return self.exact(rows).astype(np.float32)
 
+    @property
+    def shard_rows(self) -> int:
+        """Rows of one file."""
+        return int((self._array.shards or self._array.chunks)[0])
+
     def exact(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Read rows as they are stored."""
         first, last = int(rows.min()), int(rows.max()) + 1
-        if last - first <= 4 * len(rows):
+        if last - first <= _SPARSE * len(rows):
             block: NDArray[Any] = np.asarray(self._array[first:last])[rows - first]
             return block
         found: NDArray[Any] = np.asarray(self._array.oindex[rows])

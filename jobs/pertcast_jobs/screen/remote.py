@@ -20,8 +20,9 @@ from pertcast_data.storage.cache import Cache, digest
 from pertcast_data.storage.location import is_remote, parse_location
 from pertcast_data.store.manifest import ShardRecord, file_record
 
+from pertcast_jobs.screen.files import MANIFEST, PROFILES, RANK, RANKS
+from pertcast_jobs.screen.manifest import no_finished_screen, parse_manifest
 from pertcast_jobs.screen.plan import ScreenPlan
-from pertcast_jobs.screen.profiles import RANK
 from pertcast_jobs.screen.remote_files import (
     OtherBytes,
     ScreenObjects,
@@ -32,17 +33,12 @@ from pertcast_jobs.screen.remote_files import (
 )
 from pertcast_jobs.screen.workspace import (
     CONDITIONS,
-    MANIFEST,
     PARTS,
     PLAN,
-    PROFILES,
-    RANKS,
     RECORD,
     ScreenUrl,
     Workspace,
     identities,
-    no_finished_screen,
-    parse_manifest,
     plan_content,
 )
 

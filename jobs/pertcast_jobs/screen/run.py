@@ -12,8 +12,8 @@ from pertcast.evaluation.hit_calibration import FDR_LEVELS
 from pertcast_data.progress import ProgressCallback, no_progress
 
 from pertcast_jobs.screen.executors import Executor, Resources, get_executor
+from pertcast_jobs.screen.files import HITS
 from pertcast_jobs.screen.finishing.finish import finish
-from pertcast_jobs.screen.finishing.ranking import HITS
 from pertcast_jobs.screen.plan import ScreenPlan
 from pertcast_jobs.screen.prepare import PreparedScreen, ScreenRequest, prepare_screen
 from pertcast_jobs.screen.profiles import create_profiles
@@ -144,7 +144,7 @@ def _compute(
 
 
 def _outcome(workspace: Workspace, plan: ScreenPlan, computed: int) -> ScreenOutcome:
-    hits = pl.scan_parquet(workspace.finished_file(HITS[0]))
+    hits = pl.scan_parquet(workspace.finished_file(HITS))
     counts = [pl.col("fdr").is_not_null().sum().alias("all")]
     counts += [(pl.col("fdr") <= level).sum().alias(str(level)) for level in FDR_LEVELS]
     found = hits.select(counts).collect().row(0, named=True)

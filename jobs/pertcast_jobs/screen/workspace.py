@@ -23,11 +23,10 @@ from pertcast_data.errors import ConfigError, CorruptStore
 from pertcast_data.store.manifest import ShardRecord, file_record, record_problem, sync_directory
 
 from pertcast_jobs.screen.conditions import IDENTITY_SCHEMA, rebatched
+from pertcast_jobs.screen.files import MANIFEST, PROFILES, RANKS
+from pertcast_jobs.screen.manifest import read_manifest
 from pertcast_jobs.screen.plan import ScreenPlan
 
-MANIFEST: Final = "manifest.json"
-PROFILES: Final = "profiles.zarr"
-RANKS: Final = "ranks.zarr"
 PARTS: Final = ".parts"
 PLAN: Final = f"{PARTS}/plan.json"
 CONDITIONS: Final = f"{PARTS}/conditions.parquet"
@@ -300,39 +299,3 @@ def write_atomically(target: Path, write: Callable[[Path], Any]) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(target.parent)
-
-
-def read_manifest(path: Path | str) -> dict[str, Any]:
-    """Read the manifest of a finished screen.
-
-    Raises
-    ------
-    ConfigError
-        There is none: no screen, or an unfinished one.
-    CorruptStore
-        It is no JSON.
-    """
-    target = Path(path) / MANIFEST
-    if not target.is_file():
-        raise no_finished_screen(path)
-    return parse_manifest(target.read_bytes(), target)
-
-
-def no_finished_screen(place: Path | str) -> ConfigError:
-    """Return what to say of a place without a manifest."""
-    return ConfigError(
-        f"{place} holds no finished screen. Run its `pertcast screen` command again to finish it."
-    )
-
-
-def parse_manifest(content: bytes, target: Path | str) -> dict[str, Any]:
-    """Read the bytes of a screen's manifest that were found at `target`; raises CorruptStore."""
-    try:
-        found = json.loads(content)
-    except ValueError as error:
-        raise CorruptStore(
-            f"{target} cannot be read ({error}). Run the screen again into another folder."
-        ) from error
-    if not isinstance(found, dict) or found.get("format") != "pertcast-screen":
-        raise CorruptStore(f"{target} does not describe a screen. Name a screen's folder.")
-    return found

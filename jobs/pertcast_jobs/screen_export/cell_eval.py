@@ -17,8 +17,8 @@ from pertcast_data.errors import ConfigError
 from pertcast_data.export.content import ROW_NAME, BlockTable, ExportContent
 from pertcast_data.progress import ProgressCallback
 
+from pertcast_jobs.screen.finished import EXPRESSION, RESPONSE, FinishedScreen
 from pertcast_jobs.screen_export.content import facts_of, observations
-from pertcast_jobs.screen_export.finished import EXPRESSION, RESPONSE, FinishedScreen
 
 LARGEST_LEVEL: Final = 15.0
 """From here on cell-eval (0.8) takes levels for raw counts and refuses the file."""

@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pertcast_data.errors import ConfigError, CorruptStore, UnknownContext, UnknownName
 
-from pertcast_jobs.screen_export.finished import FinishedScreen
+from pertcast_jobs.screen.finished import FinishedScreen
 
 _NEAR: Final = 50
 """Names that are compared letter by letter with one that is not known."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pertcast_data.export.content import ROW_NAME, BlockTable, ExportContent, ValueBlocks, row_name_free
 from pertcast_data.progress import ProgressCallback
 
-from pertcast_jobs.screen_export.finished import RESPONSE, FinishedScreen
+from pertcast_jobs.screen.finished import RESPONSE, FinishedScreen
 
 
 def screen_content(

@@ -17,10 +17,10 @@ from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.storage.new_file import new_file
 from pertcast_data.store.staging import staging_directory
 
+from pertcast_jobs.screen.finished import RESPONSE, FinishedScreen
 from pertcast_jobs.screen_export.cell_eval import CLIPPED, Labels, cell_eval_content
 from pertcast_jobs.screen_export.choice import Choice, Chosen, choose
 from pertcast_jobs.screen_export.content import default_layers, screen_content
-from pertcast_jobs.screen_export.finished import RESPONSE, FinishedScreen
 from pertcast_jobs.screen_export.gene_lists import require_few, write_gmt, write_rnk
 from pertcast_jobs.screen_export.tables import write_hits, write_long
 

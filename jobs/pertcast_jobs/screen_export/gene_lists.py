@@ -14,7 +14,7 @@ from pertcast.naming import condition_name
 from pertcast_data.errors import ConfigError
 from pertcast_data.progress import ProgressCallback
 
-from pertcast_jobs.screen_export.finished import RESPONSE, FinishedScreen
+from pertcast_jobs.screen.finished import RESPONSE, FinishedScreen
 
 MOST_FILES: Final = 1_000
 """Ranked lists that are written into one folder."""

@@ -9,8 +9,8 @@ import polars as pl
 from numpy.typing import NDArray
 from pertcast_data.progress import ProgressCallback
 
+from pertcast_jobs.screen.finished import FinishedScreen
 from pertcast_jobs.screen_export.choice import Chosen, chosen_hits
-from pertcast_jobs.screen_export.finished import FinishedScreen
 
 
 def write_hits(screen: FinishedScreen, chosen: Chosen, file: Path, progress: ProgressCallback) -> None:

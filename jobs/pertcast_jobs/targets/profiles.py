@@ -19,8 +19,8 @@ from pertcast_data.store.genes import gene_names
 from pertcast_data.store.readers import RowReader
 from pertcast_data.store.zarr_layout import open_array
 
-from pertcast_jobs.screen.finishing.tables import SIG_INFO
-from pertcast_jobs.screen.workspace import MANIFEST, PROFILES, read_manifest
+from pertcast_jobs.screen.files import MANIFEST, PROFILES, SIG_INFO
+from pertcast_jobs.screen.manifest import read_manifest
 
 _GAP_ROWS: Final = 64
 """Rows further apart than this are read by themselves."""

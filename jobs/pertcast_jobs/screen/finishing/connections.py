@@ -15,13 +15,10 @@ from pertcast.analysis.neighbors import NeighborBlock, neighbor_blocks, write_ne
 from pertcast.analysis.screened_doses import stream_screened_doses
 from pertcast.analysis.selectivity import PERTURBATION_COLUMNS, Selectivity
 
+from pertcast_jobs.screen.files import DOSES, NEIGHBORS, SELECTIVITY
 from pertcast_jobs.screen.finishing.tables import SigInfo
 from pertcast_jobs.screen.profiles import ProfileRead
 from pertcast_jobs.screen.workspace import Workspace, write_blocks
-
-NEIGHBORS: Final = "neighbors.parquet"
-SELECTIVITY: Final = "selectivity.parquet"
-DOSES: Final = "dose_response.parquet"
 
 _CURVE: Final = ("pert_id", "cmap_name", "pert_type", "cell_iname", "pert_time")
 

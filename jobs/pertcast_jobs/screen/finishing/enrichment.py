@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from pertcast.analysis.enrichment import PRERANK_SCHEMA, ScreenCentre, prerank
 from pertcast.analysis.gene_sets import SetIndex
 
+from pertcast_jobs.screen.files import ENRICHMENT
 from pertcast_jobs.screen.plan import ScreenPlan, ScreenSettings
 from pertcast_jobs.screen.summaries import ES, SET_COLUMNS
 from pertcast_jobs.screen.workspace import Workspace, write_blocks
 
-ENRICHMENT: Final = "enrichment.parquet"
 _OF_PRERANK: Final = ("nes", "pval", "fdr")
 _TESTED_SCHEMA: Final = {
     "row": pl.Int64,

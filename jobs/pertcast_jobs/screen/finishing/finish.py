@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from pertcast.report.screen.report import screen_report
 from pertcast.training.files import sha256_of, write_json
 from pertcast_data.gene_sets.gmt import write_gmt
 
+from pertcast_jobs.screen.files import FUNCTION, GENE_SETS, REFUSED, REPORT
 from pertcast_jobs.screen.finishing.connections import (
     write_doses,
     write_screen_neighbors,
@@ -31,11 +32,6 @@ from pertcast_jobs.screen.plan import refusal_table
 from pertcast_jobs.screen.prepare import PreparedScreen
 from pertcast_jobs.screen.profiles import ProfileRead
 from pertcast_jobs.screen.workspace import Workspace
-
-REPORT: Final = "report.html"
-FUNCTION: Final = "gene_function.parquet"
-REFUSED: Final = "refused.csv"
-GENE_SETS: Final = "gene_sets.gmt"
 
 Tell = Callable[[str], None]
 

@@ -20,11 +20,11 @@ from pertcast.analysis.hits import hit_columns
 from pertcast.evaluation.hit_calibration import HitCalibration, screen_fdr
 
 from pertcast_jobs.screen.conditions import rebatched
+from pertcast_jobs.screen.files import HITS, HITS_CSV
 from pertcast_jobs.screen.finishing.tables import SigInfo
 from pertcast_jobs.screen.summaries import SCORE
 from pertcast_jobs.screen.workspace import Workspace, write_blocks
 
-HITS: Final = ("hits.parquet", "hits.csv")
 _BUCKET_ROWS: Final = 1 << 13
 """Ranks of a bucket, which is sorted in memory."""
 _DEALT_ROWS: Final = 1 << 12
@@ -74,8 +74,8 @@ def write_hits(
     hits = (_hits_of(start, block, ranks, ranking, calibration) for start, block in sig_info.blocks())
     _deal(rebatched(hits, _DEALT_ROWS), folder)
     buckets = sorted(folder.iterdir())
-    workspace.publish(workspace.path / HITS[0], lambda path: write_blocks(path, _sorted(buckets)))
-    workspace.publish(workspace.path / HITS[1], lambda path: _write_csv(path, _sorted(buckets)))
+    workspace.publish(workspace.path / HITS, lambda path: write_blocks(path, _sorted(buckets)))
+    workspace.publish(workspace.path / HITS_CSV, lambda path: _write_csv(path, _sorted(buckets)))
     shutil.rmtree(folder)
 
 

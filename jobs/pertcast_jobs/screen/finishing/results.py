@@ -28,14 +28,12 @@ from pertcast.report.screen.results_parts import (
     SignatureQuery,
 )
 
-from pertcast_jobs.screen.finishing.connections import DOSES, NEIGHBORS, SELECTIVITY
-from pertcast_jobs.screen.finishing.enrichment import ENRICHMENT, reported_rows
-from pertcast_jobs.screen.finishing.ranking import HITS
+from pertcast_jobs.screen.files import DOSES, ENRICHMENT, HITS, NEIGHBORS, PROFILES, SELECTIVITY, SIG_INFO
+from pertcast_jobs.screen.finishing.enrichment import reported_rows
 from pertcast_jobs.screen.finishing.significance import significance_of
-from pertcast_jobs.screen.finishing.tables import SIG_INFO, SigInfo
+from pertcast_jobs.screen.finishing.tables import SigInfo
 from pertcast_jobs.screen.profiles import ProfileRead
 from pertcast_jobs.screen.summaries import SCORE
-from pertcast_jobs.screen.workspace import PROFILES
 
 _MOST_CURVES: Final = 6
 _MOST_PAIRS: Final = 20
@@ -91,7 +89,7 @@ def screen_results(tables: FinishedTables) -> ScreenResults:
         .filter(pl.col("sig_id").is_in(reported))
         .collect(engine="streaming")
     )
-    hits = pl.scan_parquet(tables.path / HITS[0])
+    hits = pl.scan_parquet(tables.path / HITS)
     unit = response_unit(facts["bundle"]["normalisation"])
     bundle = facts["bundle"]
     return ScreenResults(

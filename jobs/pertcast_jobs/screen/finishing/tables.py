@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from pertcast_data.store.frame_blocks import write_frame_blocks
 from pertcast_data.store.manifest import ShardRecord, commit_manifest
 
+from pertcast_jobs.screen.files import PROFILES, SIG_INFO
 from pertcast_jobs.screen.plan import ScreenPlan
 from pertcast_jobs.screen.summaries import SET_COLUMNS
-from pertcast_jobs.screen.workspace import PROFILES, Workspace, write_blocks
-
-SIG_INFO: Final = "sig_info.parquet"
+from pertcast_jobs.screen.workspace import Workspace, write_blocks
 
 
 @dataclass(frozen=True)

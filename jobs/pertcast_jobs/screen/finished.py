@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,20 +13,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
 from numpy.typing import NDArray
+from pertcast.analysis.enrichment import Ranks, inverse, ranked_order
 from pertcast_data.errors import CorruptStore, FormatError
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.readers.source import rows_per_batch
 from pertcast_data.store.frames import read_frame
 from pertcast_data.store.genes import gene_names
-from pertcast_data.store.zarr_layout import open_array
 
+from pertcast_jobs.screen.files import HITS, MANIFEST, PROFILES, RANK, RANKS, SIG_INFO
 from pertcast_jobs.screen.intact import REMEDY, require_intact
+from pertcast_jobs.screen.manifest import read_manifest
+from pertcast_jobs.screen.profiles import ProfileRead
 
 RESPONSE: Final = "response"
 EXPRESSION: Final = "expression"
 _TABLE_ROWS: Final = 16_384
-_SPARSE: Final = 4
-"""Rows are read with all that lies between them where they span at most so many times their number."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,11 @@ class FinishedScreen:
         What the manifest says of the model: model_id, measure, normalisation...
     files
         What the manifest records of its files; empty for a screen that records none.
+    checks_chunks
+        Whether chunks of profiles and ranks are hashed when they are first read. Else their sizes alone are
+        compared: a search of the whole screen would take longer to hash than to answer.
 
-    Each file is compared with its record when it is first read; chunks of profiles only where they are read.
+    Each other file is compared with its record when it is first read.
     """
 
     path: Path
@@ -61,39 +64,38 @@ class FinishedScreen:
     layers: tuple[str, ...]
     bundle: dict[str, Any]
     files: dict[str, Any] = field(default_factory=dict)
+    checks_chunks: bool = True
     _intact: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @classmethod
-    def open(cls, path: Path) -> FinishedScreen:
+    def open(cls, path: Path, *, checks_chunks: bool = True) -> FinishedScreen:
         """Open a screen.
 
         Raises
         ------
-        FormatError
+        ConfigError
             The folder holds no finished screen.
         CorruptStore
             A file of it is missing or not as it was written.
         """
+        manifest = read_manifest(path)
         try:
-            manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
             n_profiles, bundle = int(manifest["n_profiles"]), dict(manifest["bundle"])
             files = dict(manifest.get("files") or {})
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise FormatError(
-                f"{path} holds no finished screen ({error}). Make or resume one with `pertcast screen`."
+        except (KeyError, ValueError, TypeError) as error:
+            raise CorruptStore(
+                f"{path / MANIFEST} does not say what a screen holds ({error!r}). {REMEDY}"
             ) from error
-        require_intact(path, manifest, ("profiles.zarr", "ranks.zarr"), checksum=False)
+        require_intact(path, manifest, (PROFILES, RANKS), checksum=False)
         described = [name for name in files if name.endswith("zarr.json") or "/var/" in name]
         require_intact(path, manifest, described)
         try:
-            group = zarr.open_group(str(path / "profiles.zarr"), mode="r")
+            group = zarr.open_group(str(path / PROFILES), mode="r")
             var = read_frame(group["var"])  # type: ignore[arg-type]
             layers = (RESPONSE, *sorted(str(name) for name in group["layers"]))  # type: ignore[union-attr]
         except (OSError, KeyError, ValueError) as error:
-            raise FormatError(
-                f"{path} holds no finished screen ({error}). Make or resume one with `pertcast screen`."
-            ) from error
-        return cls(path, gene_names(var), var, n_profiles, layers, bundle, files)
+            raise CorruptStore(f"{path / PROFILES} cannot be read ({error}). {REMEDY}") from error
+        return cls(path, gene_names(var), var, n_profiles, layers, bundle, files, checks_chunks)
 
     def require(self, names: Sequence[str]) -> None:
         """Compare files with what the manifest records of them, each once; raises CorruptStore."""
@@ -111,15 +113,15 @@ class FinishedScreen:
     @property
     def sig_info_columns(self) -> list[str]:
         """Names of the columns of sig_info."""
-        self.require(["sig_info.parquet"])
-        return list(pq.read_schema(self.path / "sig_info.parquet").names)
+        self.require([SIG_INFO])
+        return list(pq.read_schema(self.path / SIG_INFO).names)
 
     def sig_info(
         self, columns: Sequence[str], rows: NDArray[np.int64] | None = None, at_once: int = _TABLE_ROWS
     ) -> Iterator[pl.DataFrame]:
         """Yield columns of sig_info in blocks; of some rows (ascending) only where they are given."""
         first = 0
-        for block in self._table("sig_info.parquet", columns, at_once):
+        for block in self._table(SIG_INFO, columns, at_once):
             last = first + block.height
             if rows is None:
                 yield block
@@ -130,13 +132,13 @@ class FinishedScreen:
             first = last
         if first != self.n_profiles:
             raise CorruptStore(
-                f"{self.path / 'sig_info.parquet'} has {first:,} rows, the manifest says "
+                f"{self.path / SIG_INFO} has {first:,} rows, the manifest says "
                 f"{self.n_profiles:,}. Run the screen again in another folder."
             )
 
     def hits(self) -> Iterator[pl.DataFrame]:
         """Yield the ranked hits in blocks, best first."""
-        return self._table("hits.parquet", None, _TABLE_ROWS)
+        return self._table(HITS, None, _TABLE_ROWS)
 
     def _table(self, name: str, columns: Sequence[str] | None, at_once: int) -> Iterator[pl.DataFrame]:
         path = self.path / name
@@ -161,40 +163,37 @@ class FinishedScreen:
             progress(start + len(chosen), len(rows), "" if layer == RESPONSE else f"layer {layer}")
 
     def read(self, layer: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return a layer of some rows (ascending), (M, G) float32."""
+        """Return a layer of some rows, (M, G) float32."""
         name = "X" if layer == RESPONSE else f"layers/{layer}"
-        return self._rows("profiles.zarr", name, rows).astype(np.float32)
+        return self._rows(PROFILES, name, rows).astype(np.float32)
+
+    @property
+    def has_ranks(self) -> bool:
+        """Whether the screen was written with ranks, and they were not taken out."""
+        return (self.path / RANKS).is_dir()
+
+    def ranks(self, rows: NDArray[np.int64]) -> Ranks:
+        """Return the stored place of each gene from 0 = highest, (M, G); taken before rounding to float16."""
+        found = self._rows(RANKS, RANK, rows)
+        if found.size and (found.shape[1] != len(self.genes) or int(found.max()) >= len(self.genes)):
+            raise CorruptStore(f"{self.path / RANKS} holds ranks that no gene has. {REMEDY}")
+        return found
 
     def descending(self, rows: NDArray[np.int64], responses: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return (M, G) the genes of each response from the highest to the lowest.
 
-        The order was taken before rounding to float16 (ranks.zarr). Of a screen that was written without
-        ranks it is that of the rounded values, ties in gene order.
+        By the stored ranks. Of a screen without them it is the order of the rounded values, ties in gene
+        order.
         """
-        if not (self.path / "ranks.zarr").is_dir():
-            return np.argsort(-responses, axis=1, kind="stable")
-        place = self._rows("ranks.zarr", "rank", rows).astype(np.int64)
-        if place.shape[1] != len(self.genes) or (place >= len(self.genes)).any():
-            raise CorruptStore(f"{self.path / 'ranks.zarr'} holds ranks that no gene has. {REMEDY}")
-        order = np.empty_like(place)
-        np.put_along_axis(order, place, np.broadcast_to(np.arange(place.shape[1]), place.shape), axis=1)
-        return order
+        return inverse(self.ranks(rows), np.int64) if self.has_ranks else ranked_order(responses)
 
     def _rows(self, group: str, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Read rows of an array, whose files are compared with their records before."""
-        place = self.path / group / name
+        """Read rows of an array as they are stored, whose files are compared with their records before."""
         try:
-            array = open_array(self.path / group, name, mode="r")
-            height = (array.shards or array.chunks)[0]
-            touched = np.unique(rows // height).tolist()
-            self.require([f"{group}/{name}/c/{number}/0" for number in touched])
-            return _rows_of(array, rows)
+            read = ProfileRead(self.path / group, name)
+            if self.checks_chunks:
+                touched = np.unique(rows // read.shard_rows).tolist()
+                self.require([f"{group}/{name}/c/{number}/0" for number in touched])
+            return read.exact(rows)
         except (OSError, RuntimeError, ValueError, LookupError) as error:
-            raise CorruptStore(f"{place}: cannot be read ({error}). {REMEDY}") from error
-
-
-def _rows_of(array: Any, rows: NDArray[np.int64]) -> NDArray[Any]:
-    first, last = int(rows[0]), int(rows[-1]) + 1
-    if last - first <= _SPARSE * len(rows):
-        return np.asarray(array[first:last])[rows - first]
-    return np.asarray(array.oindex[rows])
+            raise CorruptStore(f"{self.path / group / name}: cannot be read ({error}). {REMEDY}") from error
