@@ -389,6 +389,25 @@ def test_a_screen_in_a_bucket_is_read_and_searched_as_a_local_one(
         local_screen(out)
 
 
+def test_a_screen_in_a_bucket_is_exported_and_enriched_but_its_report_is_not_made_anew(
+    local: Path, out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_files(local, out)
+    gmt = tmp_path / "sets.gmt"
+    genes = pertcast.load_screen(local).var_names.to_list()
+    gmt.write_text("\t".join(["first", "", *genes[:8]]) + "\n")
+    for number, place in enumerate((str(local), out)):
+        to = ["--to", "csv", "--out", str(tmp_path / f"{number}.csv")]
+        assert command(["screen", "export", place, *to]) == 0
+        enriched = ["--gmt", str(gmt), "--out", str(tmp_path / f"{number}.parquet")]
+        assert command(["enrich", "--screen", place, *enriched]) == 0
+    assert (tmp_path / "0.csv").read_bytes() == (tmp_path / "1.csv").read_bytes()
+    assert (tmp_path / "0.parquet").read_bytes() == (tmp_path / "1.parquet").read_bytes()
+    capsys.readouterr()
+    assert command(["report", out]) != 0
+    assert "Copy its folder here first" in " ".join(capsys.readouterr().err.split())
+
+
 def test_the_command_line_takes_and_prints_a_place_in_a_bucket(
     tiny_bundle: Path, local: Path, out: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,22 +8,24 @@ from typing import Annotated
 
 import typer
 from pertcast.analysis.printing import decimal, table_lines
+from pertcast_data.storage import is_remote
 from pertcast_data.text import counted
 
-from pertcast_jobs.cli.screen_options import require_local
 from pertcast_jobs.progress import progress_bar
 from pertcast_jobs.screen.again import EnrichedScreen, enrich_screen
+from pertcast_jobs.screen.remote import local_screen
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 _MOST_DROPPED = 5
 
-Screen = Annotated[Path, typer.Option(help="A finished screen.", metavar="SCREEN")]
+Screen = Annotated[Path, typer.Option(help="A finished screen, in a folder or a bucket.", metavar="SCREEN")]
 Gmt = Annotated[Path, typer.Option(help="Gene sets.", metavar="FILE")]
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="Parquet file to write; default: beside the screen, SCREEN.FILE.parquet.", metavar="FILE"
+        help="Parquet file to write; default: SCREEN.FILE.parquet beside the screen, or here.",
+        metavar="FILE",
     ),
 ]
 MinSize = Annotated[int, typer.Option(help="Fewest genes of a set among the screen's genes.", min=1)]
@@ -36,11 +38,12 @@ def enrich(screen: Screen, gmt: Gmt, out: Out = None, min_size: MinSize = 5, jso
 
     Example: pertcast enrich --screen screens/genome --gmt reactome.gmt
     """
-    require_local(screen)
     named = screen if screen.name not in ("", "..") else screen.resolve()
-    target = out or named.with_name(f"{named.name}.{gmt.stem}.parquet")
+    beside = Path(named.name) if is_remote(screen) else named
+    target = out or beside.with_name(f"{named.name}.{gmt.stem}.parquet")
+    folder = local_screen(screen)
     with progress_bar("enrich", "profiles") as progress:
-        found = enrich_screen(screen, gmt, target, min_size, progress)
+        found = enrich_screen(folder, gmt, target, min_size, progress)
     if json_:
         print(json.dumps(_as_json(found), indent=1))
         return

@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 from pertcast_data.errors import ConfigError
 
-from pertcast_jobs.cli.screen_options import require_local
 from pertcast_jobs.progress import progress_bar
+from pertcast_jobs.screen.remote import local_screen
 from pertcast_jobs.screen_export import FORMATS, Choice, ExportRequest, export_screen
 from pertcast_jobs.screen_export.cell_eval import Labels
 
 
 def export(
-    screen: Annotated[Path, typer.Argument(help="Folder of a finished screen.")],
+    screen: Annotated[Path, typer.Argument(help="A finished screen, in a folder or a bucket.")],
     to: Annotated[str, typer.Option("--to", help=f"Format: {', '.join(FORMATS)}.", metavar="FORMAT")],
     out: Annotated[Path, typer.Option(help="The file (rnk: folder) to create; must not exist.")],
     layer: Annotated[
@@ -62,7 +62,6 @@ def export(
 
     Example: pertcast screen export screens/a --to gctx --out a.gctx --top 500
     """
-    require_local(screen)
     choice = Choice(
         sig_ids=tuple(name for word in sig_id or () for name in _listed("--sig-id", word, None)),
         pert_ids=_listed("--pert-ids", pert_ids),
@@ -75,7 +74,7 @@ def export(
         top=top,
     )
     labels = Labels(pert_col, control, cell_col, label)
-    request = ExportRequest(screen, to, out, choice, layer, genes, long, labels)
+    request = ExportRequest(local_screen(screen), to, out, choice, layer, genes, long, labels)
     with progress_bar("export", "rows") as progress:
         done = export_screen(request, progress)
     facts = {"path": str(done.path), "format": to, "n_profiles": done.n_profiles, "n_genes": done.n_genes}

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from pertcast.analysis.connectivity import SCORES
 from pertcast_data.errors import ConfigError
+from pertcast_data.storage import is_remote
 
 from pertcast_jobs.screen.amounts import amount_problem
 from pertcast_jobs.screen.executors import EXECUTORS
@@ -131,9 +132,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def require_local(screen: Path) -> None:
-    """Raise ConfigError for a screen in a bucket, which is only computed and queried there."""
-    scheme = str(screen).split(":", 1)[0]
-    if scheme in ("s3", "gs") and f"{scheme}:/" in str(screen):
+    """Raise ConfigError for a screen in a bucket, where files are never changed."""
+    if is_remote(screen):
         raise ConfigError(f"{screen}: a screen in a bucket is read from a copy. Copy its folder here first.")
 
 
