@@ -28,7 +28,7 @@ def export(
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Write a store as an h5ad, GCTX or (wide) Parquet file; values are exactly those that are stored.
+    """Write a store as an h5ad, GCTX, GCT or (wide) Parquet file; values are exactly those that are stored.
 
     Example: pertcast data export stores/screen --out screen.h5ad
 
