@@ -41,15 +41,13 @@ WIDE = ["model.config.width=512", "model.config.depth=6", "train.epochs=1"]
 DOSES = ",".join(str(round(0.1 * 1.07**i, 5)) for i in range(24))
 SHARD_ROWS, N_SHARDS = 64, 24
 SEED = 7
-DRIVER_POINTS = {"in-process": 8, "ray-data": 4, "serve": 2}
+DRIVER_POINTS = {"in-process": 10, "ray-data": 2, "serve": 2}
 WORKER_POINTS = {"ray-data": 3, "serve": 3}
 """Together 20 points at which something is killed."""
 WRITTEN_IN_TURN = (
-    ".parts/conditions.parquet",
     "profiles.zarr/zarr.json",
     "sig_info.parquet",
     "profiles.zarr/manifest.json",
-    "neighbors.parquet",
     "report.html",
 )
 
