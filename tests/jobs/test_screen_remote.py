@@ -21,10 +21,11 @@ from pertcast_data.errors import ConfigError, CorruptStore, FormatError, Storage
 from pertcast_data.storage import ObjectFolder
 from pertcast_jobs.cli import run as command
 from pertcast_jobs.screen import run as screen_run
+from pertcast_jobs.screen.fetched import local_screen
 from pertcast_jobs.screen.finishing.tables import write_sig_info
 from pertcast_jobs.screen.plan import ScreenSettings
 from pertcast_jobs.screen.prepare import PreparedScreen, ScreenRequest, prepare_screen
-from pertcast_jobs.screen.remote import local_screen, workspace_of
+from pertcast_jobs.screen.remote import workspace_of
 from pertcast_jobs.screen.run import ScreenOutcome, compute_screen
 from pertcast_jobs.screen.shards import ShardEngine
 from pertcast_jobs.screen.workspace import Workspace

@@ -13,7 +13,7 @@ from pertcast_data.text import counted
 
 from pertcast_jobs.progress import progress_bar
 from pertcast_jobs.screen.again import EnrichedScreen, enrich_screen
-from pertcast_jobs.screen.remote import local_screen
+from pertcast_jobs.screen.fetched import local_screen
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 

@@ -10,7 +10,7 @@ import typer
 from pertcast_data.errors import ConfigError
 
 from pertcast_jobs.progress import progress_bar
-from pertcast_jobs.screen.remote import local_screen
+from pertcast_jobs.screen.fetched import local_screen
 from pertcast_jobs.screen_export import FORMATS, Choice, ExportRequest, export_screen
 from pertcast_jobs.screen_export.cell_eval import Labels
 

@@ -22,7 +22,7 @@ from pertcast_data.store.staging import require_free
 
 from pertcast_jobs.query.library import SearchedLibrary, open_measured, open_screen
 from pertcast_jobs.query.request import QueryRequest, read_signature
-from pertcast_jobs.screen.remote import local_screen
+from pertcast_jobs.screen.fetched import local_screen
 from pertcast_jobs.screen.workspace import write_atomically
 
 _WRITERS = {".csv": "write_csv", ".parquet": "write_parquet"}

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from pertcast_data.errors import ConfigError, CorruptStore, ObjectMissing
-from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.storage import ObjectFolder, local_copy
 from pertcast_data.storage.cache import Cache, digest
 from pertcast_data.storage.location import is_remote, parse_location
 from pertcast_data.store.manifest import ShardRecord, file_record
 
 from pertcast_jobs.screen.files import MANIFEST, PROFILES, RANK, RANKS
-from pertcast_jobs.screen.manifest import no_finished_screen, parse_manifest
+from pertcast_jobs.screen.manifest import parse_manifest
 from pertcast_jobs.screen.plan import ScreenPlan
 from pertcast_jobs.screen.remote_files import (
     OtherBytes,
@@ -71,35 +70,6 @@ def worker_inputs(layers: Sequence[str]) -> list[str]:
     """Name the files that a worker reads: the conditions, and the metadata of the arrays it writes to."""
     arrays = [f"{PROFILES}/X", *(f"{PROFILES}/layers/{layer}" for layer in layers), f"{RANKS}/{RANK}"]
     return [CONDITIONS, *(f"{array}/zarr.json" for array in arrays)]
-
-
-def local_screen(location: Path | str, progress: ProgressCallback = no_progress) -> Path:
-    """Return a folder with the finished screen at `location`: that folder, or a checked copy in the cache.
-
-    Raises
-    ------
-    ConfigError
-        There is no finished screen in the bucket.
-    CorruptStore
-        A file is missing there, or is not as the manifest says.
-    StorageError
-        The bucket or the cache cannot be used.
-    """
-    if not is_remote(location):
-        return Path(location)
-    place = parse_location(location)
-    try:
-        files = parse_manifest(ObjectFolder(place).get(MANIFEST), place.url)["files"]
-    except ObjectMissing as error:
-        raise no_finished_screen(place.url) from error
-    path = local_copy(place, progress=progress)
-    try:
-        in_parallel(lambda name: measured(path, name, files[name]), list(files))
-    except OtherBytes as error:
-        raise CorruptStore(
-            f"{place}: {error}. Restore the object, or run the screen again in another place."
-        ) from error
-    return path
 
 
 @dataclass(frozen=True)
