@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pertcast.training import bundle as bundles
 from pertcast.training.bundle import load_bundle_files
+from pertcast.training.bundle_manifest import MANIFEST, read_manifest, sealed
+from pertcast.training.files import write_json
 from pertcast_data.errors import LeakageError
 from pertcast_data.splits import FittedOn, Split, row_hash
 from pertcast_data.store import ExpressionStore
@@ -95,14 +96,14 @@ def test_a_bundle_says_what_was_fitted_on_which_rows(finished: Path, small_scree
 def reseal(run: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Rewrite the bundle's manifest as a program with a fault would have written it."""
     path = run / "bundle"
-    content = bundles._read_manifest(path)
+    content = read_manifest(path)
     change(content["facts"])
-    bundles.write_json(path / bundles.MANIFEST, bundles._sealed(content))
+    write_json(path / MANIFEST, sealed(content))
 
 
 def test_evaluate_refuses_a_model_that_was_fitted_on_held_out_rows(finished: Path, small_screen: Any) -> None:
     store, split = ExpressionStore.open(small_screen.store), Split.load(small_screen.split)
-    before = bundles._read_manifest(finished / "bundle")["facts"]["fitted_on"]
+    before = read_manifest(finished / "bundle")["facts"]["fitted_on"]
     everything = FittedOn.of("gene loadings", "features", "train", np.flatnonzero(~store.is_control))
 
     def claim(facts: dict[str, Any]) -> None:
