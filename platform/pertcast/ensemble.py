@@ -68,8 +68,8 @@ class Ensemble(Predictor):
         """Predict the conditions of a table with every member; see `Predictor.predict`.
 
         mean: of the members' means. sd: root of the mean of their variances plus the variance of their means;
-        where no member states a spread, the standard deviation of their means. samples: of one member after
-        the other, `n_samples` each.
+        where not every member states a spread, the standard deviation of their means alone. samples: of one
+        member after the other, `n_samples` each.
         """
         found = [each.predict(table, n_samples, seed, batch_size, on_error) for each in self._members]
         rows = found[0].rows

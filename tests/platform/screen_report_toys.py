@@ -234,4 +234,5 @@ def toy_pairs() -> PairResults:
             "c": [1.7, 1.0],
         }
     )
-    return PairResults(pl.DataFrame({"kind": ["additive", "synergy"], "pairs": [1, 1]}), top)
+    kinds = pl.DataFrame({"kind": ["additive", "synergy"], "pairs": [1, 1]})
+    return PairResults("1 of 2 pairs differ from the sum of their singles (1 synergy).", kinds, top)

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from pertcast.evaluation.hit_calibration import COLUMNS, FDR_LEVELS, HitCalibration, hits_at, screen_fdr
 from pertcast.evaluation.hit_calibration.calibration import SCHEMA
-from pertcast.evaluation.hit_calibration.strata import FEWEST_CLUSTERS, Level
+from pertcast.evaluation.hit_calibration.strata import FEWEST_CLUSTERS, Level, n_inactive_told
 from pertcast_data.errors import CorruptBundle, SchemaError
 from scipy.stats import false_discovery_control
 
@@ -279,7 +279,9 @@ def test_the_share_of_inactive_perturbations_weighs_p_values_to_those_of_conform
     above = int((table["effect_size"].to_numpy()[:40] >= 0.8).sum())
     assert p_value[0] == pytest.approx((1 + above) / 41)
     assert p_value[0] * share[0] == pytest.approx((1 + above) / 101)
-    assert calibration.stratum_text(asked)[0].endswith(": 40 inactive perturbations of 100")
+    text = calibration.stratum_text(asked)[0]
+    assert text.endswith(": 40 inactive perturbations of 100") and n_inactive_told(text) == 40
+    assert n_inactive_told("none: 7 inactive perturbations, 19 are needed") is None
     several = np.array([0.01, 0.04, np.nan, 0.5])
     weighed = screen_fdr(several, np.full(4, 0.4))
     np.testing.assert_allclose(weighed[[0, 1]], 0.4 * screen_fdr(several)[[0, 1]])

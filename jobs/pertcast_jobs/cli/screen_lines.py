@@ -59,7 +59,7 @@ def _verdict(outcome: ScreenOutcome, settings: ScreenSettings) -> str:
         "connectivity": f"ranked by how well they {settings.objective} the signature",
     }[settings.ranks_by]
     if outcome.n_calibrated == 0:
-        return f"{ranked}; no false-discovery rate: uncalibrated"
+        return f"{ranked}; no false-discovery rate: {outcome.uncalibrated or 'uncalibrated'}"
     called = ", ".join(f"{count:,} hits at {level:.0%}" for level, count in outcome.n_hits.items())
     return f"{ranked}; false-discovery rate of {outcome.n_calibrated:,}: {called}"
 
@@ -73,6 +73,7 @@ def outcome_json(outcome: ScreenOutcome) -> dict[str, Any]:
         "computed": outcome.n_computed,
         "refused": outcome.n_refused,
         "calibrated": outcome.n_calibrated,
+        "uncalibrated": outcome.uncalibrated,
         "hits_at_fdr": {f"{level:g}": count for level, count in outcome.n_hits.items()},
         "hits": _top_hits(outcome.hits),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -187,7 +186,8 @@ def remake_report(path: Path) -> Path:
     try:
         write_atomically(target, lambda unfinished: unfinished.write_text(html, encoding="utf-8"))
         record = {"bytes": target.stat().st_size, "sha256": sha256_of(target)}
-        _record(path / MANIFEST, {**manifest["files"], REPORT: record})
+        described = {**manifest, "files": dict(sorted({**manifest["files"], REPORT: record}.items()))}
+        write_atomically(path / MANIFEST, lambda unfinished: write_json(unfinished, described))
     except OSError as error:
         raise StorageError(
             f"{target}: cannot be written ({error}). Free the disk or permit it, and give the command again."
@@ -209,10 +209,3 @@ def _settings(path: Path, manifest: dict[str, Any]) -> ScreenSettings:
             f"{path / MANIFEST} does not say how the screen was computed ({why}): it was edited, or written "
             f"by another version of Pertcast. {REMEDY}"
         ) from error
-
-
-def _record(target: Path, files: dict[str, Any]) -> None:
-    """Put the hash of a file that was made anew into the manifest."""
-    manifest = json.loads(target.read_text(encoding="utf-8"))
-    described = {**manifest, "files": dict(sorted(files.items()))}
-    write_atomically(target, lambda path: write_json(path, described))

@@ -107,7 +107,7 @@ class PreparedScreen:
     @property
     def calibration(self) -> HitCalibration | None:
         """What effects are held against; None for a bundle without it, and where others are ranked."""
-        return self.predictor.hit_calibration if self.plan.settings.ranks_by == "effect_size" else None
+        return _calibration(self.plan.settings, self.predictor)
 
     @property
     def model_id(self) -> str:
@@ -170,7 +170,7 @@ def prepare_screen(request: ScreenRequest, progress: ProgressCallback = no_progr
         conditions=conditions,
         survey=conditions.survey(),
         refused=refused,
-        inputs=_inputs(predictor, gene_sets, request.signature),
+        inputs=_inputs(request, predictor, gene_sets),
         library_source=library.source,
         n_perturbations=left["pert_id"].n_unique(),
     )
@@ -190,11 +190,15 @@ def prepare_screen(request: ScreenRequest, progress: ProgressCallback = no_progr
     )
 
 
-def _inputs(
-    predictor: Predictor, gene_sets: GeneSets | None, signature: Signature | None
-) -> Mapping[str, str]:
+def _calibration(settings: ScreenSettings, predictor: Predictor) -> HitCalibration | None:
+    """Return what effects are held against; None for a bundle without it, and where others are ranked."""
+    return predictor.hit_calibration if settings.ranks_by == "effect_size" else None
+
+
+def _inputs(request: ScreenRequest, predictor: Predictor, gene_sets: GeneSets | None) -> Mapping[str, str]:
     """Return the hash of everything that a screen is computed with."""
-    calibration = predictor.hit_calibration
+    calibration = _calibration(request.settings, predictor)
+    signature = request.signature
     found = {
         "bundle": predictor.bundle.content_hash,
         "gene_sets": gene_sets.sha256 if gene_sets else None,

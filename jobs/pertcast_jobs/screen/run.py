@@ -36,6 +36,8 @@ class ScreenOutcome:
         Profiles, those of them that this call computed, rows of the list that were left out.
     n_calibrated, n_hits
         Conditions with a false-discovery rate, and hits by its level.
+    uncalibrated
+        Why most conditions without a false-discovery rate have none; None where that is not told.
     hits
         The first `MOST_HITS` of hits.parquet.
     """
@@ -46,6 +48,7 @@ class ScreenOutcome:
     n_refused: int
     n_calibrated: int
     n_hits: Mapping[float, int]
+    uncalibrated: str | None
     hits: pl.DataFrame
 
 
@@ -147,6 +150,9 @@ def _outcome(workspace: Workspace, plan: ScreenPlan, computed: int) -> ScreenOut
     hits = pl.scan_parquet(workspace.finished_file(HITS))
     counts = [pl.col("fdr").is_not_null().sum().alias("all")]
     counts += [(pl.col("fdr") <= level).sum().alias(str(level)) for level in FDR_LEVELS]
+    counts.append(
+        pl.col("calibration").filter(pl.col("p_value").is_null()).drop_nulls().mode().sort().first()
+    )
     found = hits.select(counts).collect().row(0, named=True)
     return ScreenOutcome(
         out=workspace.place,
@@ -155,5 +161,6 @@ def _outcome(workspace: Workspace, plan: ScreenPlan, computed: int) -> ScreenOut
         n_refused=len(plan.refused),
         n_calibrated=found["all"],
         n_hits={level: found[str(level)] for level in FDR_LEVELS},
+        uncalibrated=None if found["calibration"] is None else found["calibration"].removeprefix("none: "),
         hits=hits.head(MOST_HITS).collect(),
     )

@@ -23,7 +23,6 @@ from pertcast_jobs.screen.plan import ScreenSettings
 
 SCORE: Final = "score"
 """Conditions are ranked by it, largest first."""
-CONNECTIVITY: Final = "connectivity"
 ES: Final = "es"
 NES: Final = "nes"
 NULL_P: Final = "pval"
@@ -95,7 +94,7 @@ class Summaries:
         if self._singles is not None:
             parts.append(self._singles.excess(table, mean))
         if self._query is not None:
-            parts.append(pl.DataFrame({CONNECTIVITY: self._query.against(mean)[0].astype(np.float64)}))
+            parts.append(pl.DataFrame({"connectivity": self._query.against(mean)[0].astype(np.float64)}))
         joined = pl.concat(parts, how="horizontal").with_columns(
             model_id=pl.lit(self._model_id), seed=pl.lit(settings.seed, dtype=pl.Int64)
         )
@@ -103,9 +102,8 @@ class Summaries:
         return joined if self._sets is None else joined.with_columns(self._enrichment(mean, order))
 
     def _score(self) -> pl.Expr:
-        if self._query is not None:
-            return pl.col(CONNECTIVITY) if self._settings.objective == "mimic" else -pl.col(CONNECTIVITY)
-        return pl.col("effect_size" if self._singles is None else "excess_size")
+        score = pl.col(self._settings.ranks_by)
+        return -score if self._settings.objective == "reverse" else score
 
     def _applicability(self, table: pl.DataFrame) -> pl.DataFrame:
         """Return the flags of each condition; the other types of a gene where the bundle knows several."""

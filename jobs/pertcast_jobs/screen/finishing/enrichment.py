@@ -6,9 +6,7 @@ each set's scores once, which are read back from a scratch file set by set.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -51,26 +49,14 @@ def prerank_rows(
     settings: ScreenSettings,
 ) -> pl.DataFrame:
     """Run gseapy's prerank on the reported hits: row, term, prerank_nes, _pval, _fdr, lead_genes."""
-    with _unremarked():
-        tested = [
-            prerank(profile, genes, sets, settings.permutations, settings.seed)
-            .rename({name: f"prerank_{name}" for name in _OF_PRERANK})
-            .with_columns(row=pl.lit(row, dtype=pl.Int64))
-            .select(list(_TESTED_SCHEMA))
-            for row, profile in profiles.items()
-        ]
+    tested = [
+        prerank(profile, genes, sets, settings.permutations, settings.seed)
+        .rename({name: f"prerank_{name}" for name in _OF_PRERANK})
+        .with_columns(row=pl.lit(row, dtype=pl.Int64))
+        .select(list(_TESTED_SCHEMA))
+        for row, profile in profiles.items()
+    ]
     return pl.concat([pl.DataFrame(schema=_TESTED_SCHEMA), *tested])
-
-
-@contextmanager
-def _unremarked() -> Iterator[None]:
-    """Keep gseapy from remarking on the ties of every profile: rounded profiles have many."""
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 @dataclass(frozen=True)

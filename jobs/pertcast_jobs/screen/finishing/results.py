@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from pertcast.analysis.gene_sets import SetIndex
+from pertcast.analysis.pair_excess import SUMMARY_COLUMNS, summarise_pairs
 from pertcast.analysis.screened_doses import project_curves
 from pertcast.naming import condition_name, response_unit
 from pertcast.report.screen.columns import RANKED_COLUMNS
@@ -241,9 +242,12 @@ def _selectivity(tables: FinishedTables) -> Selectivity:
 
 
 def _pairs(tables: FinishedTables, order: NDArray[np.int64]) -> PairResults:
-    kinds = pl.scan_parquet(tables.path / SIG_INFO).group_by("kind").agg(pairs=pl.len().cast(pl.Int64))
-    top = tables.sig_info.rows(order[:_MOST_PAIRS])
-    return PairResults(kinds.collect(engine="streaming").sort("pairs", "kind", descending=[True, False]), top)
+    sig_info = tables.sig_info
+    found = summarise_pairs(block for _, block in sig_info.blocks(SUMMARY_COLUMNS))
+    kinds = pl.DataFrame({"kind": list(found.counts), "pairs": list(found.counts.values())})
+    return PairResults(
+        found.sentence(), kinds.filter(pl.col("pairs") > 0), sig_info.rows(order[:_MOST_PAIRS])
+    )
 
 
 def _signature(facts: Mapping[str, Any]) -> SignatureQuery | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import polars as pl
 from pertcast.evaluation.hit_calibration import FDR_LEVELS
+from pertcast.evaluation.hit_calibration.strata import n_inactive_told
 from pertcast.report.screen.results_parts import Significance
 
 _STRICT, _WIDE = FDR_LEVELS
@@ -38,7 +38,7 @@ def significance_of(hits: pl.LazyFrame) -> Significance | None:
         return None
     with_p = counted.filter(pl.col("calibrated") > 0)
     without = counted.filter(pl.col("calibrated") == 0)
-    perturbations = [_perturbations(text) for text in with_p["calibration"]]
+    perturbations = [n_inactive_told(text) for text in with_p["calibration"]]
     return Significance(
         n_calibrated=int(counted["calibrated"].sum()),
         n_at_5=int(counted["strict"].sum()),
@@ -51,9 +51,3 @@ def significance_of(hits: pl.LazyFrame) -> Significance | None:
         ),
         reasons=without.select(reason=pl.col("calibration").str.strip_prefix(_NONE), conditions="conditions"),
     )
-
-
-def _perturbations(text: str) -> int | None:
-    """Return how many inactive perturbations a stratum's words name."""
-    found = re.search(r"(\d[\d,]*) inactive", text)
-    return int(found.group(1).replace(",", "")) if found else None

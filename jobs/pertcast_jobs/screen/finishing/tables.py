@@ -137,7 +137,7 @@ def strongest_of(
         kept = pl.read_parquet(workspace.path / workspace.strongest_of(shard))
         kept = kept.filter(pl.col("row").is_in(wanted))
         found.update(zip(kept["row"], kept["profile"].to_numpy(), strict=True))
-    return {row: found[row] for row in wanted if row in found}
+    return {row: found[row] for row in wanted}
 
 
 def commit_profiles(workspace: Workspace, plan: ScreenPlan, sig_info: SigInfo) -> None:

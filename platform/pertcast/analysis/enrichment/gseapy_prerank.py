@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import gseapy
@@ -60,20 +62,32 @@ def prerank(
         {"gene": [genes[index] for index in order], "score": np.asarray(profile, dtype=np.float64)[order]}
     )
     tested = {name: [genes[member] for member in sets.members_of(i)] for i, name in enumerate(sets.names)}
-    outcome = gseapy.prerank(
-        rnk=ranking,
-        gene_sets=tested,
-        outdir=None,
-        min_size=1,
-        max_size=sets.n_genes,
-        permutation_num=permutations,
-        ascending=None,
-        threads=1,
-        no_plot=True,
-        seed=seed,
-        verbose=False,
-    )
+    with _unremarked():
+        outcome = gseapy.prerank(
+            rnk=ranking,
+            gene_sets=tested,
+            outdir=None,
+            min_size=1,
+            max_size=sets.n_genes,
+            permutation_num=permutations,
+            ascending=None,
+            threads=1,
+            no_plot=True,
+            seed=seed,
+            verbose=False,
+        )
     return _prerank_table(outcome.res2d, sets)
+
+
+@contextmanager
+def _unremarked() -> Iterator[None]:
+    """Keep gseapy from remarking on ties, in gene order here; each of its loggers has a new name."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _prerank_table(found: pd.DataFrame, sets: SetIndex) -> pl.DataFrame:

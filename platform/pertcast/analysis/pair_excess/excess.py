@@ -119,26 +119,6 @@ def pair_excess(
     return pl.concat(frames) if frames else pl.DataFrame(schema=PAIR_SCHEMA)
 
 
-def rank_pairs(table: pl.DataFrame) -> pl.DataFrame:
-    """Rank pairs by excess_size, largest first; ties by sig_id where there is one, else by row.
-
-    A pair without any excess has no rank: nothing tells it from the others that have none.
-
-    Returns
-    -------
-    DataFrame
-        The table with "rank" (Int64, from 1, null without excess) in front, sorted; no rank comes last.
-    """
-    if "excess_size" not in table.columns:
-        raise SchemaError("The table has no excess_size: give pairs with the columns of PAIR_SCHEMA.")
-    ties = ["sig_id"] if "sig_id" in table.columns else []
-    ordered = table.sort(
-        ["excess_size", *ties], descending=[True, *(False for _ in ties)], maintain_order=True
-    )
-    place = pl.int_range(1, pl.len() + 1, dtype=pl.Int64)
-    return ordered.select(pl.when(pl.col("excess_size") > 0).then(place).alias("rank"), pl.all())
-
-
 def _require(
     pair: NDArray[np.floating],
     first: NDArray[np.floating],

@@ -6,6 +6,7 @@ stratum whose perturbations are known by their largest score over doses and time
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -77,14 +78,23 @@ class Level:
         shares = (1.0 / sizes[number])[order]
         at_least = np.append(np.cumsum(shares[::-1])[::-1], 0.0)
         share = (len(sizes) + 1.0) / (n_labelled + 1.0)
-        told = f"{text}: {len(sizes)} inactive perturbations of {n_labelled}"
-        return cls(scores[order], at_least, len(sizes), share, told)
+        return cls(scores[order], at_least, len(sizes), share, _told(text, len(sizes), n_labelled))
 
     def p_values(self, scores: Floats) -> Floats:
         """Return (N,) p-values: (1 + sum over perturbations of the share at or above) / (K + 1)."""
         place = np.searchsorted(self.scores, scores, side="left")
         p_values: Floats = (1.0 + self.at_least[place]) / (self.n_clusters + 1.0)
         return np.where(np.isnan(scores), np.nan, np.minimum(p_values, 1.0))
+
+
+def _told(text: str, n_inactive: int, n_labelled: int) -> str:
+    return f"{text}: {n_inactive} inactive perturbations of {n_labelled}"
+
+
+def n_inactive_told(calibration: str) -> int | None:
+    """Return how many inactive perturbations a level's text tells; None for the reason of no level."""
+    found = re.search(r": (\d+) inactive perturbations of \d+$", calibration)
+    return int(found.group(1)) if found else None
 
 
 class StratumLevels:

@@ -12,7 +12,7 @@ import polars as pl
 from pertcast.analysis.screened_doses import half_maximal_words
 from pertcast.analysis.selectivity import LIMITS
 from pertcast.naming import condition_name
-from pertcast.report.page import Section, figure_html
+from pertcast.report.page import Section, figure_html, paragraph_html
 from pertcast.report.screen.dose_figures import COLUMNS, DosePanel, dose_panels
 from pertcast.report.screen.heatmaps import heatmap
 from pertcast.report.screen.rank_figures import profile_map
@@ -161,7 +161,8 @@ def pairs(results: ScreenResults) -> list[Section]:
     found = results.pairs
     if found is None:
         return []
-    counts = table_html(found.kinds, caption="Kinds of pairs over the whole screen, of predictions.")
+    counts = paragraph_html(found.summary)
+    counts += table_html(found.kinds, caption="Kinds of pairs over the whole screen, of predictions.")
     return [
         Section("Pairs by kind", counts + csv_link(found.kinds, "pair_kinds.csv"), width="narrow"),
         _pair_table(found, results.unit),

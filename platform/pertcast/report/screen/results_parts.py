@@ -111,6 +111,8 @@ class PairResults:
 
     Attributes
     ----------
+    summary
+        What the whole screen says, in words (`pertcast.analysis.pair_excess.PairScreenSummary.sentence`).
     kinds
         kind, pairs: over the whole screen.
     top
@@ -118,6 +120,7 @@ class PairResults:
         `pertcast.analysis.pair_excess`; shown with the columns it brings.
     """
 
+    summary: str
     kinds: pl.DataFrame
     top: pl.DataFrame
 
