@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import statistics
-import time
 from collections.abc import Callable
 
 import gseapy
@@ -19,20 +17,11 @@ import polars as pl
 from numpy.typing import NDArray
 from pertcast.analysis.enrichment import SizeMatchedNull, enrichment_scores, prerank, ranked_order
 from pertcast.analysis.gene_sets import GeneSets, SetIndex, index_sets
+from timing import cpu_seconds
 
 ROUNDS, PERMUTATIONS = 3, 1000
 # Genes: smallest, typical and largest hallmark set among them. (Sets of h.all.v7.0 hold 32 to 200 genes.)
 SPACES = {978: (5, 23, 60), 12_328: (30, 110, 200)}
-
-
-def cpu_seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Median CPU seconds of this process over some rounds."""
-    seconds = []
-    for _ in range(rounds):
-        started = time.process_time()
-        work()
-        seconds.append(time.process_time() - started)
-    return statistics.median(seconds)
 
 
 def hallmark_like(n_genes: int, n_sets: int, rng: np.random.Generator) -> SetIndex:

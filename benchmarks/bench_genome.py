@@ -20,7 +20,7 @@ from typing import Final
 
 import polars as pl
 import torch
-from matrix_products import BATCH_SIZE, bare_rate, timed
+from matrix_products import BATCH_SIZE, bare_rate
 from pertcast.predictor import Predictor
 from pertcast.training.bundle import find_bundle
 from pertcast_jobs.screen.knowledge import knowledge_of
@@ -30,6 +30,7 @@ from pertcast_jobs.screen.profiles import create_profiles
 from pertcast_jobs.screen.shards import ShardEngine
 from pertcast_jobs.screen.workspace import Workspace
 from screen_bundles import Training, make_run, train_apart
+from timing import cpu_seconds
 
 TYPES: Final = ("trt_sh", "trt_xpr", "trt_oe")
 BLOCK_ROWS: Final = 3072
@@ -96,11 +97,13 @@ def show_shares(predictor: Predictor, block: pl.DataFrame) -> None:
     encoded = predictor.encoder.encode_table(block)
     basal = predictor.basal.lookup(block)
     steps = {
-        "encoding": timed(lambda: predictor.encoder.encode_table(block)),
-        "flags": timed(lambda: predictor.encoder.flags(encoded)),
-        "model": timed(lambda: predictor.predict_encoded(encoded.conditions, basal, batch_size=BATCH_SIZE)),
+        "encoding": cpu_seconds(lambda: predictor.encoder.encode_table(block)),
+        "flags": cpu_seconds(lambda: predictor.encoder.flags(encoded)),
+        "model": cpu_seconds(
+            lambda: predictor.predict_encoded(encoded.conditions, basal, batch_size=BATCH_SIZE)
+        ),
     }
-    whole = timed(lambda: predictor.predict(block, batch_size=BATCH_SIZE))
+    whole = cpu_seconds(lambda: predictor.predict(block, batch_size=BATCH_SIZE))
     shares = ", ".join(f"{name} {seconds / whole:.0%}" for name, seconds in steps.items())
     print(f"  of a predicted table: {shares}, rest {max(0.0, 1 - sum(steps.values()) / whole):.0%}")
 
@@ -119,7 +122,7 @@ def measure(run: Path, folder: Path, n_genes: int) -> None:
     )
     show("bare matrix products", bare)
     show_shares(predictor, first)
-    seconds = timed(lambda: predictor.predict(first, batch_size=BATCH_SIZE))
+    seconds = cpu_seconds(lambda: predictor.predict(first, batch_size=BATCH_SIZE))
     show(f"predictor, a block of {len(first):,} again", len(first) / seconds, bare)
     peaks: dict[str, list[float]] = {"predictor": [], "shard engine": []}
     sizes = (len(genes) // 4, len(genes))

@@ -13,7 +13,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -23,16 +22,11 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from pertcast.analysis.neighbors import NeighborBlock, neighbor_blocks, neighbors_of, write_neighbors
+from timing import cpu_seconds
 
 TILE = 1024
 FACTORS = 60
 BANDS = 1 << 12
-
-
-def cpu_seconds(work: Callable[[], object]) -> float:
-    started = time.process_time()
-    work()
-    return time.process_time() - started
 
 
 def write_profiles(path: Path, n_profiles: int, n_genes: int) -> None:
@@ -82,7 +76,7 @@ def bare_products(path: Path, shape: tuple[int, int]) -> float:
         rows = np.arange(start, min(start + TILE, shape[0]))
         whole[start : start + len(rows)] = read(rows)
     tiles = [torch.from_numpy(whole[start : start + TILE]) for start in range(0, len(whole), TILE)]
-    return cpu_seconds(lambda: [torch.mm(one, other.T, out=out) for one in tiles for other in tiles])
+    return cpu_seconds(lambda: [torch.mm(one, other.T, out=out) for one in tiles for other in tiles], 1)
 
 
 def peak_mb() -> float:
@@ -113,11 +107,11 @@ def bench_speed(path: Path, shape: tuple[int, int], memory_mb: int) -> None:
     found: list[NeighborBlock] = []
     for limit in (memory_mb, memory_mb // 4):
         found.clear()
-        seconds = cpu_seconds(partial(found.extend, search(path, shape, limit)))
+        seconds = cpu_seconds(partial(found.extend, search(path, shape, limit)), 1)
         print(f"  search within {limit:4d} MB     {seconds:8.1f} s   of the products {bare / seconds:.2f}")
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "n.parquet"
-        seconds = cpu_seconds(lambda: write_neighbors(target, found, names))
+        seconds = cpu_seconds(lambda: write_neighbors(target, found, names), 1)
         size = target.stat().st_size / 1e6
     print(f"  table of {len(found)} blocks       {seconds:8.1f} s   {size:.1f} MB on disk")
     read = read_from(path, shape)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import argparse
 import resource
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,19 +30,10 @@ from pertcast_data.store.zarr_layout import (
     write_dense_shard,
 )
 from pertcast_jobs.screen.profiles import ProfileRead
+from timing import cpu_seconds
 
 TYPES = ("trt_oe", "trt_sh", "trt_xpr")
 SHARD_ROWS, ROUNDS, BATCH, REPORTED = 4096, 3, 64, 50
-
-
-def cpu_seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Least CPU seconds of this process: a busy machine hardly changes them."""
-    found = []
-    for _ in range(rounds):
-        started = time.process_time()
-        work()
-        found.append(time.process_time() - started)
-    return min(found)
 
 
 def blocks(

@@ -10,10 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,29 +27,10 @@ from pertcast_data.ingest import ingest
 from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
 from pertcast_data.store import ExpressionStore
 from pertcast_data.store.zarr_layout import create_dense_group, write_dense_shard
+from timing import cpu_seconds, wall_seconds
 
 SHARD_ROWS, BATCH_SIZE, ROUNDS = 1024, 256, 3
 PRERANKED, PERMUTATIONS = 6, 1000
-
-
-def timed(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Median CPU seconds of this process over some rounds: a busy machine hardly changes them."""
-    seconds = []
-    for _ in range(rounds):
-        started = time.process_time()
-        work()
-        seconds.append(time.process_time() - started)
-    return statistics.median(seconds)
-
-
-def wall(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Best wall seconds over some rounds: writing waits for the disk, not for the processor."""
-    seconds = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
 
 
 def show(what: str, rate: float, ratio: float | None = None) -> None:
@@ -74,12 +52,12 @@ def bench_enrichment(profiles: NDArray[np.float32], sets: SetIndex) -> None:
     """Print the rate of exact scores beside the bare sort and beside gseapy, and their agreement."""
     genes = tuple(f"G{g}" for g in range(profiles.shape[1]))
     scores: list[NDArray[np.float64]] = []
-    ours = len(profiles) / timed(lambda: scores.append(enrichment_scores(profiles, sets)), 1)
+    ours = len(profiles) / cpu_seconds(lambda: scores.append(enrichment_scores(profiles, sets)), 1)
     part = profiles[:4096]
-    sort = len(part) / timed(lambda: np.argsort(part, axis=1))
+    sort = len(part) / cpu_seconds(lambda: np.argsort(part, axis=1))
     few = profiles[:PRERANKED].astype(np.float64)
     expected: list[pl.DataFrame] = []
-    seconds = timed(lambda: expected.extend(prerank(row, genes, sets, PERMUTATIONS) for row in few), 1)
+    seconds = cpu_seconds(lambda: expected.extend(prerank(row, genes, sets, PERMUTATIONS) for row in few), 1)
     theirs = PRERANKED / seconds
     error = max(
         np.abs(table["es"].to_numpy() - enrichment_scores(row[None, :], sets)[0]).max()
@@ -128,9 +106,9 @@ def bench_prediction(predictor: Predictor, n_profiles: int) -> None:
     conditions = predictor.encoder.encode(table)
     basal = predictor.basal.lookup(table)
     found = predictor.predict(table, batch_size=BATCH_SIZE)
-    bare = rows / timed(lambda: predictor.predict_encoded(conditions, basal, batch_size=BATCH_SIZE))
-    whole = rows / timed(lambda: predictor.predict(table, batch_size=BATCH_SIZE))
-    summary = rows / timed(lambda: condition_statistics(found.mean, found.sd, predictor.genes))
+    bare = rows / cpu_seconds(lambda: predictor.predict_encoded(conditions, basal, batch_size=BATCH_SIZE))
+    whole = rows / cpu_seconds(lambda: predictor.predict(table, batch_size=BATCH_SIZE))
+    summary = rows / cpu_seconds(lambda: condition_statistics(found.mean, found.sd, predictor.genes))
     print(f"prediction: response_mlp, {rows:,} conditions x {predictor.space.n_genes:,} genes, one thread")
     show("bare model", bare)
     show("table to profiles and flags", whole, whole / bare)
@@ -150,10 +128,10 @@ def bench_writing(folder: Path, profiles: NDArray[np.float32]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
 
-    ours = wall(
+    ours = wall_seconds(
         lambda: [write_dense_shard(folder / "z", number, shard) for number, shard in enumerate(shards)]
     )
-    bare = wall(plain)
+    bare = wall_seconds(plain)
     print(f"writing: {half.nbytes / 1e6:,.0f} MB as float16, {len(shards)} shards, synced")
     show("np.save + fsync", len(half) / bare)
     show("shards with checksum + fsync", len(half) / ours, bare / ours)

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import argparse
 import resource
-import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,20 +19,11 @@ from pertcast.analysis.hits import condition_statistics
 from pertcast.analysis.pair_excess import pair_excess
 from pertcast.analysis.screened_doses import fit_log_logistic_curves, stream_screened_doses
 from scipy.optimize import curve_fit
+from timing import cpu_seconds
 
 SAMPLE, ROUNDS, BLOCK_PAIRS = 200, 3, 1024
 
 Floats = NDArray[np.float64]
-
-
-def timed(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Median CPU seconds of this process over some rounds."""
-    seconds = []
-    for _ in range(rounds):
-        started = time.process_time()
-        work()
-        seconds.append(time.process_time() - started)
-    return statistics.median(seconds)
 
 
 def show(what: str, rate: float, unit: str, ratio: float | None = None) -> None:
@@ -74,12 +62,12 @@ def bench_fits(n_curves: int, n_doses: int, random: np.random.Generator) -> None
     """Print curves a second of the batched fit beside scipy's and the single curve's function."""
     doses, values, _ = drawn_curves(n_curves, n_doses, random)
     repeated = np.tile(doses, (n_curves, 1))
-    seconds = timed(lambda: fit_log_logistic_curves(repeated, values), 1)
+    seconds = cpu_seconds(lambda: fit_log_logistic_curves(repeated, values), 1)
     ours = n_curves / seconds
     sample = values[:SAMPLE]
     scipy_ec50: list[float] = []
-    theirs = SAMPLE / timed(lambda: scipy_ec50.extend(fit_one(doses, row) for row in sample), 1)
-    single = SAMPLE / timed(lambda: [fit_log_logistic(doses, row) for row in sample], 1)
+    theirs = SAMPLE / cpu_seconds(lambda: scipy_ec50.extend(fit_one(doses, row) for row in sample), 1)
+    single = SAMPLE / cpu_seconds(lambda: [fit_log_logistic(doses, row) for row in sample], 1)
     found = fit_log_logistic_curves(repeated[:SAMPLE], sample).ec50
     off = np.abs(np.log10(found / np.array(scipy_ec50)))
     print(f"fits: {n_curves:,} curves of {n_doses} doses, {seconds:.1f} CPU-seconds")
@@ -101,9 +89,9 @@ def bench_stream(n_curves: int, n_doses: int, n_genes: int, random: np.random.Ge
 
     every = np.tile(doses, n_curves)
     blocks = np.array_split(np.arange(len(codes)), max(1, len(codes) // 2048))
-    bare = timed(lambda: [read(rows) for rows in blocks], 1)
+    bare = cpu_seconds(lambda: [read(rows) for rows in blocks], 1)
     frames: list[pl.DataFrame] = []
-    whole = timed(lambda: frames.extend(stream_screened_doses(codes, every, read)), 1)
+    whole = cpu_seconds(lambda: frames.extend(stream_screened_doses(codes, every, read)), 1)
     print(
         f"stream: {n_curves:,} curves x {n_doses} doses x {n_genes:,} genes, {whole:.1f} CPU-seconds in all"
     )
@@ -118,12 +106,14 @@ def bench_pairs(n_pairs: int, n_genes: int, random: np.random.Generator) -> None
     pair = 1.2 * first + 0.5 * second + 0.3 * new
     genes = [f"G{gene}" for gene in range(n_genes)]
     parts = [slice(start, start + BLOCK_PAIRS) for start in range(0, n_pairs, BLOCK_PAIRS)]
-    ours = n_pairs / timed(lambda: [pair_excess(pair[p], first[p], second[p], genes) for p in parts])
-    unnamed = n_pairs / timed(
+    ours = n_pairs / cpu_seconds(lambda: [pair_excess(pair[p], first[p], second[p], genes) for p in parts])
+    unnamed = n_pairs / cpu_seconds(
         lambda: [pair_excess(pair[p], first[p], second[p], genes, n_top=0) for p in parts]
     )
-    bare = n_pairs / timed(lambda: [np.square(pair[p] - (first[p] + second[p])).sum(axis=1) for p in parts])
-    single = n_pairs / timed(lambda: [condition_statistics(pair[p], None, genes) for p in parts])
+    bare = n_pairs / cpu_seconds(
+        lambda: [np.square(pair[p] - (first[p] + second[p])).sum(axis=1) for p in parts]
+    )
+    single = n_pairs / cpu_seconds(lambda: [condition_statistics(pair[p], None, genes) for p in parts])
     print(f"pairs: {n_pairs:,} pairs x {n_genes:,} genes")
     show("excess, coefficients, kinds, genes", ours, "pairs")
     show("the same without naming genes", unnamed, "pairs", ours / unnamed)

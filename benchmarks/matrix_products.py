@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 from pertcast.predictor import Predictor
+from timing import cpu_seconds
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -51,16 +51,6 @@ class MatrixProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.shapes.append((tuple(first), tuple(second)))
 
 
-def timed(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Best CPU seconds of this process over some rounds: a busy machine hardly changes them."""
-    seconds = []
-    for _ in range(rounds):
-        started = time.process_time()
-        work()
-        seconds.append(time.process_time() - started)
-    return min(seconds)
-
-
 def bare_rate(predictor: Predictor, block: pl.DataFrame) -> tuple[float, int, float]:
     """Return profiles a second of a batch's products alone, their number, multiply-adds a profile."""
     table = block.head(BATCH_SIZE)
@@ -81,4 +71,4 @@ def bare_rate(predictor: Predictor, block: pl.DataFrame) -> tuple[float, int, fl
 
     with torch.inference_mode():
         multiply()
-        return len(table) / timed(multiply, 10), len(factors), work
+        return len(table) / cpu_seconds(multiply, 10), len(factors), work

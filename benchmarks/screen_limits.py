@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import torch
-from matrix_products import BATCH_SIZE, bare_rate, timed
+from matrix_products import BATCH_SIZE, bare_rate
 from numpy.typing import NDArray
 from pertcast.analysis.enrichment import SizeMatchedNull, enrichment_scores, ranked_order
 from pertcast.analysis.hits import condition_statistics
@@ -29,6 +29,7 @@ from pertcast_jobs.screen.profiles import ProfileRead, create_profiles, write_pr
 from pertcast_jobs.screen.shards import ShardEngine
 from pertcast_jobs.screen.summaries import Summaries, set_columns
 from pertcast_jobs.screen.workspace import Workspace, write_blocks
+from timing import cpu_seconds
 
 _TILE: Final = 1024
 _COMPARED: Final = 4096
@@ -69,23 +70,25 @@ def _of_a_shard(prepared: PreparedScreen, workspace: Workspace, table: pl.DataFr
     assert sets is not None
     found = predictor.predict(table, batch_size=BATCH_SIZE)
     products, _, _ = bare_rate(predictor, table)
-    seconds = timed(lambda: predictor.predict(table, batch_size=BATCH_SIZE))
+    seconds = cpu_seconds(lambda: predictor.predict(table, batch_size=BATCH_SIZE))
     yield Limit("prediction", count / seconds, "its matrix products", products)
     order = ranked_order(found.mean)
-    sort = count / timed(lambda: np.argsort(found.mean, axis=1))
-    yield Limit("ranking", count / timed(lambda: ranked_order(found.mean)), "argsort", sort)
-    seconds = timed(lambda: condition_statistics(found.mean, found.sd, predictor.genes))
+    sort = count / cpu_seconds(lambda: np.argsort(found.mean, axis=1))
+    yield Limit("ranking", count / cpu_seconds(lambda: ranked_order(found.mean)), "argsort", sort)
+    seconds = cpu_seconds(lambda: condition_statistics(found.mean, found.sd, predictor.genes))
     yield Limit("effect sizes, top genes", count / seconds)
     scores = enrichment_scores(found.mean, sets, order=order)
-    seconds = timed(lambda: enrichment_scores(found.mean, sets, order=order))
+    seconds = cpu_seconds(lambda: enrichment_scores(found.mean, sets, order=order))
     yield Limit("enrichment scores", count / seconds, "argsort", sort)
     null = SizeMatchedNull.of(sets, 0)
-    seconds = timed(lambda: null.normalise(found.mean, scores, order=order))
+    seconds = cpu_seconds(lambda: null.normalise(found.mean, scores, order=order))
     yield Limit("size-matched null", count / seconds, "its gathers, once", _gathers(null, found.mean))
     summaries = Summaries(
         predictor, prepared.plan.settings, sets, prepared.signature, model_id=prepared.model_id
     )
-    yield Limit("all that is said of a profile", count / timed(lambda: summaries.of(table, found, order)))
+    yield Limit(
+        "all that is said of a profile", count / cpu_seconds(lambda: summaries.of(table, found, order))
+    )
     columns = set_columns(found.mean, order, sets, null)
     assert len(columns[0]) == count
     layers = {"X": found.mean, **dict.fromkeys(prepared.layers, found.mean)}
@@ -94,7 +97,7 @@ def _of_a_shard(prepared: PreparedScreen, workspace: Workspace, table: pl.DataFr
     plain = count / _wall(lambda: _save(workspace.parts, arrays))
     yield Limit("writing a shard", count / seconds, "np.save + fsync", plain)
     engine = ShardEngine(prepared.task(workspace.path), predictor)
-    yield Limit("a whole shard", count / timed(lambda: engine.run(0)))
+    yield Limit("a whole shard", count / cpu_seconds(lambda: engine.run(0)))
 
 
 def _of_the_tables(prepared: PreparedScreen, workspace: Workspace, table: pl.DataFrame) -> Iterator[Limit]:
@@ -108,7 +111,7 @@ def _of_the_tables(prepared: PreparedScreen, workspace: Workspace, table: pl.Dat
     tables = ScoreTables(paths, count, parts)
     empty = pl.DataFrame(schema={"row": pl.Int64, "term": pl.String, **_PRERANKED})
     target = parts / "table.parquet"
-    seconds = timed(lambda: write_blocks(target, tables.blocks(sets, empty)), 1)
+    seconds = cpu_seconds(lambda: write_blocks(target, tables.blocks(sets, empty)), 1)
     written = list(tables.blocks(sets, empty))
     yield Limit("enrichment table", count / seconds, "its parquet", count / _parquet(target, written))
     yield Limit("of it, rows of a shard", _made(paths[0], prepared, tables, empty))
@@ -124,9 +127,9 @@ def _of_the_tables(prepared: PreparedScreen, workspace: Workspace, table: pl.Dat
 def _neighbours(table: pl.DataFrame, read: ProfileRead, count: int, target: Path) -> Iterator[Limit]:
     one, every = np.zeros(count, dtype=np.int64), np.arange(count)
     found = list(neighbor_blocks(one, every, read))
-    seconds = timed(lambda: sum(1 for _ in neighbor_blocks(one, every, read)), 1)
+    seconds = cpu_seconds(lambda: sum(1 for _ in neighbor_blocks(one, every, read)), 1)
     yield Limit(f"neighbours among {count:,}", count / seconds, "all products", _products(read, count))
-    seconds = timed(
+    seconds = cpu_seconds(
         lambda: write_neighbors(target, found, lambda rows: table["sig_id"].gather(rows.tolist())), 1
     )
     columns = [pl.read_parquet(target)]
@@ -146,7 +149,7 @@ def _made(path: Path, prepared: PreparedScreen, tables: ScoreTables, empty: pl.D
     sets = prepared.sets
     assert sets is not None
     centre, shard = tables.centre(len(sets)), pl.read_parquet(path)
-    return shard.height / timed(lambda: rows_of(shard, 0, sets, centre, empty))
+    return shard.height / cpu_seconds(lambda: rows_of(shard, 0, sets, centre, empty))
 
 
 def _gathers(null: SizeMatchedNull, profiles: NDArray[np.float32]) -> float:
@@ -159,14 +162,14 @@ def _gathers(null: SizeMatchedNull, profiles: NDArray[np.float32]) -> float:
             for place in draws.places:
                 block.take(place, axis=0, out=step, mode="clip")
 
-    return block.shape[1] / timed(gather)
+    return block.shape[1] / cpu_seconds(gather)
 
 
 def _products(read: ProfileRead, count: int) -> float:
     """Return profiles a second of multiplying all tiles by all tiles."""
     whole = torch.from_numpy(read(np.arange(count)))
     tiles = [whole[start : start + _TILE] for start in range(0, count, _TILE)]
-    return count / timed(lambda: [torch.mm(one, other.T) for one in tiles for other in tiles], 1)
+    return count / cpu_seconds(lambda: [torch.mm(one, other.T) for one in tiles for other in tiles], 1)
 
 
 def _parquet(path: Path, frames: list[pl.DataFrame]) -> float:
@@ -178,7 +181,7 @@ def _parquet(path: Path, frames: list[pl.DataFrame]) -> float:
             for table in arrow:
                 writer.write_table(table)
 
-    return timed(write, 1)
+    return cpu_seconds(write, 1)
 
 
 def _save(folder: Path, arrays: list[NDArray[Any]]) -> None:
