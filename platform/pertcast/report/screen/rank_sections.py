@@ -19,6 +19,7 @@ from pertcast.report.screen.words import (
     numbers,
     score_title,
     trust_badge,
+    why_uncalibrated,
 )
 from pertcast.report.tables import csv_link, table_html
 
@@ -140,14 +141,11 @@ def _caption(results: ScreenResults, shown: int) -> str:
     )
     if is_calibrated(results):
         text += (
-            "p: conformal, of the effect against measured inactive perturbations; FDR: Benjamini-Hochberg "
+            "p: conformal, of the effect against measured inactive perturbations; FDR: conformal selection "
             "over the conditions that have one; a dash where nothing calibrates a condition. "
         )
     else:
-        text += (
-            "p_value and fdr are empty: no calibration data was given to this screen, and a deterministic "
-            "forecast has no replicates to take them from. "
-        )
+        text += f"p_value and fdr are empty: {why_uncalibrated(results)}. "
     return text + "Distance: to the nearest training perturbation."
 
 

@@ -9,7 +9,13 @@ from typing import Final
 from pertcast.report.page import Section, list_html, paragraph_html
 from pertcast.report.screen.results import ScreenResults
 from pertcast.report.screen.results_parts import Significance
-from pertcast.report.screen.words import is_calibrated, is_ranked_by_effect, trust_badge, verb
+from pertcast.report.screen.words import (
+    is_calibrated,
+    is_ranked_by_effect,
+    trust_badge,
+    verb,
+    why_uncalibrated,
+)
 from pertcast.report.tables import format_number
 from pertcast.report.theme import Tone
 
@@ -77,8 +83,8 @@ def _counted(results: ScreenResults) -> tuple[list[str], Tone]:
     found = results.significance
     if found is None or not is_calibrated(results):
         text = (
-            "Ranked, not tested: nothing calibrates the effects of this screen, so no false-discovery rate "
-            "is known and no number of hits is claimed."
+            f"Ranked, not tested: {why_uncalibrated(results)}. So no false-discovery rate is known and no "
+            "number of hits is claimed."
         )
         return [paragraph_html(text, lead=True)], "plain"
     text = (

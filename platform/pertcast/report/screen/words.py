@@ -43,6 +43,16 @@ def is_calibrated(results: ScreenResults) -> bool:
     return results.significance is not None and results.significance.n_calibrated > 0
 
 
+def why_uncalibrated(results: ScreenResults) -> str:
+    """Say why no condition has a p-value."""
+    found = results.significance
+    if found is not None and found.reasons.height:
+        return str(found.reasons.sort("conditions", "reason", descending=[True, False])["reason"][0])
+    if not is_ranked_by_effect(results):
+        return "conditions are not ranked by their effect, which alone is calibrated"
+    return "the bundle carries no calibration"
+
+
 def is_extrapolated(table: pl.DataFrame) -> NDArray[np.bool_]:
     """Return (N,) whether a condition extrapolates, or may."""
     return table["flag"].str.starts_with("extrapolation").fill_null(True).to_numpy()
