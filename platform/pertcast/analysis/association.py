@@ -168,12 +168,6 @@ def clustered_pearson(
     return _with_bounds(value, draws, int(known.sum()), len(labels))
 
 
-def effect_sizes(responses: FloatArray) -> FloatArray:
-    """Return (N,) the root mean square over genes of (N, G) responses, in the response's unit."""
-    sizes: FloatArray = np.sqrt(np.square(responses, dtype=np.float64).mean(axis=1))
-    return sizes
-
-
 def is_strongest_third(sizes: FloatArray) -> NDArray[np.bool_]:
     """Return (N,) whether an effect size is in the upper third of all N (ties with the bound included)."""
     if not len(sizes):

@@ -16,8 +16,9 @@ import polars as pl
 from numpy.typing import NDArray
 from pertcast_data.errors import SchemaError
 
-from pertcast.analysis.association import FloatArray, effect_sizes, is_strongest_third
+from pertcast.analysis.association import FloatArray, is_strongest_third
 from pertcast.analysis.compared import CONDITION_COLUMNS, ComparedResponses, Values
+from pertcast.effect_size import effect_sizes
 
 CURVE_KEY: Final = ("cell_iname", "pert_type", "pert_id", "pert_time")
 MIN_DOSES: Final = 3

@@ -15,7 +15,6 @@ from pertcast.analysis.association import (
     FloatArray,
     Interval,
     clustered_mean,
-    effect_sizes,
     is_strongest_third,
 )
 from pertcast.analysis.compared import Values
@@ -26,6 +25,7 @@ from pertcast.analysis.dose_response.curves import (
     series_sizes,
     with_dose,
 )
+from pertcast.effect_size import effect_sizes
 
 _TIME_KEY: Final = ("cell_iname", "pert_type", "pert_id", "pert_dose")
 _FEWEST_TIMES: Final = 2

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pertcast_data.errors import ConfigError, SchemaError
 
-from pertcast.analysis.association import N_DRAWS, FloatArray, effect_sizes
+from pertcast.analysis.association import N_DRAWS, FloatArray
 from pertcast.analysis.compared import CONDITION_COLUMNS, ComparedResponses, Values
 from pertcast.analysis.gene_modules.modules import GeneModules
 from pertcast.analysis.gene_modules.names import ModuleNames, module_names
@@ -24,6 +24,7 @@ from pertcast.analysis.gene_modules.responses import (
 )
 from pertcast.analysis.gene_modules.result import GeneModuleResult, ModuleHeatmap
 from pertcast.analysis.gene_sets import MIN_SIZE, GeneSets
+from pertcast.effect_size import effect_sizes
 
 MOST_CONDITIONS = 40
 """Conditions of the heatmap, those with the largest measured effect."""

@@ -8,6 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pertcast.effect_size import effect_sizes
+
 TOP_GENES = 10
 """Genes named in `top_up` and `top_down`."""
 
@@ -44,12 +46,12 @@ def condition_statistics(
     spread: NDArray[np.float64] | None = None
     if sd is not None:
         deg = (np.abs(wide) > DEG_SPREADS * sd).sum(axis=1)
-        spread = _root_mean_square(sd.astype(np.float64))
+        spread = effect_sizes(sd)
     return pl.DataFrame(
         {
-            "effect_size": _root_mean_square(wide),
-            "effect_up": _root_mean_square(np.maximum(wide, 0)),
-            "effect_down": _root_mean_square(np.minimum(wide, 0)),
+            "effect_size": effect_sizes(wide),
+            "effect_up": effect_sizes(np.maximum(wide, 0)),
+            "effect_down": effect_sizes(np.minimum(wide, 0)),
             "n_deg": deg if deg is not None else [None] * len(mean),
             "pred_sd": spread if spread is not None else [None] * len(mean),
             "top_up": _top_genes(-wide, genes, n_top),
@@ -57,11 +59,6 @@ def condition_statistics(
         },
         schema_overrides={"n_deg": pl.Int32, "pred_sd": pl.Float64},
     )
-
-
-def _root_mean_square(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    result: NDArray[np.float64] = np.sqrt(np.square(values).mean(axis=1))
-    return result
 
 
 def _top_genes(rising: NDArray[np.float64], genes: Sequence[str], n_top: int) -> list[str]:

@@ -16,7 +16,6 @@ from pertcast.analysis.association import (
     N_DRAWS,
     FloatArray,
     clustered_pearson,
-    effect_sizes,
     is_strongest_third,
     pearson,
     spearman,
@@ -25,6 +24,7 @@ from pertcast.analysis.compared import CONDITION_COLUMNS, ComparedResponses, Val
 from pertcast.analysis.gene_sets import MIN_SIZE, GeneSets, SetIndex, index_sets, read_gmt
 from pertcast.analysis.pathways.result import ContenderPathways, PathwayAgreement
 from pertcast.analysis.pathways.scores import PathwayScores, score_profiles
+from pertcast.effect_size import effect_sizes
 
 MOST_CONDITIONS: Final = 40
 """Conditions that are scored unless asked otherwise: the permutations of one profile take a third of a

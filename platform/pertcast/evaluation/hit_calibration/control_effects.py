@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pertcast_data.loading import ControlPairing
 from pertcast_data.store import RowReader
 
+from pertcast.effect_size import effect_sizes
 from pertcast.evaluation.from_store.store_truth import read_blocks
 from pertcast.evaluation.held_out import FloatArray, IndexArray
 from pertcast.evaluation.rowwise import BLOCK_BYTES
@@ -30,12 +31,6 @@ MOST_AVERAGED: Final = 32
 
 Layout = tuple[tuple[int, int], ...]
 """(control group, profiles) of a condition, ascending."""
-
-
-def root_mean_square(values: FloatArray) -> NDArray[np.float64]:
-    """Return (N,) root mean squares over the columns of (N, G) values."""
-    found: NDArray[np.float64] = np.sqrt(np.square(values.astype(np.float64)).mean(axis=1))
-    return found
 
 
 def measured_effects(
@@ -68,7 +63,7 @@ def measured_effects(
             if control_means is not None:
                 response -= control_means[units.control_group[units.unit_of_row[rows]]]
             add_by_label(sums, condition[rows] - first, response)
-        found[first:last] = root_mean_square(sums / rows_of[first:last, None])
+        found[first:last] = effect_sizes(sums / rows_of[first:last, None])
     return found
 
 
@@ -179,4 +174,4 @@ def effects_of_controls(layout: Layout, draws: ControlDraws) -> NDArray[np.float
         draws.of(group) * np.float32(count / n_rows * np.sqrt(1 / count + 1 / draws.sizes[group]))
         for group, count in layout
     )
-    return root_mean_square(np.asarray(total))
+    return effect_sizes(np.asarray(total))

@@ -12,10 +12,10 @@ from pertcast_data.splits.identity import perturbation_members
 from pertcast_data.store import ExpressionStore, RowReader
 from pertcast_data.vocabulary import PAIR_SEPARATOR
 
+from pertcast.effect_size import effect_sizes
 from pertcast.encoding.condition_frame import condition_frame, convert_units
 from pertcast.evaluation.held_out import IndexArray
 from pertcast.evaluation.hit_calibration.calibration import COLUMNS, SCHEMA, HitCalibration
-from pertcast.evaluation.hit_calibration.control_effects import root_mean_square
 from pertcast.evaluation.hit_calibration.labels import activity_labels
 from pertcast.evaluation.hit_calibration.strata import FEWEST_CLUSTERS
 from pertcast.evaluation.units import Units, lay_out_units
@@ -61,7 +61,7 @@ def predicted_effects(predictor: Predictor, conditions: pl.DataFrame, seed: int 
     return found.table.with_columns(
         converted["pert_dose"],
         converted["pert_time"],
-        effect_size=pl.Series(root_mean_square(found.mean)),
+        effect_size=pl.Series(effect_sizes(found.mean)),
         row=pl.Series(found.rows),
     ).select(*COLUMNS, "row")
 

@@ -14,13 +14,13 @@ import polars as pl
 from numpy.typing import NDArray
 from pertcast_data.store import ExpressionStore, RowReader
 
+from pertcast.effect_size import effect_sizes
 from pertcast.evaluation.from_store.store_truth import read_blocks
 from pertcast.evaluation.held_out import FloatArray, IndexArray
 from pertcast.evaluation.hit_calibration.control_effects import (
     N_DRAWS,
     QUANTILE,
     measured_effects,
-    root_mean_square,
 )
 from pertcast.evaluation.units import Units
 
@@ -87,11 +87,11 @@ def by_control_signatures(
 def _effects_of_means(profiles: FloatArray, count: int, seed: int) -> NDArray[np.float64]:
     """Return effects of single profiles, or of means of so many that are drawn with replacement."""
     if count == 1:
-        return root_mean_square(profiles)
+        return effect_sizes(profiles)
     n = len(profiles)
     generator = np.random.default_rng((seed, count))
     counts = generator.multinomial(count, np.full(n, 1 / n), size=N_DRAWS)
-    return root_mean_square(counts @ profiles / count)
+    return effect_sizes(counts @ profiles / count)
 
 
 def by_strength(
