@@ -22,6 +22,7 @@ from pertcast.analysis.connectivity.scores import get_score
 from pertcast.analysis.connectivity.significance import ReferenceQueries, random_scores
 from pertcast.analysis.connectivity.strata import Strata
 from pertcast.analysis.enrichment import gene_ranks
+from pertcast.screens.profile_read import ProfileRead
 from pertcast_data.store.zarr_layout import (
     create_array,
     create_dense_group,
@@ -29,7 +30,6 @@ from pertcast_data.store.zarr_layout import (
     write_array_shard,
     write_dense_shard,
 )
-from pertcast_jobs.screen.profiles import ProfileRead
 from timing import cpu_seconds
 
 TYPES = ("trt_oe", "trt_sh", "trt_xpr")

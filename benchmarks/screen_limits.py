@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from pertcast.analysis.enrichment import SizeMatchedNull, enrichment_scores, ranked_order
 from pertcast.analysis.hits import condition_statistics
 from pertcast.analysis.neighbors import neighbor_blocks, write_neighbors
+from pertcast.screens.profile_read import ProfileRead
 from pertcast.torch_threads import torch_threads
 from pertcast_jobs.screen.conditions import IDENTITY_SCHEMA
 from pertcast_jobs.screen.finishing.enrichment import ScoreTables, rows_of
 from pertcast_jobs.screen.prepare import PreparedScreen
-from pertcast_jobs.screen.profiles import ProfileRead, create_profiles, write_profiles
+from pertcast_jobs.screen.profiles import create_profiles, write_profiles
 from pertcast_jobs.screen.shards import ShardEngine
 from pertcast_jobs.screen.summaries import Summaries, set_columns
 from pertcast_jobs.screen.workspace import Workspace, write_blocks

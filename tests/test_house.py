@@ -25,6 +25,7 @@ PLATFORM_FLOORS = {
     "evaluation": {"models", "training", "encoding", "evaluation"},
     "analysis": {"analysis"},
     "report": {"analysis", "evaluation", "report"},
+    "screens": {"models", "training", "analysis", "screens"},
 }
 LIGHT = {
     "torch",

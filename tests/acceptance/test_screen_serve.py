@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import ray
+from pertcast.screens.manifest import read_manifest
 from pertcast_data.ingest import ingest
 from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
 from pertcast_data.splits import make_split
 from pertcast_data.store import ExpressionStore
 from pertcast_jobs.run_config import load_config
 from pertcast_jobs.screen.executors import Resources
-from pertcast_jobs.screen.manifest import read_manifest
 from pertcast_jobs.screen.plan import ScreenSettings
 from pertcast_jobs.screen.prepare import ScreenRequest
 from pertcast_jobs.screen.run import run_screen

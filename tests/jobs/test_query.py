@@ -214,7 +214,7 @@ def test_a_profile_that_is_not_there_is_refused_with_the_nearest(folder: Path) -
 
 def test_ranks_are_read_only_for_scores_that_need_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    from pertcast_jobs.screen.profiles import ProfileRead
+    from pertcast.screens.profile_read import ProfileRead
 
     plain = ProfileRead.exact
 

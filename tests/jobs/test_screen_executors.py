@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from pertcast.screens.manifest import read_manifest
 from pertcast_data.errors import ConfigError, CorruptBundle, SchemaError
 from pertcast_jobs.ray_session import RaySession
 from pertcast_jobs.screen.executors import Resources, get_executor
-from pertcast_jobs.screen.manifest import read_manifest
 from pertcast_jobs.screen.plan import ScreenSettings
 from pertcast_jobs.screen.prepare import ScreenRequest, prepare_screen
 from pertcast_jobs.screen.run import ScreenOutcome, run_screen

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from pertcast.screens.finished import RESPONSE, FinishedScreen
+from pertcast.screens.library import open_measured, open_screen
 from pertcast_data.errors import ConfigError, CorruptStore, FormatError, SchemaError
 from pertcast_jobs.cli import run as pertcast
 from pertcast_jobs.cli.screen_options import numbers, words
-from pertcast_jobs.query.library import open_measured, open_screen
 from pertcast_jobs.screen import again
 from pertcast_jobs.screen.again import enrich_screen, remake_report
-from pertcast_jobs.screen.finished import RESPONSE, FinishedScreen
 from pertcast_jobs.screen.library import Library, Refusal, read_library
 from pertcast_jobs.screen.objective import objective_of, weighted_signature
 from pertcast_jobs.screen.pairs import pairs_of

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pertcast.screens.files import MANIFEST
 from pertcast_data.errors import ConfigError
 
 from pertcast_jobs.cli.screen_options import require_local
 from pertcast_jobs.screen.again import remake_report
-from pertcast_jobs.screen.files import MANIFEST
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 

@@ -1,6 +1,7 @@
 """Queries of a library: which predicted or measured profiles mimic or reverse a signature."""
 
-from pertcast_jobs.query.library import SearchedLibrary, open_measured, open_screen
+from pertcast.screens.library import SearchedLibrary, open_measured, open_screen
+
 from pertcast_jobs.query.request import QueryRequest
 from pertcast_jobs.query.run import ask, write_result
 

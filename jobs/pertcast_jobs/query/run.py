@@ -14,13 +14,13 @@ from pertcast.analysis.connectivity import (
     profile_query,
 )
 from pertcast.analysis.connectivity.prepared import PreparedQuery
+from pertcast.screens.library import SearchedLibrary, open_measured, open_screen
 from pertcast_data.errors import ConfigError, StorageError
 from pertcast_data.gene_tables.gene_names import read_gene_names
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.storage import is_remote, parse_location
 from pertcast_data.store.staging import require_free
 
-from pertcast_jobs.query.library import SearchedLibrary, open_measured, open_screen
 from pertcast_jobs.query.request import QueryRequest, read_signature
 from pertcast_jobs.screen.fetched import local_screen
 from pertcast_jobs.screen.workspace import write_atomically

@@ -14,13 +14,7 @@ from numpy.typing import NDArray
 from pertcast.analysis.enrichment import SizeMatchedNull
 from pertcast.analysis.gene_sets import SetIndex, index_sets, read_gmt
 from pertcast.report.screen.report import screen_report
-from pertcast.training.files import sha256_of, write_json
-from pertcast_data.errors import CorruptStore, StorageError
-from pertcast_data.progress import ProgressCallback, no_progress
-from pertcast_data.storage.new_file import new_file
-from pydantic import ValidationError
-
-from pertcast_jobs.screen.files import (
+from pertcast.screens.files import (
     DOSES,
     ENRICHMENT,
     FUNCTION,
@@ -32,12 +26,18 @@ from pertcast_jobs.screen.files import (
     SELECTIVITY,
     SIG_INFO,
 )
-from pertcast_jobs.screen.finished import RESPONSE, FinishedScreen
+from pertcast.screens.finished import RESPONSE, FinishedScreen
+from pertcast.screens.intact import REMEDY, require_intact
+from pertcast.screens.manifest import read_manifest
+from pertcast.training.files import sha256_of, write_json
+from pertcast_data.errors import CorruptStore, StorageError
+from pertcast_data.progress import ProgressCallback, no_progress
+from pertcast_data.storage.new_file import new_file
+from pydantic import ValidationError
+
 from pertcast_jobs.screen.finishing.enrichment import ScoreTables, prerank_rows
 from pertcast_jobs.screen.finishing.function import function_of
 from pertcast_jobs.screen.finishing.results import FinishedTables, screen_results
-from pertcast_jobs.screen.intact import REMEDY, require_intact
-from pertcast_jobs.screen.manifest import read_manifest
 from pertcast_jobs.screen.plan import ScreenSettings
 from pertcast_jobs.screen.summaries import SCORE, set_columns
 from pertcast_jobs.screen.workspace import write_atomically, write_blocks

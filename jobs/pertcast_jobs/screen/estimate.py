@@ -18,11 +18,12 @@ import torch
 from numpy.typing import NDArray
 from pertcast.analysis.enrichment import prerank
 from pertcast.analysis.neighbors import neighbor_blocks
+from pertcast.screens.profile_read import ProfileRead
 from pertcast.torch_threads import torch_threads
 
 from pertcast_jobs.screen.conditions import IDENTITY_SCHEMA
 from pertcast_jobs.screen.prepare import PreparedScreen
-from pertcast_jobs.screen.profiles import ProfileRead, create_profiles
+from pertcast_jobs.screen.profiles import create_profiles
 from pertcast_jobs.screen.shards import ShardEngine
 from pertcast_jobs.screen.workspace import Workspace
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pertcast.screens.files import MANIFEST
+from pertcast.screens.manifest import no_finished_screen, parse_manifest
 from pertcast_data.errors import CorruptStore, ObjectMissing
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.storage import ObjectFolder, local_copy
 from pertcast_data.storage.location import is_remote, parse_location
 
-from pertcast_jobs.screen.files import MANIFEST
-from pertcast_jobs.screen.manifest import no_finished_screen, parse_manifest
 from pertcast_jobs.screen.remote_files import OtherBytes, in_parallel, measured
 
 

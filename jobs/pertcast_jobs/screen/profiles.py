@@ -15,16 +15,14 @@ import polars as pl
 import zarr
 from numpy.typing import DTypeLike, NDArray
 from pertcast.analysis.enrichment import rank_dtype, ranks_of
+from pertcast.screens.files import PROFILES, RANK, RANKS
 from pertcast_data.store.manifest import ShardRecord
 from pertcast_data.store.zarr_layout import create_array, create_dense_group, open_array, write_array_shard
 from pertcast_data.vocabulary import Measure
 
-from pertcast_jobs.screen.files import PROFILES, RANK, RANKS
 from pertcast_jobs.screen.plan import ScreenPlan
 from pertcast_jobs.screen.workspace import Workspace, write_atomically
 
-_SPARSE: Final = 4
-"""Rows are read with all that lies between them where they span at most so many times their number."""
 _LARGEST_HALF: Final = float(np.finfo(np.float16).max)
 _ATTRIBUTES: Final = {"encoding-type": "array", "encoding-version": "0.2.0"}
 
@@ -110,28 +108,3 @@ def _write(screen: Path, group: str, name: str, shard: int, values: NDArray[Any]
     (root / name / "c" / str(shard) / "0").unlink(missing_ok=True)
     record = write_array_shard(root, open_array(root, name), name, shard, values)
     return ShardRecord(f"{group}/{record.path}", record.rows, record.bytes, record.crc32)
-
-
-class ProfileRead:
-    """Reads profiles of a screen by row, (M,) int64 -> (M, G) float32."""
-
-    def __init__(self, root: Path, name: str = "X") -> None:
-        self._array = open_array(root, name, mode="r")
-
-    def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Read rows; runs of neighbouring rows are read at once."""
-        return self.exact(rows).astype(np.float32)
-
-    @property
-    def shard_rows(self) -> int:
-        """Rows of one file."""
-        return int((self._array.shards or self._array.chunks)[0])
-
-    def exact(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Read rows as they are stored."""
-        first, last = int(rows.min()), int(rows.max()) + 1
-        if last - first <= _SPARSE * len(rows):
-            block: NDArray[Any] = np.asarray(self._array[first:last])[rows - first]
-            return block
-        found: NDArray[Any] = np.asarray(self._array.oindex[rows])
-        return found

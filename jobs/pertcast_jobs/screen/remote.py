@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pertcast.screens.files import CONDITIONS, MANIFEST, PARTS, PLAN, PROFILES, RANK, RANKS, RECORD
+from pertcast.screens.manifest import parse_manifest
 from pertcast_data.errors import ConfigError, CorruptStore, ObjectMissing
 from pertcast_data.storage import ObjectFolder, local_copy
 from pertcast_data.storage.cache import Cache, digest
 from pertcast_data.storage.location import is_remote, parse_location
 from pertcast_data.store.manifest import ShardRecord, file_record
 
-from pertcast_jobs.screen.files import MANIFEST, PROFILES, RANK, RANKS
-from pertcast_jobs.screen.manifest import parse_manifest
 from pertcast_jobs.screen.plan import ScreenPlan
 from pertcast_jobs.screen.remote_files import (
     OtherBytes,
@@ -31,10 +31,6 @@ from pertcast_jobs.screen.remote_files import (
     parsed_object,
 )
 from pertcast_jobs.screen.workspace import (
-    CONDITIONS,
-    PARTS,
-    PLAN,
-    RECORD,
     ScreenUrl,
     Workspace,
     identities,

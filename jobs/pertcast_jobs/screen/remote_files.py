@@ -10,11 +10,10 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from pertcast.screens.files import RECORD
 from pertcast_data.errors import ObjectMissing
 from pertcast_data.storage import ObjectFolder
 from pertcast_data.store.manifest import ShardRecord, file_record
-
-from pertcast_jobs.screen.workspace import RECORD
 
 _THREADS: Final = 8
 _READ_BYTES: Final = 1 << 22

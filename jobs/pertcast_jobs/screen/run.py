@@ -9,10 +9,10 @@ from typing import Final
 
 import polars as pl
 from pertcast.evaluation.hit_calibration import FDR_LEVELS
+from pertcast.screens.files import HITS
 from pertcast_data.progress import ProgressCallback, no_progress
 
 from pertcast_jobs.screen.executors import Executor, Resources, get_executor
-from pertcast_jobs.screen.files import HITS
 from pertcast_jobs.screen.finishing.finish import finish
 from pertcast_jobs.screen.plan import ScreenPlan
 from pertcast_jobs.screen.prepare import PreparedScreen, ScreenRequest, prepare_screen

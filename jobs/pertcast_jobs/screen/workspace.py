@@ -14,23 +14,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
+from pertcast.screens.files import CONDITIONS, MANIFEST, PARTS, PLAN, PROFILES, RANKS, RECORD
+from pertcast.screens.manifest import read_manifest
 from pertcast.training.files import sync_file, write_json
 from pertcast_data.errors import ConfigError, CorruptStore
 from pertcast_data.store.manifest import ShardRecord, file_record, record_problem, sync_directory
 
 from pertcast_jobs.screen.conditions import IDENTITY_SCHEMA, rebatched
-from pertcast_jobs.screen.files import MANIFEST, PROFILES, RANKS
-from pertcast_jobs.screen.manifest import read_manifest
 from pertcast_jobs.screen.plan import ScreenPlan
-
-PARTS: Final = ".parts"
-PLAN: Final = f"{PARTS}/plan.json"
-CONDITIONS: Final = f"{PARTS}/conditions.parquet"
-RECORD: Final = f"{PARTS}/records/{{shard:06d}}.json"
 
 
 class ScreenUrl(str):

@@ -13,11 +13,11 @@ from typing import Final
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from pertcast.screens.finished import EXPRESSION, RESPONSE, FinishedScreen
 from pertcast_data.errors import ConfigError
 from pertcast_data.export.content import ROW_NAME, BlockTable, ExportContent
 from pertcast_data.progress import ProgressCallback
 
-from pertcast_jobs.screen.finished import EXPRESSION, RESPONSE, FinishedScreen
 from pertcast_jobs.screen_export.content import facts_of, observations
 
 LARGEST_LEVEL: Final = 15.0

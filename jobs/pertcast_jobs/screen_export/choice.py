@@ -9,9 +9,8 @@ from typing import Final
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from pertcast.screens.finished import FinishedScreen
 from pertcast_data.errors import ConfigError, CorruptStore, UnknownContext, UnknownName
-
-from pertcast_jobs.screen.finished import FinishedScreen
 
 _NEAR: Final = 50
 """Names that are compared letter by letter with one that is not known."""

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from pertcast.screens.finished import RESPONSE, FinishedScreen
 from pertcast_data.export.content import ROW_NAME, BlockTable, ExportContent, ValueBlocks, row_name_free
 from pertcast_data.progress import ProgressCallback
-
-from pertcast_jobs.screen.finished import RESPONSE, FinishedScreen
 
 
 def screen_content(

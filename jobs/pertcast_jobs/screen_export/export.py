@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from pertcast.screens.finished import RESPONSE, FinishedScreen
 from pertcast_data.errors import ConfigError, StorageError, nearest_known
 from pertcast_data.export.gct import write_gct_content
 from pertcast_data.export.gctx import write_gctx_content
@@ -17,7 +18,6 @@ from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.storage.new_file import new_file
 from pertcast_data.store.staging import staging_directory
 
-from pertcast_jobs.screen.finished import RESPONSE, FinishedScreen
 from pertcast_jobs.screen_export.cell_eval import CLIPPED, Labels, cell_eval_content
 from pertcast_jobs.screen_export.choice import Choice, Chosen, choose
 from pertcast_jobs.screen_export.content import default_layers, screen_content

@@ -11,10 +11,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from pertcast.naming import condition_name
+from pertcast.screens.finished import RESPONSE, FinishedScreen
 from pertcast_data.errors import ConfigError
 from pertcast_data.progress import ProgressCallback
-
-from pertcast_jobs.screen.finished import RESPONSE, FinishedScreen
 
 MOST_FILES: Final = 1_000
 """Ranked lists that are written into one folder."""

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from pertcast.screens.finished import FinishedScreen
 from pertcast_data.progress import ProgressCallback
 
-from pertcast_jobs.screen.finished import FinishedScreen
 from pertcast_jobs.screen_export.choice import Chosen, chosen_hits
 
 

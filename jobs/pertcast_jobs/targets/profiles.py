@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 import zarr
 from numpy.typing import NDArray
+from pertcast.screens.files import MANIFEST, PROFILES, SIG_INFO
+from pertcast.screens.manifest import read_manifest
 from pertcast_data.errors import ConfigError, FormatError, SchemaError, nearest_known
 from pertcast_data.reading import ProfileReader
 from pertcast_data.store import ExpressionStore
@@ -18,9 +20,6 @@ from pertcast_data.store.frames import read_frame
 from pertcast_data.store.genes import gene_names
 from pertcast_data.store.readers import RowReader
 from pertcast_data.store.zarr_layout import open_array
-
-from pertcast_jobs.screen.files import MANIFEST, PROFILES, SIG_INFO
-from pertcast_jobs.screen.manifest import read_manifest
 
 _GAP_ROWS: Final = 64
 """Rows further apart than this are read by themselves."""

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from pertcast.analysis.neighbors import NeighborBlock, neighbor_blocks, write_neighbors
 from pertcast.analysis.screened_doses import stream_screened_doses
 from pertcast.analysis.selectivity import PERTURBATION_COLUMNS, Selectivity
+from pertcast.screens.files import DOSES, NEIGHBORS, SELECTIVITY
+from pertcast.screens.profile_read import ProfileRead
 
-from pertcast_jobs.screen.files import DOSES, NEIGHBORS, SELECTIVITY
 from pertcast_jobs.screen.finishing.tables import SigInfo
-from pertcast_jobs.screen.profiles import ProfileRead
 from pertcast_jobs.screen.workspace import Workspace, write_blocks
 
 _CURVE: Final = ("pert_id", "cmap_name", "pert_type", "cell_iname", "pert_time")

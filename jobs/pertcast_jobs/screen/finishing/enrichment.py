@@ -16,8 +16,8 @@ import polars as pl
 from numpy.typing import NDArray
 from pertcast.analysis.enrichment import PRERANK_SCHEMA, ScreenCentre, prerank
 from pertcast.analysis.gene_sets import SetIndex
+from pertcast.screens.files import ENRICHMENT
 
-from pertcast_jobs.screen.files import ENRICHMENT
 from pertcast_jobs.screen.plan import ScreenPlan, ScreenSettings
 from pertcast_jobs.screen.summaries import ES, SET_COLUMNS
 from pertcast_jobs.screen.workspace import Workspace, write_blocks

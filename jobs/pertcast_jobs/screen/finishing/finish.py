@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pertcast.report.screen.report import screen_report
+from pertcast.screens.files import FUNCTION, GENE_SETS, REFUSED, REPORT
+from pertcast.screens.profile_read import ProfileRead
 from pertcast.training.files import sha256_of, write_json
 from pertcast_data.gene_sets.gmt import write_gmt
 
-from pertcast_jobs.screen.files import FUNCTION, GENE_SETS, REFUSED, REPORT
 from pertcast_jobs.screen.finishing.connections import (
     write_doses,
     write_screen_neighbors,
@@ -30,7 +31,6 @@ from pertcast_jobs.screen.finishing.results import FinishedTables, screen_result
 from pertcast_jobs.screen.finishing.tables import SigInfo, commit_profiles, strongest_of, write_sig_info
 from pertcast_jobs.screen.plan import refusal_table
 from pertcast_jobs.screen.prepare import PreparedScreen
-from pertcast_jobs.screen.profiles import ProfileRead
 from pertcast_jobs.screen.workspace import Workspace
 
 Tell = Callable[[str], None]

@@ -28,12 +28,12 @@ from pertcast.report.screen.results_parts import (
     Selectivity,
     SignatureQuery,
 )
+from pertcast.screens.files import DOSES, ENRICHMENT, HITS, NEIGHBORS, PROFILES, SELECTIVITY, SIG_INFO
+from pertcast.screens.profile_read import ProfileRead
 
-from pertcast_jobs.screen.files import DOSES, ENRICHMENT, HITS, NEIGHBORS, PROFILES, SELECTIVITY, SIG_INFO
 from pertcast_jobs.screen.finishing.enrichment import reported_rows
 from pertcast_jobs.screen.finishing.significance import significance_of
 from pertcast_jobs.screen.finishing.tables import SigInfo
-from pertcast_jobs.screen.profiles import ProfileRead
 from pertcast_jobs.screen.summaries import SCORE
 
 _MOST_CURVES: Final = 6

@@ -15,10 +15,10 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pertcast.screens.files import PROFILES, SIG_INFO
 from pertcast_data.store.frame_blocks import write_frame_blocks
 from pertcast_data.store.manifest import ShardRecord, commit_manifest
 
-from pertcast_jobs.screen.files import PROFILES, SIG_INFO
 from pertcast_jobs.screen.plan import ScreenPlan
 from pertcast_jobs.screen.summaries import SET_COLUMNS
 from pertcast_jobs.screen.workspace import Workspace, write_blocks

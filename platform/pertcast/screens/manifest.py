@@ -8,7 +8,7 @@ from typing import Any
 
 from pertcast_data.errors import ConfigError, CorruptStore
 
-from pertcast_jobs.screen.files import MANIFEST
+from pertcast.screens.files import MANIFEST
 
 
 def read_manifest(path: Path | str) -> dict[str, Any]:

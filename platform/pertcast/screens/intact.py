@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pertcast.training.files import sha256_of
 from pertcast_data.errors import CorruptStore
 
-from pertcast_jobs.screen.files import RANKS
+from pertcast.screens.files import RANKS
+from pertcast.training.files import sha256_of
 
 REMEDY: Final = "Fetch the screen again where it was copied from, or run it again into another folder."
 

@@ -13,17 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
 from numpy.typing import NDArray
-from pertcast.analysis.enrichment import Ranks, inverse, ranked_order
 from pertcast_data.errors import CorruptStore, FormatError
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.readers.source import rows_per_batch
 from pertcast_data.store.frames import read_frame
 from pertcast_data.store.genes import gene_names
 
-from pertcast_jobs.screen.files import HITS, MANIFEST, PROFILES, RANK, RANKS, SIG_INFO
-from pertcast_jobs.screen.intact import REMEDY, require_intact
-from pertcast_jobs.screen.manifest import read_manifest
-from pertcast_jobs.screen.profiles import ProfileRead
+from pertcast.analysis.enrichment import Ranks, inverse, ranked_order
+from pertcast.screens.files import HITS, MANIFEST, PROFILES, RANK, RANKS, SIG_INFO
+from pertcast.screens.intact import REMEDY, require_intact
+from pertcast.screens.manifest import read_manifest
+from pertcast.screens.profile_read import ProfileRead
 
 RESPONSE: Final = "response"
 EXPRESSION: Final = "expression"

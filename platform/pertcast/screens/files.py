@@ -1,4 +1,4 @@
-"""Names of what a finished screen holds."""
+"""Names of what a screen holds, finished and while it is computed."""
 
 from __future__ import annotations
 
@@ -22,3 +22,11 @@ FUNCTION: Final = "gene_function.parquet"
 REFUSED: Final = "refused.csv"
 GENE_SETS: Final = "gene_sets.gmt"
 REPORT: Final = "report.html"
+
+PARTS: Final = ".parts"
+"""What an unfinished screen needs; removed at its end."""
+PLAN: Final = f"{PARTS}/plan.json"
+CONDITIONS: Final = f"{PARTS}/conditions.parquet"
+RECORDS: Final = f"{PARTS}/records"
+"""One file a finished shard."""
+RECORD: Final = f"{RECORDS}/{{shard:06d}}.json"

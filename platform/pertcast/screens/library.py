@@ -12,7 +12,6 @@ from typing import Final
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pertcast.analysis.connectivity import ConnectivityIndex, RankedBlock
 from pertcast_data.errors import (
     ConfigError,
     SchemaError,
@@ -23,8 +22,9 @@ from pertcast_data.store import ExpressionStore
 from pertcast_data.store.readers import RowReader
 from pertcast_data.text import counted
 
-from pertcast_jobs.screen.files import PROFILES
-from pertcast_jobs.screen.finished import RESPONSE, FinishedScreen
+from pertcast.analysis.connectivity import ConnectivityIndex, RankedBlock
+from pertcast.screens.files import PROFILES
+from pertcast.screens.finished import RESPONSE, FinishedScreen
 
 NEEDED: Final = ("sig_id", "cell_iname", "pert_type", "pert_id")
 _MOST_COMPARED: Final = 20_000
