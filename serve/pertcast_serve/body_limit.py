@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pertcast_serve.problems import problem_response
-from pertcast_serve.schemas import Problem
+from pertcast_serve.schemas.base import Problem
 
 
 class BodyLimit:

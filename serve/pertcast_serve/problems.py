@@ -11,7 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from pertcast_serve.schemas import Problem
+from pertcast_serve.access.caller import Forbidden
+from pertcast_serve.schemas.base import Problem
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,20 @@ _LONGEST_FIELD = 200
 
 class Unavailable(Exception):
     """The predictor cannot take the request now: overloaded, or its replicas are being replaced."""
+
+
+class Refused(Exception):
+    """A request that is answered with a problem.
+
+    Parameters
+    ----------
+    problem
+        The answer.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -74,6 +89,17 @@ async def _on_unavailable(request: Request, error: Exception) -> JSONResponse:
     return problem_response(Problem(title="Not available now", status=503, detail=detail))
 
 
+async def _on_refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refused)
+    return problem_response(error.problem)
+
+
+async def _on_forbidden(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Forbidden)
+    detail = f"This key has no scope {error.scope!r}. Ask an administrator for a key with it."
+    return problem_response(Problem(title="Not permitted", status=403, detail=detail))
+
+
 async def _on_failure(request: Request, error: Exception) -> JSONResponse:
     log.error("request failed", exc_info=error, extra={"path": request.url.path})
     detail = "The server failed on this request; its log has the reason. Please report it with the request."
@@ -85,4 +111,6 @@ def install_handlers(api: FastAPI) -> None:
     api.add_exception_handler(RequestValidationError, _on_validation)
     api.add_exception_handler(HTTPException, _on_http)
     api.add_exception_handler(Unavailable, _on_unavailable)
+    api.add_exception_handler(Refused, _on_refused)
+    api.add_exception_handler(Forbidden, _on_forbidden)
     api.add_exception_handler(Exception, _on_failure)

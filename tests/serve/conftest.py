@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,12 @@ import pytest
 from fastapi import FastAPI
 from pertcast.predictor import Predictor
 from pertcast_serve.api import make_api
-from pertcast_serve.prediction import BundleService
-from pertcast_serve.schemas import Metadata, PredictRequest, Problem
+from pertcast_serve.config import ServeConfig
+from pertcast_serve.prediction.service import BundleService
+from pertcast_serve.schemas.base import Problem
+from pertcast_serve.schemas.models import Metadata
+from pertcast_serve.schemas.predict import PredictRequest
+from pertcast_serve.services import Services
 
 Call = Callable[..., httpx.Response]
 
@@ -24,12 +28,13 @@ class LocalClient:
     def __init__(self, service: BundleService) -> None:
         self.service = service
 
-    async def predict(self, request: PredictRequest) -> bytes | Problem:
+    async def predict(self, request: PredictRequest, media_type: str) -> bytes | Problem:
         answer = self.service.answer([request])[0]
         return answer if isinstance(answer, Problem) else answer.to_json()
 
-    async def metadata(self) -> Metadata:
-        return self.service.metadata("0")
+    async def metadata(self, model: str | None) -> Metadata:
+        limits: Mapping[str, float] = {"conditions": 256}
+        return self.service.metadata("0", limits)
 
     async def check(self) -> None:
         return None
@@ -60,5 +65,11 @@ def client(tiny_bundle: Path) -> LocalClient:
 
 
 @pytest.fixture(scope="session")
-def call(client: LocalClient) -> Call:
-    return call_of(make_api(client))
+def serve_config(tiny_bundle: Path) -> ServeConfig:
+    return ServeConfig(models={"default": tiny_bundle})
+
+
+@pytest.fixture(scope="session")
+def call(client: LocalClient, serve_config: ServeConfig) -> Call:
+    services = Services(predictor=client, analysis=None, screens=None, page=None)  # type: ignore[arg-type]
+    return call_of(make_api(services, serve_config))

@@ -14,15 +14,14 @@ from fastapi import FastAPI
 from pertcast import __version__
 from pertcast_serve.api import make_api
 from pertcast_serve.problems import Unavailable
-from pertcast_serve.schemas import (
-    MAX_BODY_BYTES,
+from pertcast_serve.schemas.base import Problem
+from pertcast_serve.schemas.models import Metadata
+from pertcast_serve.schemas.predict import (
     MAX_CONDITIONS,
     MAX_GENES,
     MAX_SMILES_PARTS,
-    Metadata,
     PredictRequest,
     PredictResponse,
-    Problem,
 )
 
 Call = Callable[..., httpx.Response]

@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 from pertcast.predictor import PredictedConditions, Predictor
-from pertcast_serve.answers import Answer, json_numbers
-from pertcast_serve.prediction import BundleService
-from pertcast_serve.schemas import PredictRequest, PredictResponse, Problem
+from pertcast_serve.prediction.answers import Answer, json_numbers
+from pertcast_serve.prediction.service import BundleService
+from pertcast_serve.schemas.base import Problem
+from pertcast_serve.schemas.predict import PredictRequest, PredictResponse
 
 
 @pytest.fixture(scope="module")

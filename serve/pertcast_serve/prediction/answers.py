@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pertcast_serve.schemas import PredictHead
+from pertcast_serve.schemas.predict import PredictHead
 
 
 @dataclass(frozen=True)

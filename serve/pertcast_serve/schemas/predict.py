@@ -5,9 +5,9 @@ Profiles travel as one flat array (row by row) beside a gene-space id: about 10 
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pydantic import Field, field_validator
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pertcast_serve.schemas.base import GeneName, ModelName, RequestSchema, Schema
 
 MAX_CONDITIONS = 256
 """Most conditions in one /v1/predict request."""
@@ -17,21 +17,6 @@ MAX_SMILES_PARTS = 16
 """Most dot-separated parts of one structure: a compound and its salts, not a library."""
 MAX_BODY_BYTES = 2 << 20
 """Largest request body; 256 conditions with long structures take about a quarter of it."""
-
-LIMITS = {"conditions": MAX_CONDITIONS, "genes": MAX_GENES, "body_bytes": MAX_BODY_BYTES}
-"""Published in /v1/metadata."""
-
-
-class Schema(BaseModel):
-    """Base of all bodies: unknown fields are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RequestSchema(Schema):
-    """Base of what is sent to us: a number in quotes or a boolean is no number."""
-
-    model_config = ConfigDict(strict=True)
 
 
 class Condition(RequestSchema):
@@ -67,12 +52,10 @@ class Condition(RequestSchema):
         return smiles
 
 
-GeneName = Annotated[str, Field(min_length=1, max_length=200)]
-
-
 class PredictRequest(RequestSchema):
     """Conditions to predict."""
 
+    model: ModelName = None
     conditions: list[Condition] = Field(min_length=1, max_length=MAX_CONDITIONS)
     genes: list[GeneName] | None = Field(
         default=None,
@@ -116,8 +99,12 @@ class PredictedItem(Schema):
 class PredictHead(Schema):
     """All of an answer but the numbers."""
 
-    model: str
+    model: str = Field(description="name@version: asked for again, it is the same bundle.")
     bundle: str = Field(description="Hash of the bundle.")
+    rows_per_pass: int = Field(
+        description="Conditions that the forward pass was padded to; offline predictions at this batch size "
+        "are equal bit by bit."
+    )
     gene_space: str = Field(description="Id of the gene space; /v1/metadata lists its genes.")
     genes: list[str] | None = Field(default=None, description="Given only where the request chose genes.")
     n_genes: int
@@ -132,48 +119,3 @@ class PredictResponse(PredictHead):
     sd: list[float] | None = Field(
         description="Spread of single profiles, flat; null where the model has none."
     )
-
-
-class Problem(BaseModel):
-    """An error as RFC 9457 problem+json."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
-    errors: list[dict[str, Any]] = Field(default_factory=list)
-
-
-class Metadata(Schema):
-    """What the served model is and accepts."""
-
-    model: str
-    title: str
-    bundle: str
-    version: str
-    measure: str
-    gene_space: str
-    genes: list[str]
-    cell_lines: list[str]
-    pert_types: list[str]
-    n_perturbations: int
-    licence: str
-    held_out_metrics: dict[str, float | None]
-    limits: dict[str, int]
-    rows_per_pass: int = Field(
-        description="Conditions a forward pass is padded to; offline predictions at this batch size are "
-        "equal bit by bit."
-    )
-
-
-class Version(Schema):
-    """Versions of the server."""
-
-    pertcast: str
-    api: str = "v1"
-
-
-class Health(Schema):
-    """State of a probe."""
-
-    status: str

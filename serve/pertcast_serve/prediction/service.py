@@ -7,7 +7,7 @@ on its neighbours (fixed padded shapes, noise keyed by condition).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,16 +17,10 @@ from pertcast.errors import PertcastError, UnknownGene
 from pertcast.models.registry import get_model
 from pertcast.predictor import PredictedConditions, Predictor
 
-from pertcast_serve.answers import Answer
-from pertcast_serve.schemas import (
-    LIMITS,
-    ItemError,
-    Metadata,
-    PredictedItem,
-    PredictHead,
-    PredictRequest,
-    Problem,
-)
+from pertcast_serve.prediction.answers import Answer
+from pertcast_serve.schemas.base import Problem
+from pertcast_serve.schemas.models import Metadata, Vocabulary
+from pertcast_serve.schemas.predict import ItemError, PredictedItem, PredictHead, PredictRequest
 
 TABLE_SCHEMA = pl.Schema(
     {
@@ -71,20 +65,24 @@ class BundleService:
         Made from a bundle.
     rows_per_pass
         Conditions that every forward pass is padded to.
+    name
+        Name that it is served under.
     """
 
-    def __init__(self, predictor: Predictor, rows_per_pass: int = 32) -> None:
+    def __init__(self, predictor: Predictor, rows_per_pass: int = 32, name: str = "default") -> None:
         self.predictor = predictor
+        self.name = f"{name}@{predictor.bundle.content_hash[:12]}"
         self.rows_per_pass = rows_per_pass
         self.genes = list(predictor.genes)
         self.gene_space = gene_space_id(self.genes)
         self._column = {gene: column for column, gene in enumerate(self.genes)}
 
-    def metadata(self, version: str) -> Metadata:
-        """Return what is served; `version` is that of the server."""
+    def metadata(self, version: str, limits: Mapping[str, float]) -> Metadata:
+        """Return what is served; `version` and `limits` are those of the server."""
         bundle, space = self.predictor.bundle, self.predictor.space
         return Metadata(
-            model=bundle.model_name,
+            model=self.name,
+            family=bundle.model_name,
             title=get_model(bundle.model_name).title,
             bundle=bundle.content_hash,
             version=version,
@@ -96,8 +94,8 @@ class BundleService:
             n_perturbations=len(space.perturbations),
             licence=bundle.facts.licence,
             held_out_metrics=dict(bundle.facts.metrics),
-            limits=LIMITS,
-            rows_per_pass=self.rows_per_pass,
+            limits=dict(limits),
+            rows_per_pass=[self.rows_per_pass],
         )
 
     def warm_up(self) -> None:
@@ -157,8 +155,9 @@ class BundleService:
         sd = None if predicted.sd is None else _selected(predicted.sd, kept, part.columns)
         positions = predicted.rows[kept] - part.rows.start
         head = PredictHead(
-            model=self.predictor.bundle.model_name,
+            model=self.name,
             bundle=self.predictor.bundle.content_hash,
+            rows_per_pass=self.rows_per_pass,
             gene_space=self.gene_space,
             genes=part.request.genes,
             n_genes=mean.shape[1],

@@ -1,0 +1,1 @@
+"""Enrichment, connectivity and neighbours of single profiles, over the libraries that the server holds."""

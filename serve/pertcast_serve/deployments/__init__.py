@@ -1,0 +1,1 @@
+"""The Ray Serve deployments, and the clients that call them."""

@@ -1,0 +1,29 @@
+"""Predictions."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request, Response
+
+from pertcast_serve.access.caller import requires
+from pertcast_serve.config import ServeConfig
+from pertcast_serve.endpoints.problem_schemas import PROBLEMS, or_problem
+from pertcast_serve.negotiation import accepted
+from pertcast_serve.schemas.predict import PredictRequest, PredictResponse
+from pertcast_serve.services import Services
+
+
+def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
+    """Add the paths of this subject."""
+
+    async def predict(request: Request, body: PredictRequest) -> Response:
+        """Predict conditions; unknown names come back as errors with the nearest known ones."""
+        media_type = accepted(request)
+        content = or_problem(await services.predictor.predict(body, media_type))
+        return Response(content, media_type=media_type)
+
+    api.post(
+        "/v1/predict",
+        response_model=PredictResponse,
+        responses=PROBLEMS,
+        dependencies=[requires("predict")],
+    )(predict)

@@ -1,0 +1,12 @@
+"""The reference of the interface at /docs, with curl and Python for every path."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from pertcast_serve.config import ServeConfig
+from pertcast_serve.services import Services
+
+
+def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
+    """Add the paths of this subject."""

@@ -1,0 +1,1 @@
+"""Bundles that answer requests, without HTTP and without Ray."""

@@ -1,0 +1,1 @@
+"""What endpoints take and give, as typed models; they make the OpenAPI document."""

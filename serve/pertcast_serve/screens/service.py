@@ -1,0 +1,7 @@
+"""Screens of the server: submitted, followed, cancelled, found again after a restart."""
+
+from __future__ import annotations
+
+
+class ScreenService:
+    """The screens of one folder."""

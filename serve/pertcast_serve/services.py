@@ -1,0 +1,111 @@
+"""What the interface needs of the rest of the server, wherever it runs: in this process or in replicas.
+
+All may raise `problems.Unavailable`. What concerns one request alone comes back as a `Problem`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pertcast_serve.schemas.analysis import (
+    ConnectivityRequest,
+    ConnectivityResponse,
+    EnrichmentRequest,
+    EnrichmentResponse,
+    GeneSetCollection,
+    LibrarySummary,
+    NeighborsRequest,
+    NeighborsResponse,
+)
+from pertcast_serve.schemas.base import Problem
+from pertcast_serve.schemas.models import Metadata, ModelCard, ModelSummary, Vocabulary
+from pertcast_serve.schemas.predict import PredictHead, PredictRequest
+from pertcast_serve.screens.service import ScreenService
+
+
+@dataclass(frozen=True)
+class PredictedProfiles:
+    """Predictions as arrays.
+
+    Attributes
+    ----------
+    head
+        The answer without its numbers.
+    genes
+        Names of the G genes.
+    mean
+        (items, G) float32 responses.
+    sd
+        (items, G) float32, or None.
+    """
+
+    head: PredictHead
+    genes: list[str]
+    mean: NDArray[np.float32]
+    sd: NDArray[np.float32] | None
+
+
+class PredictorClient(Protocol):
+    """Predictions, and what is known of the models."""
+
+    async def predict(self, request: PredictRequest, media_type: str) -> bytes | Problem:
+        """Return the body of an answer in a media type of `negotiation`, or why it is refused."""
+
+    async def profiles(self, request: PredictRequest) -> PredictedProfiles | Problem:
+        """Return predictions as arrays."""
+
+    async def models(self) -> list[ModelSummary]:
+        """Return the served models in their versions of now, the default first."""
+
+    async def metadata(self, model: str | None) -> Metadata | Problem:
+        """Return what a model is and accepts."""
+
+    async def card(self, model: str | None) -> ModelCard | Problem:
+        """Return what a model was trained on, with its held-out metrics."""
+
+    async def vocabulary(self, model: str | None) -> Vocabulary | Problem:
+        """Return the names that a model knows."""
+
+    async def check(self) -> None:
+        """Return once a predictor with loaded weights that has run a warm-up is there."""
+
+
+class AnalysisClient(Protocol):
+    """Questions about single profiles."""
+
+    async def enrichment(self, request: EnrichmentRequest) -> EnrichmentResponse | Problem:
+        """Return the gene sets of one profile."""
+
+    async def connectivity(self, request: ConnectivityRequest) -> ConnectivityResponse | Problem:
+        """Return what mimics and what reverses a signature."""
+
+    async def neighbors(self, request: NeighborsRequest) -> NeighborsResponse | Problem:
+        """Return the nearest and the most opposite profiles."""
+
+    async def gene_sets(self) -> list[GeneSetCollection]:
+        """Return the collections of gene sets."""
+
+    async def libraries(self) -> list[LibrarySummary]:
+        """Return the libraries that are searched; finished screens are among them."""
+
+
+class PageClient(Protocol):
+    """The page: HTML of a view or of a part of one."""
+
+    async def render(self, view: str, parameters: Mapping[str, str], caller_name: str) -> tuple[int, str]:
+        """Return (HTTP status, HTML) of a view by its name."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """All that endpoints call."""
+
+    predictor: PredictorClient
+    analysis: AnalysisClient
+    screens: ScreenService
+    page: PageClient
