@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
+SHELL := bash
 STAMP := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 export RAY_AUTH_MODE ?= token
@@ -17,11 +18,13 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/pertcast demo --out demo
 
-# What needs no Ray in two processes, the rest one after the other on one Ray; both are run whatever the first finds.
+# What needs no Ray in two processes, the rest one after the other on one Ray; both are run whatever the first
+# finds, and what failed in either is named at the end.
 test: install
-	@failed=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not acceptance and not ray" -n 2 --dist loadfile || failed=1; \
-	$(BIN)/python -m pytest -m "ray and not acceptance" tests/jobs tests/serve || failed=1; \
+	@set -o pipefail; failed=0; log=$$(mktemp); trap 'rm -f '$$log EXIT; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not acceptance and not ray" -n 2 --dist loadfile | tee $$log || failed=1; \
+	$(BIN)/python -m pytest -m "ray and not acceptance" tests/jobs tests/serve | tee -a $$log || failed=1; \
+	grep -E "^(FAILED|ERROR) " $$log; \
 	exit $$failed
 
 acceptance: install
