@@ -14,7 +14,7 @@ from pertcast.errors import ConfigError
 from pertcast.training.bundle import find_bundle, load_bundle_files
 from pertcast_data.environment import prepare_environment
 
-from pertcast_serve.config import ServeConfig
+from pertcast_serve.config import PredictorSettings, ServeConfig
 from pertcast_serve.ports import require_free_port
 
 INTERRUPTED = 130
@@ -81,9 +81,8 @@ def serve(
     files = load_bundle_files(find_bundle(model))
     require_free_port(port)
     share = _gpu_share(device, max_replicas)
-    config = ServeConfig(
-        bundle=str(files.path), max_replicas=max_replicas, device=device, gpus_per_replica=share
-    )
+    settings = PredictorSettings(max_replicas=max_replicas, device=device, gpus_per_replica=share)
+    config = ServeConfig(models={"default": files.path.absolute()}, predictor=settings)
     print(f"starting: {files.model_name} from {files.path}", file=sys.stderr, flush=True)
     del files
     try:

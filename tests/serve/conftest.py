@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 from pertcast.predictor import Predictor
 from pertcast_serve.api import make_api
-from pertcast_serve.config import ServeConfig
+from pertcast_serve.config import Limits, ServeConfig
 from pertcast_serve.prediction.service import BundleService
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.schemas.models import Metadata
@@ -27,14 +27,14 @@ class LocalClient:
 
     def __init__(self, service: BundleService) -> None:
         self.service = service
+        self.limits = {name: float(value) for name, value in Limits().model_dump().items()}
 
     async def predict(self, request: PredictRequest, media_type: str) -> bytes | Problem:
         answer = self.service.answer([request])[0]
         return answer if isinstance(answer, Problem) else answer.to_json()
 
     async def metadata(self, model: str | None) -> Metadata:
-        limits: Mapping[str, float] = {"conditions": 256}
-        return self.service.metadata("0", limits)
+        return self.service.metadata("0", self.limits)
 
     async def check(self) -> None:
         return None

@@ -13,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 from pertcast import __version__
 from pertcast_serve.api import make_api
+from pertcast_serve.config import Limits, ServeConfig
 from pertcast_serve.problems import Unavailable
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.schemas.models import Metadata
@@ -23,8 +24,10 @@ from pertcast_serve.schemas.predict import (
     PredictRequest,
     PredictResponse,
 )
+from pertcast_serve.services import Services
 
 Call = Callable[..., httpx.Response]
+LIMITS = Limits()
 GOOD = {"cell_iname": "A375", "pert_id": "drug-1", "pert_dose": 10, "pert_time": 24}
 
 
@@ -47,7 +50,7 @@ def test_probes_and_version_answer(call: Call) -> None:
 def test_metadata_publishes_genes_and_limits(call: Call) -> None:
     metadata = Metadata.model_validate_json(call("GET", "/v1/metadata").content)
     assert len(metadata.genes) == 24
-    assert metadata.limits == {"conditions": 256, "genes": 2000, "body_bytes": 2 << 20}
+    assert metadata.limits == LIMITS.model_dump()
 
 
 def test_a_prediction_is_what_the_openapi_document_says(call: Call, client: Any) -> None:
@@ -159,8 +162,8 @@ def test_strange_but_lawful_names_are_answered_as_unknown(call: Call) -> None:
 
 
 def test_a_large_body_is_refused_by_its_announced_length(call: Call) -> None:
-    answer = call("POST", "/v1/predict", content=b"x" * (MAX_BODY_BYTES + 1))
-    assert str(MAX_BODY_BYTES) in problem_of(answer, 413).detail
+    answer = call("POST", "/v1/predict", content=b"x" * (LIMITS.body_bytes + 1))
+    assert str(LIMITS.body_bytes) in problem_of(answer, 413).detail
 
 
 def test_a_large_body_is_refused_while_it_arrives_when_no_length_is_announced(call: Call) -> None:
@@ -174,7 +177,7 @@ def test_a_large_body_is_refused_while_it_arrives_when_no_length_is_announced(ca
 
     answer = call("POST", "/v1/predict", content=endless(), headers={"content-type": "application/json"})
     problem_of(answer, 413)
-    assert sent <= MAX_BODY_BYTES + (2 << 20)
+    assert sent <= LIMITS.body_bytes + (2 << 20)
 
 
 def test_unknown_paths_and_methods_are_problems(call: Call) -> None:
@@ -184,24 +187,31 @@ def test_unknown_paths_and_methods_are_problems(call: Call) -> None:
     assert wrong.headers["allow"] == "POST"
 
 
+def faulty_api(error: Exception, config: ServeConfig) -> FastAPI:
+    """Return the interface over a predictor that fails with `error`."""
+    return make_api(Services(Faulty(error), analysis=None, screens=None, page=None), config)  # type: ignore[arg-type]
+
+
 class Faulty:
     """A predictor that fails with `error`."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    async def predict(self, request: PredictRequest) -> bytes | Problem:
+    async def predict(self, request: PredictRequest, media_type: str) -> bytes | Problem:
         raise self.error
 
-    async def metadata(self) -> Metadata:
+    async def metadata(self, model: str | None) -> Metadata:
         raise self.error
 
     async def check(self) -> None:
         raise self.error
 
 
-def test_overload_is_503_with_the_time_to_wait(call_api: Callable[[FastAPI], Call]) -> None:
-    call = call_api(make_api(Faulty(Unavailable("All replicas are busy."))))
+def test_overload_is_503_with_the_time_to_wait(
+    call_api: Callable[[FastAPI], Call], serve_config: ServeConfig
+) -> None:
+    call = call_api(faulty_api(Unavailable("All replicas are busy."), serve_config))
     for method, path, options in (
         ("POST", "/v1/predict", {"json": {"conditions": [GOOD]}}),
         ("GET", "/v1/health/ready", {}),
@@ -213,8 +223,10 @@ def test_overload_is_503_with_the_time_to_wait(call_api: Callable[[FastAPI], Cal
     assert call("GET", "/v1/health/live").status_code == 200
 
 
-def test_a_failure_of_ours_says_so_without_its_insides(call_api: Callable[[FastAPI], Call]) -> None:
-    call = call_api(make_api(Faulty(RuntimeError("secret"))))
+def test_a_failure_of_ours_says_so_without_its_insides(
+    call_api: Callable[[FastAPI], Call], serve_config: ServeConfig
+) -> None:
+    call = call_api(faulty_api(RuntimeError("secret"), serve_config))
     answer = call("POST", "/v1/predict", json={"conditions": [GOOD]})
     problem_of(answer, 500)
     assert "secret" not in answer.text

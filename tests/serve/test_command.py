@@ -63,11 +63,13 @@ def test_a_device_that_is_not_there_is_refused(tiny_bundle: Path) -> None:
     ("settings", "remedy"),
     [
         ({"replicas": 3}, "replicas"),
-        ({"min_replicas": 3, "max_replicas": 2}, "above max_replicas"),
-        ({"device": "cuda"}, "gpus_per_replica"),
-        ({"max_batch_conditions": 8}, "256"),
+        ({"predictor": {"min_replicas": 3, "max_replicas": 2}}, "above max_replicas"),
+        ({"predictor": {"device": "cuda"}}, "gpus_per_replica"),
+        ({"predictor": {"max_batch_conditions": 8}}, "256"),
+        ({"predictor": {"rows_per_pass": [8, 1]}}, "rising"),
+        ({"models": {"a/b": "/data/bundle"}}, "no name"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings: dict[str, object], remedy: str) -> None:
     with pytest.raises(ValidationError, match=remedy):
-        ServeConfig.model_validate({"bundle": "/data/bundle", **settings})
+        ServeConfig.model_validate({"models": {"default": "/data/bundle"}, **settings})

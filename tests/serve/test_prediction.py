@@ -152,15 +152,16 @@ def test_a_prediction_that_is_no_finite_number_is_an_error_of_its_condition(
 
 
 def test_metadata_names_the_bundle_and_its_held_out_metrics(service: BundleService) -> None:
-    metadata = service.metadata("1.2.3")
+    metadata = service.metadata("1.2.3", {"conditions": 256})
     assert metadata.bundle == service.predictor.bundle.content_hash
-    assert (metadata.model, metadata.title, metadata.version) == ("response_mlp", "Residual MLP", "1.2.3")
+    assert (metadata.family, metadata.title, metadata.version) == ("response_mlp", "Residual MLP", "1.2.3")
+    assert metadata.model == f"default@{metadata.bundle[:12]}"
     assert metadata.genes == [f"GENE{i}" for i in range(24)]
     assert metadata.cell_lines == ["A375", "HT29"]
     assert metadata.pert_types == ["trt_cp", "trt_xpr"]
     assert metadata.licence == "CC0-1.0"
     assert metadata.held_out_metrics == {"pearson_delta": 0.25, "undefined": None}
-    assert metadata.rows_per_pass == 8
+    assert metadata.rows_per_pass == [8]
 
 
 def test_numbers_are_written_with_the_fewest_digits_that_give_the_same_float32() -> None:

@@ -15,9 +15,11 @@ import polars as pl
 import pytest
 from pertcast.predictor import Predictor
 from pertcast_data.errors import ConfigError
-from pertcast_serve.config import ServeConfig
+from pertcast_serve.config import Limits, PredictorSettings, ServeConfig
 from pertcast_serve.ports import free_port
-from pertcast_serve.schemas import MAX_BODY_BYTES, Metadata, PredictResponse, Problem
+from pertcast_serve.schemas.base import Problem
+from pertcast_serve.schemas.models import Metadata
+from pertcast_serve.schemas.predict import PredictResponse
 
 pytestmark = pytest.mark.ray
 
@@ -29,13 +31,10 @@ HELD, WAITING = 16, 16
 def server(ray_cluster: Any, tiny_bundle: Path) -> Iterator[str]:
     from pertcast_serve.server import serving
 
-    config = ServeConfig(
-        bundle=str(tiny_bundle),
-        max_replicas=1,
-        rows_per_pass=8,
-        max_ongoing_requests=HELD,
-        max_queued_requests=WAITING,
+    settings = PredictorSettings(
+        max_replicas=1, rows_per_pass=(8,), max_ongoing_requests=HELD, max_queued_requests=WAITING
     )
+    config = ServeConfig(models={"default": tiny_bundle}, predictor=settings)
     with serving(config) as url:
         yield url
 
@@ -90,7 +89,7 @@ def test_bad_requests_are_problems_through_the_proxy_too(server: str) -> None:
         (422, {"json": {"conditions": [{**condition(1), "pert_dose": "ten"}]}}),
         (422, {"json": unknown_gene}),
         (422, {"content": b"{", "headers": {"content-type": "application/json"}}),
-        (413, {"content": b" " * (MAX_BODY_BYTES + 1)}),
+        (413, {"content": b" " * (Limits().body_bytes + 1)}),
     ):
         answer = httpx.post(url, **options)
         assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
@@ -111,7 +110,10 @@ def test_overload_is_refused_at_once_with_the_time_to_wait(server: str) -> None:
 def test_a_second_server_in_one_ray_is_refused_and_the_first_goes_on(server: str, tiny_bundle: Path) -> None:
     from pertcast_serve.server import serving
 
-    with pytest.raises(ConfigError, match="runs here already"), serving(ServeConfig(bundle=str(tiny_bundle))):
+    with (
+        pytest.raises(ConfigError, match="runs here already"),
+        serving(ServeConfig(models={"default": tiny_bundle})),
+    ):
         pass
     assert httpx.get(f"{server}/v1/health/ready").status_code == 200
 
@@ -119,7 +121,7 @@ def test_a_second_server_in_one_ray_is_refused_and_the_first_goes_on(server: str
 def test_a_port_in_use_is_refused_with_the_remedy(server: str, tiny_bundle: Path) -> None:
     from pertcast_serve.server import serving
 
-    config = ServeConfig(bundle=str(tiny_bundle))
+    config = ServeConfig(models={"default": tiny_bundle})
     port = free_port()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", port))

@@ -10,15 +10,21 @@ from typing import Any
 from fastapi import FastAPI
 from pertcast import __version__
 from pertcast.predictor import Predictor
+from pertcast.training.bundle import find_bundle
 from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from pertcast_serve.api import make_api
-from pertcast_serve.prediction import BundleService
+from pertcast_serve.config import ServeConfig
+from pertcast_serve.prediction.service import BundleService
 from pertcast_serve.problems import Unavailable
-from pertcast_serve.schemas import Metadata, PredictRequest, Problem
+from pertcast_serve.schemas.base import Problem
+from pertcast_serve.schemas.models import Metadata
+from pertcast_serve.schemas.predict import PredictRequest
+from pertcast_serve.screens.service import ScreenService
+from pertcast_serve.services import Services
 
 log = logging.getLogger(__name__)
 
@@ -40,17 +46,17 @@ class BatchedPredictor:
 
     def __init__(
         self,
-        bundle_path: str,
-        device: str,
-        rows_per_pass: int,
-        max_batch_conditions: int,
-        batch_wait_s: float,
+        config: ServeConfig,
     ) -> None:
-        self._service = BundleService(Predictor.from_bundle(bundle_path, device), rows_per_pass)
+        (name, path), *_ = config.models.items()
+        settings = config.predictor
+        bundle = Predictor.from_bundle(find_bundle(path), settings.device)
+        self._service = BundleService(bundle, settings.rows_per_pass[-1], name)
+        self._limits = {name: float(value) for name, value in config.limits.model_dump().items()}
         self._service.warm_up()
         self._batch_sizes: list[int] = []
-        self._predict.set_max_batch_size(max_batch_conditions)  # type: ignore[attr-defined]
-        self._predict.set_batch_wait_timeout_s(batch_wait_s)  # type: ignore[attr-defined]
+        self._predict.set_max_batch_size(settings.max_batch_conditions)  # type: ignore[attr-defined]
+        self._predict.set_batch_wait_timeout_s(settings.batch_wait_s)  # type: ignore[attr-defined]
 
     def _answer(self, requests: Sequence[PredictRequest]) -> list[bytes | Problem]:
         answers = self._service.answer(requests)
@@ -70,7 +76,7 @@ class BatchedPredictor:
 
     async def metadata(self) -> Metadata:
         """Return what is served."""
-        return self._service.metadata(__version__)
+        return self._service.metadata(__version__, self._limits)
 
     async def check(self) -> None:
         """Return: a replica that can be asked has loaded its weights and run its warm-up."""
@@ -107,12 +113,12 @@ class ReplicaClient:
                 raise Unavailable("No replica can be reached.") from error
         raise Unavailable("The predictor's replicas keep dying; see the server's log.")
 
-    async def predict(self, request: PredictRequest) -> bytes | Problem:
+    async def predict(self, request: PredictRequest, media_type: str) -> bytes | Problem:
         """Return the body of an answer, or why the request is refused."""
         answer: bytes | Problem = await self._call("predict", request)
         return answer
 
-    async def metadata(self) -> Metadata:
+    async def metadata(self, model: str | None) -> Metadata:
         """Return what is served; asked for once."""
         if self._metadata is None:
             self._metadata = await self._call("metadata")
@@ -132,11 +138,15 @@ class Ingress:
     ----------
     predictor
         Handle of the predictor.
+    config
+        Settings of the server.
     """
 
-    def __init__(self, predictor: DeploymentHandle[Any]) -> None:
+    def __init__(self, predictor: DeploymentHandle[Any], config: ServeConfig) -> None:
         self._client = ReplicaClient(predictor)
+        self._config = config
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the HTTP interface; Ray Serve calls this in the replica, after the constructor."""
-        return make_api(self._client)
+        services = Services(self._client, analysis=None, screens=ScreenService(), page=None)  # type: ignore[arg-type]
+        return make_api(services, self._config)
