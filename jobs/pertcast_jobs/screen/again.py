@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from pertcast.analysis.enrichment import SizeMatchedNull
 from pertcast.analysis.gene_sets import SetIndex, index_sets, read_gmt
 from pertcast.report.screen.report import screen_report
+from pertcast.screen_results import FinishedTables, screen_results
 from pertcast.screens.files import (
     DOSES,
     ENRICHMENT,
@@ -37,9 +37,8 @@ from pydantic import ValidationError
 
 from pertcast_jobs.screen.finishing.enrichment import ScoreTables, prerank_rows
 from pertcast_jobs.screen.finishing.function import function_of
-from pertcast_jobs.screen.finishing.results import FinishedTables, screen_results
 from pertcast_jobs.screen.plan import ScreenSettings
-from pertcast_jobs.screen.summaries import SCORE, set_columns
+from pertcast_jobs.screen.summaries import set_columns
 from pertcast_jobs.screen.workspace import write_atomically, write_blocks
 
 _READ_BY_REPORT: Final = (
@@ -110,7 +109,7 @@ def enrich_screen(
     screen = FinishedScreen.open(path)
     settings = _settings(path, manifest)
     sets = index_sets(read_gmt(gmt), screen.genes, min_size)
-    strongest = _strongest(screen, settings.n_reported)
+    strongest = screen.strongest(settings.n_reported)
     with new_file(out) as unfinished, tempfile.TemporaryDirectory(prefix="pertcast-enrich-") as folder:
         paths = list(_score(screen, sets, settings.seed, Path(folder), progress))
         tested = prerank_rows(strongest, screen.genes, sets, settings)
@@ -132,15 +131,6 @@ def _score(
         path = folder / f"{number:06d}.parquet"
         sig_ids.with_columns(set_columns(profiles, order, sets, null)).write_parquet(path)
         yield path
-
-
-def _strongest(screen: FinishedScreen, count: int) -> dict[int, NDArray[np.float32]]:
-    """Return row -> profile of the first hits, best first; rounded to float16, as it is stored."""
-    score = pl.concat(list(screen.sig_info([SCORE])))[SCORE].to_numpy()
-    order = np.argsort(-score, kind="stable")[:count].astype(np.int64)
-    rising = np.sort(order)
-    profiles = dict(zip(rising.tolist(), screen.read(RESPONSE, rising), strict=True))
-    return {row: profiles[row] for row in order.tolist()}
 
 
 def _top_sets(screen: FinishedScreen, out: Path) -> pl.DataFrame:
@@ -179,7 +169,7 @@ def remake_report(path: Path) -> Path:
     function = None
     if manifest["function"] is not None:
         function = function_of(pl.read_parquet(path / FUNCTION), manifest["function"])
-    strongest = _strongest(screen, settings.n_reported)
+    strongest = screen.strongest(settings.n_reported)
     tables = FinishedTables(path, manifest, screen.genes, sets, strongest, function)
     html = screen_report(screen_results(tables))
     target = path / REPORT

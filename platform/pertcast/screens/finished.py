@@ -167,6 +167,14 @@ class FinishedScreen:
         name = "X" if layer == RESPONSE else f"layers/{layer}"
         return self._rows(PROFILES, name, rows).astype(np.float32)
 
+    def strongest(self, count: int) -> dict[int, NDArray[np.float32]]:
+        """Return row -> response (G,) of the first hits, best first; as stored."""
+        score = pl.concat(list(self.sig_info(["score"])))["score"].to_numpy()
+        order = np.argsort(-score, kind="stable")[:count].astype(np.int64)
+        rising = np.sort(order)
+        profiles = dict(zip(rising.tolist(), self.read(RESPONSE, rising), strict=True))
+        return {row: profiles[row] for row in order.tolist()}
+
     @property
     def has_ranks(self) -> bool:
         """Whether the screen was written with ranks, and they were not taken out."""

@@ -16,8 +16,8 @@ from pertcast.analysis.screened_doses import stream_screened_doses
 from pertcast.analysis.selectivity import PERTURBATION_COLUMNS, Selectivity
 from pertcast.screens.files import DOSES, NEIGHBORS, SELECTIVITY
 from pertcast.screens.profile_read import ProfileRead
+from pertcast.screens.sig_info import SigInfo
 
-from pertcast_jobs.screen.finishing.tables import SigInfo
 from pertcast_jobs.screen.workspace import Workspace, write_blocks
 
 _CURVE: Final = ("pert_id", "cmap_name", "pert_type", "cell_iname", "pert_time")

@@ -149,8 +149,3 @@ def rows_of(
     }
     joined = pl.DataFrame(columns).join(tested, on=["row", "term"], how="left", maintain_order="left")
     return joined.select(ENRICHMENT_COLUMNS).with_columns(pl.col(*SET_COLUMNS, "screen_z").fill_nan(None))
-
-
-def reported_rows(path: Path, sig_ids: list[str]) -> pl.DataFrame:
-    """Return the rows of the reported hits from enrichment.parquet."""
-    return pl.scan_parquet(path).filter(pl.col("sig_id").is_in(sig_ids)).collect(engine="streaming")

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pertcast.report.screen.report import screen_report
+from pertcast.screen_results import FinishedTables, screen_results
 from pertcast.screens.files import FUNCTION, GENE_SETS, REFUSED, REPORT
 from pertcast.screens.profile_read import ProfileRead
+from pertcast.screens.sig_info import SigInfo
 from pertcast.training.files import sha256_of, write_json
 from pertcast_data.gene_sets.gmt import write_gmt
 
@@ -27,8 +29,7 @@ from pertcast_jobs.screen.finishing.enrichment import prerank_rows, write_enrich
 from pertcast_jobs.screen.finishing.facts import screen_facts
 from pertcast_jobs.screen.finishing.function import function_table, screen_function
 from pertcast_jobs.screen.finishing.ranking import rank_conditions, write_hits
-from pertcast_jobs.screen.finishing.results import FinishedTables, screen_results
-from pertcast_jobs.screen.finishing.tables import SigInfo, commit_profiles, strongest_of, write_sig_info
+from pertcast_jobs.screen.finishing.tables import commit_profiles, strongest_of, write_sig_info
 from pertcast_jobs.screen.plan import refusal_table
 from pertcast_jobs.screen.prepare import PreparedScreen
 from pertcast_jobs.screen.workspace import Workspace

@@ -16,12 +16,12 @@ from pertcast.evaluation.bootstrap import Estimate
 from pertcast.evaluation.parts import CoMembership
 from pertcast.evaluation.structure.screened_function import screened_function
 from pertcast.report.screen.function_section import FunctionOfScreen
+from pertcast.screens.sig_info import SigInfo
 from pertcast_data.errors import SchemaError
 from pertcast_data.gene_tables.identifiers import fold_gene
 from pertcast_data.reading import ProfileReader
 from pertcast_data.vocabulary import PAIR_SEPARATOR
 
-from pertcast_jobs.screen.finishing.tables import SigInfo
 from pertcast_jobs.screen.prepare import PreparedScreen
 
 FUNCTION_SCHEMA = {

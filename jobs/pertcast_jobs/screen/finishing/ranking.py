@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from pertcast.analysis.hits import hit_columns
 from pertcast.evaluation.hit_calibration import HitCalibration, screen_fdr
 from pertcast.screens.files import HITS, HITS_CSV
+from pertcast.screens.sig_info import SigInfo
 
 from pertcast_jobs.screen.conditions import rebatched
-from pertcast_jobs.screen.finishing.tables import SigInfo
 from pertcast_jobs.screen.summaries import SCORE
 from pertcast_jobs.screen.workspace import Workspace, write_blocks
 

@@ -14,13 +14,14 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
 from pertcast.analysis.gene_sets import SetIndex
 from pertcast.analysis.pair_excess import SUMMARY_COLUMNS, summarise_pairs
 from pertcast.analysis.screened_doses import project_curves
 from pertcast.naming import condition_name, response_unit
 from pertcast.report.screen.columns import RANKED_COLUMNS
 from pertcast.report.screen.function_section import FunctionOfScreen
-from pertcast.report.screen.results import MOST_HITS, MOST_ROWS_OF_MATRIX, ScreenResults, thinned
+from pertcast.report.screen.results import MOST_HITS, MOST_POINTS, MOST_ROWS_OF_MATRIX, ScreenResults, thinned
 from pertcast.report.screen.results_parts import (
     DoseCurves,
     PairResults,
@@ -28,14 +29,12 @@ from pertcast.report.screen.results_parts import (
     Selectivity,
     SignatureQuery,
 )
+from pertcast.report.screen.significance import significance_of
 from pertcast.screens.files import DOSES, ENRICHMENT, HITS, NEIGHBORS, PROFILES, SELECTIVITY, SIG_INFO
 from pertcast.screens.profile_read import ProfileRead
+from pertcast.screens.sig_info import SigInfo
 
-from pertcast_jobs.screen.finishing.enrichment import reported_rows
-from pertcast_jobs.screen.finishing.significance import significance_of
-from pertcast_jobs.screen.finishing.tables import SigInfo
-from pertcast_jobs.screen.summaries import SCORE
-
+_SCORE: Final = "score"
 _MOST_CURVES: Final = 6
 _MOST_PAIRS: Final = 20
 _KEY: Final = ("pert_id", "pert_type", "pert_dose", "pert_time")
@@ -52,7 +51,7 @@ class FinishedTables:
     path
         The screen's folder.
     facts
-        Of `pertcast_jobs.screen.finishing.facts.screen_facts`.
+        Its manifest, or what it will hold.
     genes
         Names of the G genes.
     sets
@@ -80,16 +79,20 @@ class FinishedTables:
         return (self.path / name).is_file()
 
 
-def screen_results(tables: FinishedTables) -> ScreenResults:
-    """Read what the report of a screen shows."""
+def screen_results(tables: FinishedTables, *, has_map: bool = True) -> ScreenResults:
+    """Read what the report of a screen shows.
+
+    Parameters
+    ----------
+    tables
+        The screen.
+    has_map
+        Whether the map of profiles is made: it reads thousands of profiles, all else a few.
+    """
     facts, sig_info = tables.facts, tables.sig_info
-    order = np.argsort(-sig_info.values(SCORE), kind="stable")
+    order = np.argsort(-sig_info.values(_SCORE), kind="stable")
     reported = sig_info.rows(np.array(list(tables.strongest), dtype=np.int64), ["sig_id"])["sig_id"].to_list()
-    neighbors = (
-        pl.scan_parquet(tables.path / NEIGHBORS)
-        .filter(pl.col("sig_id").is_in(reported))
-        .collect(engine="streaming")
-    )
+    neighbors = _of_reported(tables.path / NEIGHBORS, reported)
     hits = pl.scan_parquet(tables.path / HITS)
     unit = response_unit(facts["bundle"]["normalisation"])
     bundle = facts["bundle"]
@@ -118,15 +121,20 @@ def screen_results(tables: FinishedTables) -> ScreenResults:
         names=_names(tables.path, neighbors["neighbor_sig_id"].unique().to_list()),
         significance=significance_of(hits),
         sets=tables.sets,
-        enrichment=None if tables.sets is None else reported_rows(tables.path / ENRICHMENT, reported),
+        enrichment=None if tables.sets is None else _of_reported(tables.path / ENRICHMENT, reported),
         doses=_doses(tables, order) if tables.has(DOSES) else None,
         selectivity=_selectivity(tables) if tables.has(SELECTIVITY) else None,
         pairs=_pairs(tables, order) if facts["plan"]["settings"]["kind"] == "pairs" else None,
         signature=_signature(facts),
-        map=_map(tables, order),
+        map=profile_plane(tables, order) if has_map else None,
         function=tables.function,
         absent=facts["absent"],
     )
+
+
+def _of_reported(path: Path, sig_ids: Sequence[str]) -> pl.DataFrame:
+    """Return the rows of the reported hits from a table."""
+    return pl.scan_parquet(path).filter(pl.col("sig_id").is_in(sig_ids)).collect(engine="streaming")
 
 
 def _title(facts: Mapping[str, Any]) -> str:
@@ -255,9 +263,28 @@ def _signature(facts: Mapping[str, Any]) -> SignatureQuery | None:
     return None if asked is None else SignatureQuery(**asked)
 
 
-def _map(tables: FinishedTables, order: NDArray[np.int64]) -> ProfileMap | None:
-    """Place a thinned selection of profiles on their first two principal components."""
-    chosen = order[thinned(len(order))]
+def profile_plane(
+    tables: FinishedTables, order: NDArray[np.int64] | None = None, most: int = MOST_POINTS
+) -> ProfileMap | None:
+    """Place a thinned selection of profiles on their first two principal components.
+
+    Parameters
+    ----------
+    tables
+        The screen.
+    order
+        (N,) rows of the conditions, best first; read where None.
+    most
+        Most profiles placed.
+
+    Returns
+    -------
+    ProfileMap or None
+        None for fewer than three profiles, and for profiles that are all the same.
+    """
+    if order is None:
+        order = np.argsort(-tables.sig_info.values(_SCORE), kind="stable")
+    chosen = order[thinned(len(order), most)]
     if len(chosen) < 3:
         return None
     rising = np.sort(chosen)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import polars as pl
+
 from pertcast.evaluation.hit_calibration import FDR_LEVELS
 from pertcast.evaluation.hit_calibration.strata import n_inactive_told
 from pertcast.report.screen.results_parts import Significance
