@@ -40,7 +40,7 @@ _POLICY: Final = (
     "img-src data: blob:; font-src data:; connect-src 'none'; form-action 'none'; base-uri 'none'"
 )
 
-_DRAW: Final = """
+LABEL_SCRIPT: Final = """
 const touch = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 function hideCollidingLabels(box) {
   const frame = box.getBoundingClientRect(), shown = [];
@@ -52,7 +52,12 @@ function hideCollidingLabels(box) {
     else shown.push(own);
   }
 }
-for (const box of document.querySelectorAll("div.figure")) {
+"""
+"""JavaScript: `hideCollidingLabels(box)`, for figures drawn smaller than their labels were placed for."""
+
+_DRAW: Final = (
+    LABEL_SCRIPT
+    + """for (const box of document.querySelectorAll("div.figure")) {
   const spec = JSON.parse(box.querySelector("script.figure-spec").textContent);
   box.replaceChildren();
   Plotly.newPlot(box, spec.data, spec.layout, {responsive: true, displaylogo: false, displayModeBar: "hover",
@@ -62,6 +67,7 @@ for (const box of document.querySelectorAll("div.figure")) {
   });
 }
 """
+)
 
 _PAGE: Final = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(
     """<!doctype html>

@@ -1,12 +1,77 @@
-"""The page and its static files."""
+"""The page and its static files; no part of the OpenAPI document."""
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from typing import Final
 
+import anyio.to_thread
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.exceptions import HTTPException
+
+from pertcast_serve.access.caller import caller_of
 from pertcast_serve.config import ServeConfig
+from pertcast_serve.page.assets import asset, asset_names
+from pertcast_serve.page.pages import PART
+from pertcast_serve.problems import RETRY_AFTER_S
 from pertcast_serve.services import Services
+
+FIRST_VIEW: Final = "perturbation"
+_FOREVER: Final = "public, max-age=31536000, immutable"
+_LONGEST_VALUE: Final = 100_000
 
 
 def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
     """Add the paths of this subject."""
+
+    async def root() -> Response:
+        return RedirectResponse(f"{config.root_path}/ui", 307)
+
+    async def static(request: Request, name: str) -> Response:
+        if name not in asset_names():
+            raise HTTPException(404, f"There is no file {name[:100]!r}")
+        # Plotly is compressed when it is first asked for, which takes a while.
+        return await anyio.to_thread.run_sync(_static, request, name)
+
+    async def first(request: Request) -> Response:
+        return await page(request, FIRST_VIEW)
+
+    async def page(request: Request, view: str) -> Response:
+        parameters = {name: value[:_LONGEST_VALUE] for name, value in request.query_params.items()}
+        named = f"{PART}{view}" if _wants_part(request) and not view.startswith(PART) else view
+        status, html = await services.page.render(named, parameters, caller_of(request).name)
+        headers = {"Cache-Control": "private, no-cache", "Vary": "HX-Request"}
+        if status in (429, 503):
+            headers["Retry-After"] = str(RETRY_AFTER_S)
+        return HTMLResponse(html, status, headers=headers)
+
+    api.get("/", include_in_schema=False)(root)
+    api.get("/ui", include_in_schema=False)(first)
+    api.get("/ui/static/{name}", include_in_schema=False)(static)
+    api.get("/ui/{view:path}", include_in_schema=False)(page)
+
+
+def _wants_part(request: Request) -> bool:
+    """Return whether htmx asks for a part, not for the whole page to restore its history."""
+    return "hx-request" in request.headers and "hx-history-restore-request" not in request.headers
+
+
+def _static(request: Request, name: str) -> Response:
+    """Return a static file, compressed where the browser takes it; 304 where it has it already."""
+    file = asset(name)
+    takes_gzip = "gzip" in request.headers.get("accept-encoding", "")
+    tag = f'"{file.version}{"-gzip" if takes_gzip else ""}"'
+    is_versioned = request.query_params.get("v") == file.version
+    headers = {
+        "Cache-Control": _FOREVER if is_versioned else "no-cache",
+        "ETag": tag,
+        "Vary": "Accept-Encoding",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    if takes_gzip:
+        return Response(
+            file.compressed, media_type=file.media_type, headers=headers | {"Content-Encoding": "gzip"}
+        )
+    return Response(file.content, media_type=file.media_type, headers=headers)

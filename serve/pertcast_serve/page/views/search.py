@@ -1,0 +1,9 @@
+"""The view "search"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pertcast_serve.page.view import View
+
+VIEWS: Mapping[str, View] = {}
