@@ -5,15 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from pertcast.analysis.connectivity import (
-    MappingReport,
-    QueryResult,
-    ask_library,
-    get_score,
-    profile_query,
-)
-from pertcast.analysis.connectivity.prepared import PreparedQuery
+from pertcast.analysis.connectivity import QueryResult, get_score
+from pertcast.screens.asked import ask_searched
 from pertcast.screens.library import SearchedLibrary, open_measured, open_screen
 from pertcast_data.errors import ConfigError, StorageError
 from pertcast_data.gene_tables.gene_names import read_gene_names
@@ -51,27 +44,15 @@ def ask(request: QueryRequest, progress: ProgressCallback = no_progress) -> Quer
     if request.score is not None:
         get_score(request.score)
     library = _opened(request)
-    rows = library.rows(request.cells, request.types)
-    remarks = library.remarks
-    mapping: MappingReport | None = None
-    prepared: PreparedQuery
-    if request.sig_id is not None:
-        own = library.row_of(request.sig_id)
-        prepared = profile_query(library.index.take(np.array([own])).values[0], request.score)
-        rows = rows[rows != own]
-        remarks = (*remarks, f"The signature is the profile {request.sig_id} itself, which is left out.")
-    else:
-        names = None if request.gene_table is None else read_gene_names(request.gene_table)
-        prepared, mapping = read_signature(request).prepare(library.genes, request.score, names)
-    return ask_library(
-        library.index,
-        library.table,
-        prepared,
-        library=library.words,
-        rows=rows,
-        mapping=mapping,
+    names = None if request.gene_table is None else read_gene_names(request.gene_table)
+    return ask_searched(
+        library,
+        read_signature(request) if request.sig_id is None else request.sig_id,
+        score=request.score,
+        cells=request.cells,
+        types=request.types,
+        names=names,
         options=request.options,
-        remarks=remarks,
         progress=progress,
     )
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from pertcast.analysis.connectivity import Signature, get_score
-from pertcast_data.errors import ConfigError, SchemaError, nearest_known
+from pertcast.analysis.connectivity.signature import require_comparable
+from pertcast_data.errors import ConfigError, nearest_known
 from pertcast_data.signatures import read_gene_list, read_weighted_genes
 
 from pertcast_jobs.screen.plan import Objective
@@ -24,25 +25,10 @@ class ScreenObjective:
     score: str | None = None
 
 
-_LARGEST: Final = 1e30
-"""Profiles are compared in float32: squares of such values are still numbers."""
-
-
 def weighted_signature(path: Path, score: str | None) -> Signature:
     """Read a signature of values that can be compared; raises SchemaError where it cannot."""
     genes = read_weighted_genes(path)
-    values = genes.values or ()
-    for gene, value in zip(genes.genes, values, strict=True):
-        if abs(value) > _LARGEST:
-            raise SchemaError(
-                f"{path}: the value of {gene} is {value:g}, too large to be compared. Bring scores or log "
-                "fold changes."
-            )
-    if score == "pearson" and len(set(values)) == 1:
-        raise SchemaError(
-            f"{path}: all {len(values):,} values are {values[0]:g}, and Pearson compares how values differ. "
-            "Bring other values, or use --score cosine."
-        )
+    require_comparable(genes.genes, genes.values or (), score, f"{path}")
     return Signature.of_lists([genes])
 
 

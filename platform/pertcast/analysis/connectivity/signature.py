@@ -31,6 +31,8 @@ from pertcast.analysis.connectivity.scores import Queries, extreme_sets, get_sco
 OF_SETS: Final = "wtcs"
 OF_VALUES: Final = "cosine"
 """Scores of signatures where none is asked for."""
+_LARGEST: Final = 1e30
+"""Profiles are compared in float32: squares of such values are still numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ class Signature:
         if not profile.any() or (score in ("wtcs", "xsum") and min(len(up), len(down)) == 0):
             raise TooFewGenes(
                 f"{self.source}: of its {len(columns)} genes in the library {len(up)} rise and {len(down)} "
-                f"fall; {score} needs both. Give values with signs, or use --score cosine.",
+                f"fall; {score} needs both. Give values with signs, or use the score cosine.",
                 report,
             )
         return PreparedQuery(
@@ -194,6 +196,23 @@ class Signature:
             SetSizes(len(up), len(down)),
             columns=None if len(columns) == n_genes else columns,
             is_weighted=True,
+        )
+
+
+def require_comparable(
+    genes: Sequence[str], values: Sequence[float], score: str | None, source: str = "the signature"
+) -> None:
+    """Raise SchemaError where a score cannot compare values: too large, or for Pearson all the same."""
+    for gene, value in zip(genes, values, strict=True):
+        if abs(value) > _LARGEST:
+            raise SchemaError(
+                f"{source}: the value of {gene} is {value:g}, too large to be compared. Bring scores or log "
+                "fold changes."
+            )
+    if score == "pearson" and len(set(values)) == 1:
+        raise SchemaError(
+            f"{source}: all {len(values):,} values are {values[0]:g}, and Pearson compares how values "
+            "differ. Bring other values, or use the score cosine."
         )
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Final
 
 import gseapy
@@ -62,32 +61,23 @@ def prerank(
         {"gene": [genes[index] for index in order], "score": np.asarray(profile, dtype=np.float64)[order]}
     )
     tested = {name: [genes[member] for member in sets.members_of(i)] for i, name in enumerate(sets.names)}
-    with _unremarked():
-        outcome = gseapy.prerank(
-            rnk=ranking,
-            gene_sets=tested,
-            outdir=None,
-            min_size=1,
-            max_size=sets.n_genes,
-            permutation_num=permutations,
-            ascending=None,
-            threads=1,
-            no_plot=True,
-            seed=seed,
-            verbose=False,
-        )
-    return _prerank_table(outcome.res2d, sets)
-
-
-@contextmanager
-def _unremarked() -> Iterator[None]:
-    """Keep gseapy from remarking on ties, in gene order here; each of its loggers has a new name."""
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))
-    try:
-        yield
-    finally:
-        logging.disable(before)
+    asked = gseapy.Prerank(
+        rnk=ranking,
+        gene_sets=tested,
+        outdir=None,
+        min_size=1,
+        max_size=sets.n_genes,
+        permutation_num=permutations,
+        ascending=None,
+        threads=1,
+        no_plot=True,
+        seed=seed,
+        verbose=False,
+    )
+    # It remarks on ties, which are in gene order here. Each has its own logger; others may work beside it.
+    asked._logger.setLevel(logging.ERROR)
+    asked.run()
+    return _prerank_table(asked.res2d, sets)
 
 
 def _prerank_table(found: pd.DataFrame, sets: SetIndex) -> pl.DataFrame:
