@@ -48,7 +48,9 @@ def finish_quickly(workspace: Workspace, prepared: PreparedScreen, tell: Callabl
     """Write the conditions as hits, and the manifest: what takes longest of a small screen is left out."""
     tell("writing: checksums")
     workspace.require_all(prepared.plan)
-    info = pl.read_parquet(write_sig_info(workspace, prepared.plan).path).with_columns(fdr=pl.lit(0.01))
+    info = pl.read_parquet(write_sig_info(workspace, prepared.plan).path).with_columns(
+        p_value=pl.lit(0.001), fdr=pl.lit(0.01), calibration=pl.lit("unseen")
+    )
     workspace.publish(workspace.path / "hits.parquet", info.write_parquet)
     facts = {"format": "pertcast-screen", "plan_hash": prepared.plan.hash}
     files = {
