@@ -43,6 +43,9 @@ class ModelSummary(Schema):
     n_genes: int
     n_perturbations: int
     is_default: bool
+    newer_refused: str = Field(
+        default="", description="Why a newer bundle in its folder is not served; empty where there is none."
+    )
 
 
 class ModelCard(ModelSummary):
