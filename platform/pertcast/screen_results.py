@@ -164,7 +164,7 @@ def _ranked(hits: pl.LazyFrame, sig_info: SigInfo, order: NDArray[np.int64]) -> 
     ranks = thinned(len(order))
     found = hits.filter(pl.col("rank").is_in((ranks + 1).tolist())).collect(engine="streaming").sort("rank")
     spread = sig_info.rows(order[ranks], ["pred_sd"])
-    return pl.concat([found, spread], how="horizontal").select(RANKED_COLUMNS)
+    return pl.concat([found, spread], how="horizontal").select("sig_id", *RANKED_COLUMNS)
 
 
 def _distance(sig_info: SigInfo) -> tuple[float, float] | None:
@@ -302,6 +302,7 @@ def profile_plane(
     info = tables.sig_info.rows(rising, list(_IDENTITY))
     points = pl.DataFrame(
         {
+            "sig_id": info["sig_id"],
             "x": place[:, 0],
             "y": place[:, 1],
             "name": [condition_name(row) for row in info.iter_rows(named=True)],

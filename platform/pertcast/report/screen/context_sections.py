@@ -15,7 +15,8 @@ from pertcast.naming import condition_name
 from pertcast.report.page import Section, figure_html, paragraph_html
 from pertcast.report.screen.dose_figures import COLUMNS, DosePanel, dose_panels
 from pertcast.report.screen.heatmaps import heatmap
-from pertcast.report.screen.rank_figures import profile_map
+from pertcast.report.screen.panel_sections import panel_section
+from pertcast.report.screen.panels import map_panel
 from pertcast.report.screen.results import ScreenResults
 from pertcast.report.screen.results_parts import DoseCurves, PairResults, Selectivity
 from pertcast.report.screen.words import names_of
@@ -187,20 +188,5 @@ def _pair_table(found: PairResults, unit: str) -> Section:
 
 def profiles_on_a_plane(results: ScreenResults) -> list[Section]:
     """Show where profiles lie beside each other."""
-    title = "Map of profiles"
-    found = results.map
-    if found is None or found.points.height < 2:
-        return []
-    points = found.points
-    figure = profile_map(
-        points["x"].to_numpy(),
-        points["y"].to_numpy(),
-        points["name"].to_list(),
-        points["group"].cast(pl.String).fill_null("not known").to_list(),
-        share=found.share,
-    )
-    subtitle = (
-        f"{points.height:,} of {results.n_conditions:,} conditions; {found.method}; colour and mark: "
-        f"{found.group_title}"
-    )
-    return [Section(title, figure_html(figure, 440, "Map of predicted profiles"), subtitle)]
+    panel = map_panel(results)
+    return [] if panel.figure is None else [panel_section(panel)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -10,32 +11,28 @@ import polars as pl
 
 from pertcast.report import profile_figures
 from pertcast.report.page import Section, figure_html, paragraph_html
-from pertcast.report.screen import heatmaps
+from pertcast.report.screen.panel_sections import panel_section
+from pertcast.report.screen.panels import likeness_panel, responses_panel
 from pertcast.report.screen.results import ScreenResults
 from pertcast.report.tables import csv_link, fixed, table_html
 
 _MOST_NEIGHBORS: Final = 8
-_MOST_GENES: Final = 40
 _MOST_DOWNLOADED: Final = 1_000
 """Genes of the responses inside the page; the whole profiles stand in profiles.zarr."""
 
 
 def responses(results: ScreenResults, names: Sequence[str]) -> Section:
     """Show the strongest conditions against the genes that move most."""
-    matrix = np.stack(list(results.profiles.values()))
-    figure = heatmaps.hit_heatmap(matrix, names, results.genes, results.unit, _MOST_GENES)
-    n_genes = min(_MOST_GENES, len(results.genes))
-    subtitle = (
-        f"{len(matrix)} first conditions; {n_genes} of {len(results.genes):,} genes that move most in any of "
-        "them; colours end at the 98 % quantile"
-    )
-    html = figure_html(figure, 140 + 22 * len(matrix), "Responses of the first conditions")
+    section = panel_section(responses_panel(results))
+    subtitle = section.subtitle
     table = pl.DataFrame({"gene": list(results.genes), **_columns(results, names)})
     if len(results.genes) > _MOST_DOWNLOADED:
+        matrix = np.stack(list(results.profiles.values()))
         moving = np.argsort(-np.abs(matrix).max(axis=0), kind="stable")[:_MOST_DOWNLOADED]
         table = table[np.sort(moving)]
         subtitle += f"; the csv holds the {_MOST_DOWNLOADED:,} genes that move most"
-    return Section("What the top hits do", html + csv_link(_rounded(table), "top_responses.csv"), subtitle)
+    link = csv_link(_rounded(table), "top_responses.csv")
+    return replace(section, html=section.html + link, subtitle=subtitle)
 
 
 def _columns(results: ScreenResults, names: Sequence[str]) -> dict[str, pl.Series]:
@@ -50,23 +47,9 @@ def _rounded(table: pl.DataFrame) -> pl.DataFrame:
     return table.with_columns(pl.col(pl.Float32).cast(pl.Float64).round_sig_figs(4))
 
 
-def likeness(results: ScreenResults, names: Sequence[str]) -> Section:
+def likeness(results: ScreenResults) -> Section:
     """Show which of the strongest conditions do the same."""
-    title = "Which hits are alike"
-    if len(results.profiles) < 2:
-        text = "There is one reported condition, and nothing to compare it with."
-        return Section(title, paragraph_html(text), width="half")
-    matrix = np.stack(list(results.profiles.values()))
-    html = figure_html(
-        heatmaps.correlation_heatmap(matrix, names),
-        400,
-        "Correlation of the responses of every two of the first conditions",
-    )
-    subtitle = (
-        f"Pearson correlation over {len(results.genes):,} genes of {len(matrix)} conditions, clustered; the "
-        "same order both ways"
-    )
-    return Section(title, html, subtitle, width="half")
+    return panel_section(likeness_panel(results), "half")
 
 
 def best_response(results: ScreenResults, name: str) -> Section:

@@ -37,6 +37,7 @@ def rank_plot(
     *,
     score_title: str,
     is_hit: NDArray[np.bool_] | None = None,
+    addresses: Sequence[str] | None = None,
 ) -> go.Figure:
     """Score by rank, on the scale where the first conditions can be told apart.
 
@@ -52,8 +53,11 @@ def rank_plot(
         What the score is, with its unit.
     is_hit
         (N,) told apart from inactive perturbations, coloured; the rest grey. None where nothing tells.
+    addresses
+        (N,) where a click on a point leads, as its customdata.
     """
-    figure = go.Figure(_points(rank, score, names, is_extrapolated, is_hit, "rank %{x:,}<br>score %{y:.3g}"))
+    hover = "rank %{x:,}<br>score %{y:.3g}"
+    figure = go.Figure(_points(rank, score, names, is_extrapolated, is_hit, hover, addresses))
     log_rank = np.log10(rank)
     ranges = padded_range(log_rank), padded_range(score, from_zero=True)
     _label(figure, log_rank, score, names, range(len(names)), ranges, PLOT_SIZE)
@@ -73,6 +77,7 @@ def volcano_plot(
     *,
     unit: str,
     n_calibration: Sequence[int] = (),
+    addresses: Sequence[str] | None = None,
 ) -> go.Figure:
     """Effect size against -log10 of the conformal p-value.
 
@@ -89,12 +94,18 @@ def volcano_plot(
         Unit of a response.
     n_calibration
         K of the strata; a line for each distinct one, at most three.
+    addresses
+        (N,) as in `rank_plot`.
     """
     known = np.isfinite(p_value)
     effect, height = effect[known], -np.log10(p_value[known])
     shown = [name for name, is_known in zip(names, known, strict=True) if is_known]
     hover = "effect %{x:.3g}<br>-log10 p %{y:.3g}"
-    figure = go.Figure(_points(effect, height, shown, is_extrapolated[known], is_hit[known], hover))
+    if addresses is not None:
+        addresses = [address for address, is_known in zip(addresses, known, strict=True) if is_known]
+    figure = go.Figure(
+        _points(effect, height, shown, is_extrapolated[known], is_hit[known], hover, addresses)
+    )
     floors = [float(np.log10(count + 1)) for count in sorted(set(n_calibration), reverse=True)[:3]]
     for floor in floors:
         figure.add_hline(y=floor, line={"color": GREY, "width": 1, "dash": "dot"}, layer="below")
@@ -115,6 +126,7 @@ def spread_plot(
     is_extrapolated: NDArray[np.bool_],
     *,
     unit: str,
+    addresses: Sequence[str] | None = None,
 ) -> go.Figure:
     """Effect size against effect over spread: how far a predicted mean stands out of single profiles.
 
@@ -126,10 +138,12 @@ def spread_plot(
         (N,) as in `rank_plot`, strongest first.
     unit
         Unit of a response.
+    addresses
+        (N,) as in `rank_plot`.
     """
     ratio = effect / np.where(spread > 0, spread, np.nan)
     hover = "effect %{x:.3g}<br>effect / sd %{y:.3g}"
-    figure = go.Figure(_points(effect, ratio, names, is_extrapolated, None, hover))
+    figure = go.Figure(_points(effect, ratio, names, is_extrapolated, None, hover, addresses))
     ranges = padded_range(effect, from_zero=True), padded_range(ratio, from_zero=True)
     _label(figure, effect, ratio, names, range(len(names)), ranges, PLOT_SIZE)
     figure.update_layout(
@@ -146,6 +160,7 @@ def profile_map(
     groups: Sequence[str],
     *,
     share: tuple[float, float],
+    addresses: Sequence[str] | None = None,
 ) -> go.Figure:
     """Draw profiles on a plane; colour and mark tell the five most frequent groups, the rest share one.
 
@@ -157,6 +172,8 @@ def profile_map(
         (N,) readable names and what the colour means.
     share
         Share of the variance on each axis.
+    addresses
+        (N,) as in `rank_plot`.
     """
     figure = go.Figure()
     group_of = np.array(groups, dtype=object)
@@ -169,6 +186,7 @@ def profile_map(
                 mode="markers",
                 hovertext=[f"{escape(names[row])}<br>{escape(str(group_of[row]))}" for row in rows],
                 hovertemplate="%{hovertext}<extra></extra>",
+                customdata=None if addresses is None else [addresses[row] for row in rows],
                 marker={
                     "size": 6,
                     "color": CURVE_COLOURS[number],
@@ -240,6 +258,7 @@ def _points(
     is_extrapolated: NDArray[np.bool_],
     is_hit: NDArray[np.bool_] | None,
     hover: str,
+    addresses: Sequence[str] | None,
 ) -> list[go.Scatter]:
     """Return a trace for each of (hit or not) x (seen in training or extrapolated) that has points."""
     coloured = np.ones(len(x), dtype=bool) if is_hit is None else is_hit
@@ -256,6 +275,7 @@ def _points(
                     y=y[rows],
                     name=f"{title}, extrapolated" if hollow else title,
                     text=[escape(names[row]) for row in rows],
+                    customdata=None if addresses is None else [addresses[row] for row in rows],
                     mode="markers",
                     marker={"size": 7, "color": WHITE if hollow else colour, "line": line},
                     hovertemplate="%{text}<br>" + hover + "<extra></extra>",

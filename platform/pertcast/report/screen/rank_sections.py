@@ -7,17 +7,13 @@ from typing import Final
 
 import polars as pl
 
-from pertcast.report.page import Section, figure_html, paragraph_html
-from pertcast.report.screen.rank_figures import rank_plot, spread_plot, volcano_plot
+from pertcast.report.page import Section
+from pertcast.report.screen.panel_sections import panel_section
+from pertcast.report.screen.panels import effect_panel, rank_panel
 from pertcast.report.screen.results import ScreenResults
 from pertcast.report.screen.words import (
     is_calibrated,
-    is_extrapolated,
-    is_hit,
     is_ranked_by_effect,
-    names_of,
-    numbers,
-    score_title,
     trust_badge,
     why_uncalibrated,
 )
@@ -26,70 +22,12 @@ from pertcast.report.tables import csv_link, table_html
 MOST_SHOWN: Final = 15
 _MOST_GENES: Final = 3
 _GENE_SEPARATOR: Final = ";"
-_HEIGHT: Final = 310
 _HYPHEN: Final = "\u2011"
 
 
 def ranks(results: ScreenResults) -> list[Section]:
     """Show scores by rank, beside effects against p-values or, where nothing calibrates, spread."""
-    names = names_of(results.ranked)
-    figure = rank_plot(
-        results.ranked["rank"].to_numpy(),
-        numbers(results.ranked, "score"),
-        names,
-        is_extrapolated(results.ranked),
-        score_title=score_title(results),
-        is_hit=is_hit(results.ranked) if is_calibrated(results) else None,
-    )
-    html = figure_html(figure, _HEIGHT, "Every condition by rank")
-    first = Section("Rank plot", html, _shown(results, results.ranked.height), width="half")
-    return [first, _volcano(results, names) if is_calibrated(results) else _spread(results, names)]
-
-
-def _shown(results: ScreenResults, count: int) -> str:
-    return f"{count:,} of {results.n_conditions:,} conditions shown; hollow: extrapolation"
-
-
-def _volcano(results: ScreenResults, names: Sequence[str]) -> Section:
-    assert results.significance is not None
-    p_value = numbers(results.ranked, "p_value")
-    figure = volcano_plot(
-        numbers(results.ranked, "effect_size"),
-        p_value,
-        names,
-        is_extrapolated(results.ranked),
-        is_hit(results.ranked),
-        unit=results.unit,
-        n_calibration=results.significance.strata["calibration"].drop_nulls().to_list(),
-    )
-    html = figure_html(figure, _HEIGHT, "Effect size against conformal p-value")
-    count = results.ranked["p_value"].count()
-    subtitle = (
-        f"{count:,} of the {results.significance.n_calibrated:,} conditions with a p-value; dotted: the "
-        "smallest p that K calibration perturbations can give, 1 / (K + 1)"
-    )
-    return Section("Volcano", html, subtitle, width="half")
-
-
-def _spread(results: ScreenResults, names: Sequence[str]) -> Section:
-    title = "Effect against spread"
-    known = results.ranked.filter(pl.col("pred_sd").is_not_null())
-    if known.is_empty():
-        text = (
-            "This bundle predicts no spread, so an effect cannot be held against it. n_deg is left empty. "
-            "No p-value stands in for it."
-        )
-        return Section(title, paragraph_html(text), width="half", tone="care")
-    figure = spread_plot(
-        numbers(known, "effect_size"),
-        numbers(known, "pred_sd"),
-        names if known.height == len(names) else names_of(known),
-        is_extrapolated(known),
-        unit=results.unit,
-    )
-    html = figure_html(figure, _HEIGHT, "Effect size against the model's own spread")
-    subtitle = "spread: predicted sd of single profiles, not an error of the mean; hollow: extrapolation"
-    return Section(title, html, subtitle, width="half")
+    return [panel_section(panel(results), "half") for panel in (rank_panel, effect_panel)]
 
 
 def hit_table(results: ScreenResults, names: Sequence[str]) -> Section:

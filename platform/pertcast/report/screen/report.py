@@ -31,7 +31,7 @@ def screen_report(results: ScreenResults) -> str:
         *context_sections.pairs(results),
         hit_sections.responses(results, reported),
         hit_sections.best_response(results, names[0]),
-        hit_sections.likeness(results, reported),
+        hit_sections.likeness(results),
         *enrichment_sections.pathways(results, reported),
         *hit_sections.neighbors(results, reported),
         *context_sections.selectivity(results),
