@@ -5,13 +5,23 @@ from __future__ import annotations
 from fastapi import FastAPI
 from pertcast import __version__
 
-from pertcast_serve.body_limit import BodyLimit
+from pertcast_serve.access.install import install_access
 from pertcast_serve.config import ServeConfig
-from pertcast_serve.endpoints import analysis, inference, models, page, predict, reference, screens
+from pertcast_serve.endpoints import (
+    analysis,
+    inference,
+    metrics,
+    models,
+    page,
+    predict,
+    reference,
+    screens,
+    session,
+)
 from pertcast_serve.problems import install_handlers
 from pertcast_serve.services import Services
 
-SUBJECTS = (models, predict, analysis, screens, inference, page, reference)
+SUBJECTS = (models, predict, analysis, screens, inference, page, reference, session, metrics)
 
 
 def make_api(services: Services, config: ServeConfig) -> FastAPI:
@@ -26,5 +36,5 @@ def make_api(services: Services, config: ServeConfig) -> FastAPI:
     for subject in SUBJECTS:
         subject.add_routes(api, services, config)
     install_handlers(api)
-    api.add_middleware(BodyLimit, max_bytes=config.limits.body_bytes)
+    install_access(api, config)
     return api

@@ -1,7 +1,7 @@
 """What the server counts, in one place: names, labels, and one function for each event.
 
-Inside a Ray actor Ray collects the numbers, so that they add up over replicas and nodes; elsewhere they stay in
-this process. Ray is imported only where it runs already.
+Inside a Ray actor Ray collects the numbers, so that they add up over replicas and nodes; elsewhere they
+stay in this process. Ray is imported only where it runs already.
 """
 
 from __future__ import annotations
@@ -126,11 +126,13 @@ class LocalRecorder:
 
     def text(self) -> str:
         """Return all numbers in Prometheus' text format."""
-        return generate_latest(self._registry).decode()
+        lines = generate_latest(self._registry).decode().splitlines(keepends=True)
+        # When a series began says nothing here, and Ray does not tell it.
+        return "".join(line for line in lines if "_created" not in line)
 
 
 class RayRecorder:
-    """Hands the numbers to Ray, whose agent on each node exports them with the process that they come from."""
+    """Hands the numbers to Ray, whose agent on each node exports them with the process they come from."""
 
     def __init__(self) -> None:
         from ray.util import metrics

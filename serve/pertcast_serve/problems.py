@@ -100,10 +100,15 @@ async def _on_forbidden(request: Request, error: Exception) -> JSONResponse:
     return problem_response(Problem(title="Not permitted", status=403, detail=detail))
 
 
-async def _on_failure(request: Request, error: Exception) -> JSONResponse:
-    log.error("request failed", exc_info=error, extra={"path": request.url.path})
+def failure_response(path: str, error: Exception) -> JSONResponse:
+    """Return the answer to a request that we failed on, and log why."""
+    log.error("request failed", exc_info=error, extra={"path": path})
     detail = "The server failed on this request; its log has the reason. Please report it with the request."
     return problem_response(Problem(title="Server failure", status=500, detail=detail))
+
+
+async def _on_failure(request: Request, error: Exception) -> JSONResponse:
+    return failure_response(request.url.path, error)
 
 
 def install_handlers(api: FastAPI) -> None:

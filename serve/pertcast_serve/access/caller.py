@@ -53,6 +53,9 @@ class Caller:
 LOCAL: Final = Caller("local", "local", frozenset(SCOPES))
 """Everyone, where only this machine can reach the server and no keys are configured."""
 
+ANONYMOUS: Final = Caller("anonymous", "anonymous", frozenset())
+"""Who gave no valid key, on the few paths that need none."""
+
 
 def caller_of(request: Request) -> Caller:
     """Return who made a request."""
