@@ -50,6 +50,25 @@ class PredictedProfiles:
     sd: NDArray[np.float32] | None
 
 
+class PredictedBody(bytes):
+    """The body of an answer, and what its headers tell.
+
+    Attributes
+    ----------
+    n_errors
+        Conditions that were not predicted; a table has no room for them.
+    """
+
+    n_errors: int = 0
+
+    @classmethod
+    def of(cls, content: bytes, n_errors: int) -> PredictedBody:
+        """Return a body with what its headers tell."""
+        body = cls(content)
+        body.n_errors = n_errors
+        return body
+
+
 class PredictorClient(Protocol):
     """Predictions, and what is known of the models."""
 
