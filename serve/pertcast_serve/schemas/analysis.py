@@ -124,16 +124,22 @@ class EnrichmentResponse(Schema):
 class ConnectivityRequest(RequestSchema):
     """A signature, and the library that is searched."""
 
-    library: Name | None = Field(default=None, description="As /v1/libraries names it; the first where absent.")
+    library: Name | None = Field(
+        default=None, description="As /v1/libraries names it; the first where absent."
+    )
     up: list[GeneName] | None = Field(default=None, min_length=1, max_length=MAX_SET_GENES)
     down: list[GeneName] | None = Field(default=None, min_length=1, max_length=MAX_SET_GENES)
     signature: Profile | None = None
     stored: StoredProfile | None = None
-    score: Name | None = Field(default=None, description="WTCS, cosine, zhang or xsum; by the signature where absent.")
+    score: Name | None = Field(
+        default=None, description="wtcs, xsum, cosine or pearson; by the signature where absent."
+    )
     cell_iname: list[Name] | None = Field(default=None, min_length=1, max_length=1000)
     pert_type: list[Name] | None = Field(default=None, min_length=1, max_length=20)
     per_tail: int = Field(default=25, ge=1, le=MAX_ROWS // 2)
-    by_perturbation: bool = Field(default=False, description="One row a perturbation instead of one a profile.")
+    by_perturbation: bool = Field(
+        default=False, description="One row a perturbation instead of one a profile."
+    )
 
     @model_validator(mode="after")
     def _names_one_signature(self) -> ConnectivityRequest:
@@ -157,6 +163,8 @@ class ConnectivityRow(Schema):
     cell_iname: str | None
     pert_dose: float | None = None
     pert_time: float | None = None
+    n_cells: int | None = Field(default=None, description="Cell lines of a perturbation (by_perturbation).")
+    n_profiles: int | None = Field(default=None, description="Profiles of a perturbation (by_perturbation).")
     raw_cs: float | None
     norm_cs: float | None
     tau: float | None
@@ -189,7 +197,9 @@ class ConnectivityResponse(Schema):
 class NeighborsRequest(_OfOneProfile):
     """Which profiles of a library are nearest and most opposite to one profile, by cosine."""
 
-    library: Name | None = Field(default=None, description="As /v1/libraries names it; the first where absent.")
+    library: Name | None = Field(
+        default=None, description="As /v1/libraries names it; the first where absent."
+    )
     per_tail: int = Field(default=10, ge=1, le=MAX_ROWS // 2)
     everywhere: bool = Field(
         default=False, description="Also across cell lines and types; a cosine then shows these too."
