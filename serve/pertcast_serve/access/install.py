@@ -13,6 +13,7 @@ from pertcast_serve.access.key_ring import KeyRing
 from pertcast_serve.access.limits import CallerLimits, TimeLimit
 from pertcast_serve.access.record import Record
 from pertcast_serve.config import AccessSettings, ServeConfig
+from pertcast_serve.metrics import is_in_ray_actor
 
 
 def require_usable(settings: AccessSettings) -> None:
@@ -46,4 +47,4 @@ def install_access(api: FastAPI, config: ServeConfig) -> None:
     api.add_middleware(CallerLimits, concurrent_requests=config.limits.concurrent_requests)
     api.add_middleware(Gate, identity=identity, root_path=config.root_path)
     api.add_middleware(Compression)
-    api.add_middleware(Record, audit=audit)
+    api.add_middleware(Record, audit=audit, is_behind_serve=is_in_ray_actor())

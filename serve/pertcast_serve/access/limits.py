@@ -90,6 +90,6 @@ class TimeLimit:
     def _problem(self, path: str) -> Problem:
         detail = (
             f"{path[:100]} took longer than {self._seconds:g} s. Ask for less at once, try again when the "
-            "server is less busy, or run it as a screen (POST /v1/screens), which may take as long as it needs."
+            "server is less busy, or run it as a screen (POST /v1/screens), which may take longer."
         )
         return Problem(title="Took too long", status=503, detail=detail)

@@ -35,8 +35,8 @@ def is_probe(path: str) -> bool:
 
 
 def is_page(path: str) -> bool:
-    """Return whether a path is one of the page."""
-    return path == PAGE or path.startswith(f"{PAGE}/")
+    """Return whether a path is one of the page; the root leads to it."""
+    return path in ("/", PAGE) or path.startswith(f"{PAGE}/")
 
 
 def local_path(wanted: str, otherwise: str = PAGE) -> str:

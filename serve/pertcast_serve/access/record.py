@@ -33,9 +33,8 @@ _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _FACTS: Final = ("model", "rows")
 
 
-def request_id_of(headers: Headers) -> str:
+def plain_id(brought: str) -> str:
     """Return the id that a request brings where it is plain, else a new one."""
-    brought = headers.get(REQUEST_ID, "")
     return brought if _PLAIN_ID.fullmatch(brought) else secrets.token_hex(16)
 
 
@@ -81,18 +80,23 @@ class Record:
         What is recorded.
     audit
         Where a line a call goes; None for none.
+    is_behind_serve
+        Whether Ray Serve's proxy adds the request's own id to the answer, where it must not stand twice.
     """
 
-    def __init__(self, app: ASGIApp, audit: AuditLog | None) -> None:
+    def __init__(self, app: ASGIApp, audit: AuditLog | None, is_behind_serve: bool = False) -> None:
         self._app = app
         self._audit = audit
+        self._is_behind_serve = is_behind_serve
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and record how it ended."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = request_id_of(Headers(scope=scope))
+        brought = Headers(scope=scope).get(REQUEST_ID, "")
+        request_id = plain_id(brought)
+        is_added = self._is_behind_serve and request_id == brought
         scope["request_id"] = request_id
         facts: dict[str, Any] = {}
         scope["audit"] = facts
@@ -102,7 +106,8 @@ class Record:
             if message["type"] == "http.response.start":
                 answer.status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers[REQUEST_ID] = request_id
+                if not is_added:
+                    headers[REQUEST_ID] = request_id
                 for name, value in _security_headers(path_of(scope), headers.get("content-type", "")).items():
                     headers.setdefault(name, value)
             elif message["type"] == "http.response.body":
@@ -112,10 +117,11 @@ class Record:
         try:
             await self._app(scope, receive, sent)
         except Exception as error:
-            if not answer.status:
-                # Starlette's own answer would come from outside of us: without the id, and unrecorded.
-                await failure_response(path_of(scope), error)(scope, receive, sent)
-            raise
+            # Once an answer has begun, only a broken connection tells that it is not whole.
+            if answer.status:
+                raise
+            # Starlette's own answer would come from outside of us: without the id, and unrecorded.
+            await failure_response(path_of(scope), error)(scope, receive, sent)
         finally:
             await self._finish(scope, answer, facts)
 
