@@ -10,7 +10,8 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 
 from pertcast_serve.config import ServeConfig
-from pertcast_serve.deployments.serving import BatchedPredictor, Ingress
+from pertcast_serve.deployments.ingress import Ingress
+from pertcast_serve.deployments.predictor import BatchedPredictor
 
 LOAD_INTERVAL_S = 1.0
 """How often load is measured; scaling looks at the last three measurements."""

@@ -12,29 +12,30 @@ import pytest
 from fastapi import FastAPI
 from pertcast.predictor import Predictor
 from pertcast_serve.api import make_api
-from pertcast_serve.config import Limits, ServeConfig
+from pertcast_serve.config import ServeConfig
+from pertcast_serve.prediction.registered import RegisteredModels
 from pertcast_serve.prediction.service import BundleService
 from pertcast_serve.schemas.base import Problem
-from pertcast_serve.schemas.models import Metadata
 from pertcast_serve.schemas.predict import PredictRequest
-from pertcast_serve.services import Services
+from pertcast_serve.services import PredictedProfiles, Services
 
 Call = Callable[..., httpx.Response]
 
 
-class LocalClient:
+class LocalClient(RegisteredModels):
     """A predictor without replicas."""
 
-    def __init__(self, service: BundleService) -> None:
+    def __init__(self, service: BundleService, config: ServeConfig) -> None:
+        super().__init__(config)
         self.service = service
-        self.limits = {name: float(value) for name, value in Limits().model_dump().items()}
 
     async def predict(self, request: PredictRequest, media_type: str) -> bytes | Problem:
         answer = self.service.answer([request])[0]
-        return answer if isinstance(answer, Problem) else answer.to_json()
+        return answer if isinstance(answer, Problem) else answer.body(media_type)
 
-    async def metadata(self, model: str | None) -> Metadata:
-        return self.service.metadata("0", self.limits)
+    async def profiles(self, request: PredictRequest) -> PredictedProfiles | Problem:
+        answer = self.service.answer([request])[0]
+        return answer if isinstance(answer, Problem) else answer.profiles()
 
     async def check(self) -> None:
         return None
@@ -60,8 +61,8 @@ def call_api() -> Callable[[FastAPI], Call]:
 
 
 @pytest.fixture(scope="session")
-def client(tiny_bundle: Path) -> LocalClient:
-    return LocalClient(BundleService(Predictor.from_bundle(tiny_bundle), rows_per_pass=8))
+def client(tiny_bundle: Path, serve_config: ServeConfig) -> LocalClient:
+    return LocalClient(BundleService(Predictor.from_bundle(tiny_bundle)), serve_config)
 
 
 @pytest.fixture(scope="session")

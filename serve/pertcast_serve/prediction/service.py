@@ -6,54 +6,54 @@ on its neighbours (fixed padded shapes, noise keyed by condition).
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
+import torch
 from numpy.typing import NDArray
-from pertcast.errors import PertcastError, UnknownGene
-from pertcast.models.registry import get_model
-from pertcast.predictor import PredictedConditions, Predictor
+from pertcast.encoding.problems import RowProblem
+from pertcast.errors import UnknownGene
+from pertcast.predictor import Predictor
 
+from pertcast_serve import metrics
+from pertcast_serve.config import PredictorSettings
 from pertcast_serve.prediction.answers import Answer
+from pertcast_serve.prediction.described import VERSION_LETTERS, gene_space_id
+from pertcast_serve.prediction.encoded import ConditionCache, EncodedCondition, joined
+from pertcast_serve.prediction.passes import rows_of_pass
 from pertcast_serve.schemas.base import Problem
-from pertcast_serve.schemas.models import Metadata, Vocabulary
 from pertcast_serve.schemas.predict import ItemError, PredictedItem, PredictHead, PredictRequest
 
-TABLE_SCHEMA = pl.Schema(
-    {
-        "cell_iname": pl.String,
-        "pert_id": pl.String,
-        "pert_type": pl.String,
-        "pert_dose": pl.Float64,
-        "pert_dose_unit": pl.String,
-        "pert_time": pl.Float64,
-        "pert_time_unit": pl.String,
-        "canonical_smiles": pl.String,
-    }
-)
+DEFAULT_SIZES = (1, 8, 32, 128)
+DEFAULT_CACHE = 4096
 _LONGEST_SHOWN = 200
 
-
-def gene_space_id(genes: Sequence[str]) -> str:
-    """Return a short stable id of an ordered list of genes."""
-    return hashlib.sha256("\n".join(genes).encode()).hexdigest()[:16]
-
-
-def refusal(error: PertcastError) -> Problem:
-    """Return the problem of a whole request."""
-    return Problem(title="Request cannot be answered", status=422, detail=str(error))
+Values = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A request within a batch: its rows of the batch's table, and the columns that it asked for."""
+    """A request within a batch: its rows among all conditions, and the columns that it asked for."""
 
     request: PredictRequest
     rows: range
     columns: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """All conditions of a batch.
+
+    `place[row]` is the row of `mean` and `sd` that condition `row` has, -1 where it has none.
+    """
+
+    encoded: Sequence[EncodedCondition | None]
+    place: NDArray[np.int64]
+    mean: Values
+    sd: Values | None
+    rows_per_pass: int
+    errors: dict[int, ItemError]
 
 
 class BundleService:
@@ -64,43 +64,33 @@ class BundleService:
     predictor
         Made from a bundle.
     rows_per_pass
-        Conditions that every forward pass is padded to.
+        Sizes that a forward pass may be padded to, rising.
     name
         Name that it is served under.
+    cached_conditions
+        Encoded conditions that are remembered.
     """
 
-    def __init__(self, predictor: Predictor, rows_per_pass: int = 32, name: str = "default") -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        rows_per_pass: Sequence[int] = DEFAULT_SIZES,
+        name: str = "default",
+        cached_conditions: int = DEFAULT_CACHE,
+    ) -> None:
         self.predictor = predictor
-        self.name = f"{name}@{predictor.bundle.content_hash[:12]}"
-        self.rows_per_pass = rows_per_pass
+        self.bundle = predictor.bundle.content_hash
+        self.name = f"{name}@{self.bundle[:VERSION_LETTERS]}"
+        self.rows_per_pass = tuple(rows_per_pass)
         self.genes = list(predictor.genes)
         self.gene_space = gene_space_id(self.genes)
         self._column = {gene: column for column, gene in enumerate(self.genes)}
-
-    def metadata(self, version: str, limits: Mapping[str, float]) -> Metadata:
-        """Return what is served; `version` and `limits` are those of the server."""
-        bundle, space = self.predictor.bundle, self.predictor.space
-        return Metadata(
-            model=self.name,
-            family=bundle.model_name,
-            title=get_model(bundle.model_name).title,
-            bundle=bundle.content_hash,
-            version=version,
-            measure=space.measure,
-            gene_space=self.gene_space,
-            genes=self.genes,
-            cell_lines=list(space.contexts),
-            pert_types=list(space.pert_types),
-            n_perturbations=len(space.perturbations),
-            licence=bundle.facts.licence,
-            held_out_metrics=dict(bundle.facts.metrics),
-            limits=dict(limits),
-            rows_per_pass=[self.rows_per_pass],
-        )
+        self._cache = ConditionCache(predictor, cached_conditions)
 
     def warm_up(self) -> None:
-        """Run one prediction of a training condition, so that the first request is not the slow one."""
-        self.predictor.warm_up(self.rows_per_pass)
+        """Run one prediction of each size, so that no request is the slow first one of its size."""
+        for size in self.rows_per_pass:
+            self.predictor.warm_up(size)
 
     def gene_columns(self, genes: Sequence[str] | None) -> NDArray[np.int64] | None:
         """Return the columns of the chosen genes; UnknownGene names the nearest known ones."""
@@ -114,7 +104,7 @@ class BundleService:
         return np.array([self._column[gene] for gene in genes], dtype=np.int64)
 
     def answer(self, requests: Sequence[PredictRequest]) -> list[Answer | Problem]:
-        """Predict all conditions of all requests in one pass.
+        """Predict all conditions of all requests together.
 
         Returns one answer a request, in order: a response, or the problem of that request alone, so that a
         bad request does not fail those it was batched with.
@@ -126,97 +116,111 @@ class BundleService:
             try:
                 columns = self.gene_columns(request.genes)
             except UnknownGene as error:
-                answers.append(refusal(error))
+                answers.append(Problem(title="Request cannot be answered", status=422, detail=str(error)))
                 continue
             answers.append(None)
             parts[number] = _Part(request, range(height, height + len(request.conditions)), columns)
             height += len(request.conditions)
-        found = dict(zip(parts, self._answer_together(list(parts.values())), strict=True))
+        if not parts:
+            return [answer for answer in answers if answer is not None]
+        predicted = self._predict(list(parts.values()))
+        found = {number: self._one_answer(part, predicted) for number, part in parts.items()}
         return [found[number] if answer is None else answer for number, answer in enumerate(answers)]
 
-    def _answer_together(self, parts: Sequence[_Part]) -> list[Answer]:
-        rows = [condition.model_dump() for part in parts for condition in part.request.conditions]
-        table = pl.DataFrame(rows, schema=TABLE_SCHEMA)
-        predicted = self.predictor.predict(table, batch_size=self.rows_per_pass, on_error="collect")
-        finite = _finite_rows(predicted)
-        errors = _item_errors(predicted, finite)
-        return [self._one_answer(part, predicted, finite, errors) for part in parts]
+    def _predict(self, parts: Sequence[_Part]) -> _Predicted:
+        conditions = [condition for part in parts for condition in part.request.conditions]
+        encoded, problems = self._cache.encode(conditions)
+        good = [each for each in encoded if each is not None]
+        size = rows_of_pass(len(good), self.rows_per_pass)
+        mean, sd = self._pass(good, size)
+        errors = {row: _item_error(row, problem) for row, problem in problems.items()}
+        finite = _finite_rows(mean, sd)
+        place = np.full(len(encoded), -1, np.int64)
+        for count, row in enumerate(row for row, each in enumerate(encoded) if each is not None):
+            if finite[count]:
+                place[row] = count
+            else:
+                errors[row] = _not_finite(row, good[count].sig_id)
+        metrics.observe_batch(len(conditions))
+        metrics.count_predictions(self.name, len(good), sum(not each.is_in_domain for each in good))
+        return _Predicted(encoded, place, mean, sd, size, errors)
 
-    def _one_answer(
-        self,
-        part: _Part,
-        predicted: PredictedConditions,
-        finite: NDArray[np.bool_],
-        errors: dict[int, ItemError],
-    ) -> Answer:
-        first, last = np.searchsorted(predicted.rows, [part.rows.start, part.rows.stop])
-        kept = np.arange(first, last)[finite[first:last]]
-        mean = _selected(predicted.mean, kept, part.columns)
-        sd = None if predicted.sd is None else _selected(predicted.sd, kept, part.columns)
-        positions = predicted.rows[kept] - part.rows.start
+    def _pass(self, conditions: Sequence[EncodedCondition], size: int) -> tuple[Values, Values | None]:
+        """Return (N, G) mean and spread of encoded conditions, in passes of `size` rows."""
+        space = self.predictor.space
+        if not conditions:
+            return np.zeros((0, space.n_genes), np.float32), None
+        batch, basal = joined(conditions, space.max_slots, space.feature_width)
+        found = self.predictor.predict_encoded(batch, basal, batch_size=size)
+        return found.mean.numpy(), None if found.sd is None else found.sd.numpy()
+
+    def _one_answer(self, part: _Part, predicted: _Predicted) -> Answer:
+        first = part.rows.start
+        kept = [row for row in part.rows if predicted.place[row] >= 0]
+        places = predicted.place[kept]
+        mean = _selected(predicted.mean, places, part.columns)
+        sd = None if predicted.sd is None else _selected(predicted.sd, places, part.columns)
         head = PredictHead(
             model=self.name,
-            bundle=self.predictor.bundle.content_hash,
-            rows_per_pass=self.rows_per_pass,
+            bundle=self.bundle,
+            rows_per_pass=predicted.rows_per_pass,
             gene_space=self.gene_space,
             genes=part.request.genes,
             n_genes=mean.shape[1],
-            items=_items(predicted.table[kept], positions),
+            items=[_item(row - first, each) for row in kept if (each := predicted.encoded[row]) is not None],
             errors=[
-                errors[row].model_copy(update={"index": row - part.rows.start})
+                predicted.errors[row].model_copy(update={"index": row - first})
                 for row in part.rows
-                if row in errors
+                if row in predicted.errors
             ],
         )
-        return Answer(head, mean, sd)
+        return Answer(head, self.genes if part.request.genes is None else part.request.genes, mean, sd)
 
 
-def _finite_rows(predicted: PredictedConditions) -> NDArray[np.bool_]:
-    finite = np.isfinite(predicted.mean)
-    if predicted.sd is not None:
-        finite &= np.isfinite(predicted.sd)
+def load_service(path: str, name: str, settings: PredictorSettings) -> BundleService:
+    """Load a bundle and warm it up; raises CorruptBundle."""
+    predictor = Predictor.from_bundle(path, torch.device(settings.device))
+    service = BundleService(predictor, settings.rows_per_pass, name, settings.cached_conditions)
+    service.warm_up()
+    return service
+
+
+def _finite_rows(mean: Values, sd: Values | None) -> NDArray[np.bool_]:
+    finite = np.isfinite(mean)
+    if sd is not None:
+        finite &= np.isfinite(sd)
     return np.asarray(finite.all(axis=1))
 
 
-def _selected(
-    values: NDArray[np.float32], rows: NDArray[np.int64], columns: NDArray[np.int64] | None
-) -> NDArray[np.float32]:
+def _selected(values: Values, rows: NDArray[np.int64], columns: NDArray[np.int64] | None) -> Values:
     return values[rows] if columns is None else values[np.ix_(rows, columns)]
 
 
-def _items(table: pl.DataFrame, positions: NDArray[np.int64]) -> list[PredictedItem]:
-    return [
-        PredictedItem(
-            index=position,
-            sig_id=row["sig_id"],
-            seen_pert=row["seen_pert"],
-            seen_cell=row["seen_cell"],
-            nn_train_dist=row["nn_train_dist"],
-            is_in_domain=row["is_in_domain"],
-        )
-        for position, row in zip(positions.tolist(), table.iter_rows(named=True), strict=True)
-    ]
+def _item(index: int, encoded: EncodedCondition) -> PredictedItem:
+    return PredictedItem(
+        index=index,
+        sig_id=encoded.sig_id,
+        seen_pert=encoded.seen_pert,
+        seen_cell=encoded.seen_cell,
+        nn_train_dist=encoded.nn_train_dist,
+        is_in_domain=encoded.is_in_domain,
+    )
 
 
-def _item_errors(predicted: PredictedConditions, finite: NDArray[np.bool_]) -> dict[int, ItemError]:
-    """Return what is wrong by row of the batch's table."""
-    errors = {
-        problem.row: ItemError(
-            index=problem.row,
-            field=problem.field,
-            value=problem.value[:_LONGEST_SHOWN],
-            message=problem.message,
-            suggestions=list(problem.suggestions),
-        )
-        for problem in predicted.problems
-    }
-    for place in np.flatnonzero(~finite).tolist():
-        row = int(predicted.rows[place])
-        name = str(predicted.table["sig_id"][place])
-        errors[row] = ItemError(
-            index=row,
-            field="prediction",
-            value=name[:_LONGEST_SHOWN],
-            message="The model gives no finite number here; ask for a condition nearer to its training.",
-        )
-    return errors
+def _item_error(row: int, problem: RowProblem) -> ItemError:
+    return ItemError(
+        index=row,
+        field=problem.field,
+        value=problem.value[:_LONGEST_SHOWN],
+        message=problem.message,
+        suggestions=list(problem.suggestions),
+    )
+
+
+def _not_finite(row: int, sig_id: str) -> ItemError:
+    return ItemError(
+        index=row,
+        field="prediction",
+        value=sig_id[:_LONGEST_SHOWN],
+        message="The model gives no finite number here; ask for a condition nearer to its training.",
+    )
