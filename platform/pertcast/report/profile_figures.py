@@ -13,7 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from pertcast.report.labels import label_points, padded_range
+from pertcast.report.labels import MOST_LABELS, label_points, padded_range
 from pertcast.report.theme import CURVE_COLOURS, DOWN, INK, LINE, MUTED, UP, WHITE
 
 MOST_LETTERS: Final = 38
@@ -57,6 +57,51 @@ def response_plot(
     figure.update_layout(
         xaxis={"title": {"text": f"predicted response ({unit})"}},
         yaxis={"title": {"text": "|mean| / predicted sd"}},
+    )
+    return figure
+
+
+def response_waterfall(
+    mean: NDArray[np.floating],
+    genes: Sequence[str],
+    unit: str,
+    *,
+    ranks: NDArray[np.integer] | None = None,
+) -> go.Figure:
+    """One condition without a spread: every gene's predicted response by its rank.
+
+    Parameters
+    ----------
+    mean
+        (G,) response.
+    genes
+        Names of the G genes.
+    unit
+        Unit of a response.
+    ranks
+        (G,) rank of each gene, 1 for the most increased, where these are only some of all genes.
+    """
+    if ranks is None:
+        ranks = np.argsort(np.argsort(-mean, kind="stable"), kind="stable") + 1
+    strength = np.abs(mean)
+    order = [int(index) for index in np.argsort(-strength, kind="stable")[:_LABELLED]]
+    stands_out = strength >= strength[order[min(MOST_LABELS, len(order)) - 1]]
+    colours = np.where(stands_out & (mean > 0), UP, np.where(stands_out & (mean < 0), DOWN, _GREY))
+    figure = go.Figure(
+        go.Scatter(
+            x=ranks,
+            y=mean,
+            text=list(genes),
+            mode="markers",
+            marker={"size": 6, "color": list(colours)},
+            hovertemplate="%{text}<br>rank %{x}<br>response %{y:.3g}<extra></extra>",
+        )
+    )
+    ranges = padded_range(ranks), padded_range(mean)
+    label_points(figure, ranks, mean, genes, order, ranges=ranges, size=(470, 330))
+    figure.update_layout(
+        xaxis={"title": {"text": "genes, from most increased to most decreased"}},
+        yaxis={"title": {"text": f"predicted response ({unit})"}},
     )
     return figure
 
@@ -141,13 +186,18 @@ def enrichment_bars(
     return figure
 
 
-def running_sum_plot(curves: Sequence[tuple[str, NDArray[np.float64], NDArray[np.int64]]]) -> go.Figure:
+def running_sum_plot(
+    curves: Sequence[tuple[str, NDArray[np.float64], NDArray[np.int64]]],
+    positions: Sequence[NDArray[np.int64]] | None = None,
+) -> go.Figure:
     """Draw running sums of some sets over the ranked genes of one profile, members as ticks below.
 
     Parameters
     ----------
     curves
-        (name, running sum (G,), ranks of the members) of each set.
+        (name, running sum (G,), ranks of the members from 0) of each set.
+    positions
+        (P,) ranks from 0 that each running sum (P,) is given at, where it is thinned; else at all.
     """
     figure = go.Figure()
     low = min(float(curve.min()) for _, curve, _ in curves)
@@ -157,7 +207,7 @@ def running_sum_plot(curves: Sequence[tuple[str, NDArray[np.float64], NDArray[np
         colour = CURVE_COLOURS[number % len(CURVE_COLOURS)]
         figure.add_trace(
             go.Scatter(
-                x=np.arange(1, len(curve) + 1),
+                x=np.arange(1, len(curve) + 1) if positions is None else positions[number] + 1,
                 y=curve,
                 name=escape(name, quote=False),
                 mode="lines",

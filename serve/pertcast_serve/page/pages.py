@@ -11,9 +11,11 @@ from typing import Final
 
 from markupsafe import Markup
 from pertcast.errors import PertcastError
+from pydantic import ValidationError
 
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.page.html import environment, render
+from pertcast_serve.page.remembered import RememberingPredictor
 from pertcast_serve.page.view import Html, PageContext, View
 from pertcast_serve.page.views import model, perturbation, screens, search, signature
 from pertcast_serve.problems import RETRY_AFTER_S, Refused, Unavailable
@@ -58,7 +60,7 @@ class Pages:
         screens: ScreenService | None,
         config: ServeConfig,
     ) -> None:
-        self._context = (predictor, analysis, screens, config)
+        self._context = (RememberingPredictor(predictor), analysis, screens, config)
         self._root = config.root_path
         self._views = _views()
 
@@ -94,6 +96,12 @@ class Pages:
             return _notice(refused.problem.status, refused.problem.title, refused.problem.detail)
         except Unavailable as error:
             return _notice(503, "Not available now", f"{error} Try again in {RETRY_AFTER_S} s.")
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            return _notice(
+                422, "The address does not fit", f"{field}: {first['msg']}. Change it and try again."
+            )
         except PertcastError as error:
             return _notice(422, "This cannot be answered", str(error))
 

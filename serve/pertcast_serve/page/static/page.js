@@ -82,6 +82,28 @@
     setTimeout(() => { button.textContent = before; }, 1400);
   }
 
+  // Downloads: what an endpoint answers to a body, saved under a name.
+  async function download(button) {
+    const before = button.textContent;
+    button.disabled = true;
+    try {
+      const answer = await fetch(origin + button.dataset.download, {method: "POST", body: button.dataset.body,
+        headers: {"Content-Type": "application/json", "Accept": button.dataset.accept}});
+      if (!answer.ok) throw new Error((await answer.json()).detail);
+      const saved = document.createElement("a");
+      saved.href = URL.createObjectURL(await answer.blob());
+      saved.download = button.dataset.file;
+      saved.click();
+      setTimeout(() => URL.revokeObjectURL(saved.href), 10_000);
+      announce(`${button.dataset.file} was downloaded`);
+    } catch (error) {
+      button.textContent = `Not downloaded: ${error.message}`;
+      announce(button.textContent);
+      setTimeout(() => { button.textContent = before; }, 6000);
+    }
+    button.disabled = false;
+  }
+
   // Search: arrows choose, Enter follows, Escape closes.
   const options = () => [...results.querySelectorAll(".option")];
   const active = () => results.querySelector(".option.active");
@@ -157,8 +179,9 @@
   }
 
   function onClick(event) {
-    const target = event.target.closest("[data-copy], [data-sign-out]");
+    const target = event.target.closest("[data-copy], [data-download], [data-sign-out]");
     if (target?.dataset.copy) onCopy(target);
+    else if (target?.dataset.download) download(target);
     else if (target) signOut();
     if (search && !event.target.closest(".search")) showResults(false);
     for (const menu of document.querySelectorAll("details.menu[open]"))

@@ -1,9 +1,113 @@
-"""The view "perturbation"."""
+"""The first view: what a perturbation does to every gene, how far that is from training, and what is like it.
+
+The prediction itself comes with the page; gene sets, neighbours, lines and doses come as parts after it.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Mapping
+from typing import Final
 
-from pertcast_serve.page.view import View
+from markupsafe import Markup
+from pertcast.naming import response_unit
 
-VIEWS: Mapping[str, View] = {}
+from pertcast_serve.endpoints.problem_schemas import or_problem
+from pertcast_serve.page.html import render
+from pertcast_serve.page.view import Html, PageContext, View
+from pertcast_serve.page.views.across import doses, lines
+from pertcast_serve.page.views.asked import COMPOUND, VIEW, Asked, asked_for
+from pertcast_serve.page.views.choices import chip_groups
+from pertcast_serve.page.views.copies import curl_text, python_text, request_body
+from pertcast_serve.page.views.likeness import neighbors
+from pertcast_serve.page.views.pathways import enrichment, running_sum
+from pertcast_serve.page.views.response import response_figure, strongest_genes
+from pertcast_serve.page.views.trust import trust_badge, trust_sentence
+from pertcast_serve.schemas.models import ModelCard, Vocabulary
+from pertcast_serve.schemas.predict import ItemError
+from pertcast_serve.services import PredictedProfiles
+
+_PARAMETER_OF: Final = {
+    "pert_id": "pert",
+    "cell_iname": "cell",
+    "pert_type": "type",
+    "pert_dose": "dose",
+    "pert_time": "time",
+}
+
+
+async def perturbation(context: PageContext, parameters: Mapping[str, str]) -> Html:
+    """Show the response to one condition; without parameters an example that the model knows."""
+    model = parameters.get("model") or None
+    vocabulary = or_problem(await context.predictor.vocabulary(model))
+    card = or_problem(await context.predictor.card(model))
+    asked = asked_for(parameters, vocabulary)
+    found = or_problem(await context.predictor.profiles(asked.request))
+    if found.head.errors:
+        return _refusal(asked, vocabulary, found.head.errors[0])
+    is_open = context.config.access.is_open
+    # Figures of thousands of genes take a while to make.
+    body = await asyncio.to_thread(_view, asked, vocabulary, card, found, is_open)
+    return Html(body, asked.title)
+
+
+def _view(
+    asked: Asked, vocabulary: Vocabulary, card: ModelCard, found: PredictedProfiles, is_open: bool
+) -> Markup:
+    """Return the whole view of a condition that was predicted."""
+    item = found.head.items[0]
+    unit = response_unit(card.normalisation)
+    drawn, said = response_figure(found, unit, asked.title)
+    return render(
+        "perturbation.html",
+        asked=asked,
+        provenance=_provenance(asked, card, found),
+        groups=chip_groups(asked, vocabulary),
+        trust=trust_badge(item),
+        trust_said=trust_sentence(item),
+        figure=drawn,
+        figure_said=said,
+        strongest=strongest_genes(found, unit, asked, frozenset(vocabulary.targets)),
+        has_doses=asked.pert_type == COMPOUND and len(vocabulary.doses) > 1,
+        n_lines=len(vocabulary.cell_lines),
+        curl=curl_text(asked, is_open),
+        python=python_text(asked, is_open),
+        pinned=asked.link(model=found.head.model),
+        body=json.dumps(request_body(asked)),
+        file_name=item.sig_id.replace("/", "_"),
+    )
+
+
+def _provenance(asked: Asked, card: ModelCard, found: PredictedProfiles) -> str:
+    words = [f"{card.title}, bundle {found.head.bundle[:7]}", f"{len(found.genes):,} genes"]
+    if asked.time is not None:
+        words.append(f"{asked.time:.4g} h")
+    return " · ".join(words)
+
+
+def _refusal(asked: Asked, vocabulary: Vocabulary, refused: ItemError) -> Html:
+    """Show why a condition is not predicted, with the nearest that would be."""
+    parameter = _PARAMETER_OF.get(refused.field)
+    suggestions = []
+    if parameter is not None:
+        suggestions = [(name, asked.link(**{parameter: name})) for name in refused.suggestions]
+    body = render(
+        "perturbation_refused.html",
+        asked=asked,
+        message=refused.message,
+        suggestions=suggestions,
+        groups=chip_groups(asked, vocabulary),
+        needs_structure=asked.pert_type == COMPOUND and asked.pert not in vocabulary.compounds,
+    )
+    return Html(body, asked.title, 422)
+
+
+VIEWS: Mapping[str, View] = {
+    VIEW: perturbation,
+    f"{VIEW}/enrichment": enrichment,
+    f"{VIEW}/running-sum": running_sum,
+    f"{VIEW}/neighbors": neighbors,
+    f"{VIEW}/lines": lines,
+    f"{VIEW}/doses": doses,
+}

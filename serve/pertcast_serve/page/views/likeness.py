@@ -1,0 +1,106 @@
+"""The nearest and the most opposite perturbations of a library, each leading to its own view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import polars as pl
+from markupsafe import Markup
+from pertcast.naming import kind_word
+from pertcast.report.tables import fixed
+
+from pertcast_serve.endpoints.problem_schemas import or_problem
+from pertcast_serve.page.html import anchor, link, render, table
+from pertcast_serve.page.view import Html, PageContext
+from pertcast_serve.page.views.asked import COMPOUND, VIEW, Asked, asked_for
+from pertcast_serve.schemas.analysis import NeighborRow, NeighborsRequest, NeighborsResponse
+from pertcast_serve.schemas.base import Problem
+
+PER_TAIL: Final = 8
+
+
+async def neighbors(context: PageContext, parameters: Mapping[str, str]) -> Html:
+    """Show both tails; across cell lines and types where the library has nothing within them."""
+    model = parameters.get("model") or None
+    asked = asked_for(parameters, or_problem(await context.predictor.vocabulary(model)))
+    libraries = [each.name for each in await context.analysis.libraries()]
+    if not libraries:
+        return Html(render("likeness_none.html"))
+    chosen = parameters.get("library") or libraries[0]
+    everywhere = parameters.get("everywhere") == "yes"
+    found = await context.analysis.neighbors(_question(asked, chosen, everywhere))
+    if isinstance(found, Problem) and not everywhere:
+        everywhere = True
+        found = await context.analysis.neighbors(_question(asked, chosen, everywhere))
+    answer = or_problem(found)
+    choices = [(name, asked.part("neighbors", library=name), name == chosen) for name in libraries]
+    reach = [
+        ("same line and type", asked.part("neighbors", library=chosen), not everywhere),
+        ("everywhere", asked.part("neighbors", library=chosen, everywhere=True), everywhere),
+    ]
+    return Html(_cards(asked, answer, choices if len(choices) > 1 else [], reach))
+
+
+def _question(asked: Asked, library: str, everywhere: bool) -> NeighborsRequest:
+    return NeighborsRequest(
+        model=asked.model,
+        condition=asked.condition,
+        library=library,
+        per_tail=PER_TAIL,
+        everywhere=everywhere,
+    )
+
+
+def _cards(
+    asked: Asked,
+    found: NeighborsResponse,
+    choices: list[tuple[str, str, bool]],
+    reach: list[tuple[str, str, bool]],
+) -> Markup:
+    tails = [
+        (title, _tail_table(asked, [row for row in found.rows if row.tail == tail], header))
+        for title, tail, header in (
+            ("Nearest perturbations", "nearest", "mimics"),
+            ("Opposite perturbations", "opposite", "reverses"),
+        )
+    ]
+    return render("likeness.html", tails=tails, found=found, choices=choices, reach=reach)
+
+
+def _tail_table(asked: Asked, rows: list[NeighborRow], header: str) -> Markup | None:
+    if not rows:
+        return None
+    columns: dict[str, list[Any]] = {
+        "name": [str(anchor(_name(row), _address(asked, row))) for row in rows],
+        "line": [row.cell_iname for row in rows],
+        "cosine": [row.cosine for row in rows],
+    }
+    if any(row.seen_pert is not None for row in rows):
+        columns["seen"] = [row.seen_pert for row in rows]
+    headers = {"name": header, "seen": "in training"}
+    return table(pl.DataFrame(columns), headers=headers, formats={"cosine": fixed(2)}, raw_columns=["name"])
+
+
+def _name(row: NeighborRow) -> str:
+    """Return a neighbour without its cell line, which has a column: "nutlin-3, 10 uM, 24 h"."""
+    words = [row.cmap_name or row.pert_id or row.sig_id]
+    if row.pert_type not in (None, COMPOUND):
+        words[0] += f" {kind_word(str(row.pert_type))}"
+    if row.pert_dose is not None:
+        words.append(f"{row.pert_dose:.4g} uM")
+    if row.pert_time is not None:
+        words.append(f"{row.pert_time:.4g} h")
+    return ", ".join(words)
+
+
+def _address(asked: Asked, row: NeighborRow) -> str:
+    return link(
+        VIEW,
+        model=asked.model,
+        pert=row.pert_id or row.cmap_name,
+        type=row.pert_type,
+        cell=row.cell_iname,
+        dose=row.pert_dose,
+        time=row.pert_time,
+    )

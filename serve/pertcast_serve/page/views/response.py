@@ -1,0 +1,81 @@
+"""The predicted response of every gene: the figure, and the strongest genes as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+import numpy as np
+import polars as pl
+from markupsafe import Markup, escape
+from numpy.typing import NDArray
+from pertcast.report.profile_figures import response_plot, response_waterfall
+
+from pertcast_serve.page.figures import figure
+from pertcast_serve.page.html import anchor, link, table
+from pertcast_serve.page.views.asked import VIEW, Asked
+from pertcast_serve.services import PredictedProfiles
+
+HEIGHT: Final = 410
+MOST_DRAWN: Final = 3_000
+"""Genes of one figure; more would take the browser seconds."""
+MOST_LISTED: Final = 20
+
+
+def response_figure(found: PredictedProfiles, unit: str, title: str) -> tuple[Markup, str]:
+    """Return the figure of the first profile, and what it shows and leaves out.
+
+    Parameters
+    ----------
+    found
+        Predictions.
+    unit
+        Unit of a response.
+    title
+        Name of the condition.
+    """
+    mean = found.mean[0]
+    kept, said = _drawn_genes(mean)
+    names = [found.genes[index] for index in kept.tolist()]
+    if found.sd is None:
+        drawn = response_waterfall(mean[kept], names, unit, ranks=_ranks(mean)[kept])
+        said += "; ranked, for this model predicts no spread"
+    else:
+        drawn = response_plot(mean[kept], found.sd[0][kept], names, unit)
+        said += "; coloured beyond 2 predicted sd of single profiles"
+    return figure(drawn, f"Predicted response of every gene: {title}", HEIGHT), said
+
+
+def _drawn_genes(mean: NDArray[np.float32]) -> tuple[NDArray[np.int64], str]:
+    """Return which genes are drawn: all, or the strongest and every n-th of the rest."""
+    if len(mean) <= MOST_DRAWN:
+        return np.arange(len(mean)), f"all {len(mean):,} genes"
+    order = np.argsort(-np.abs(mean), kind="stable")
+    half = MOST_DRAWN // 2
+    step = -(-(len(mean) - half) // half)
+    kept = np.sort(np.r_[order[:half], order[half::step]])
+    return kept, f"the {half:,} strongest of {len(mean):,} genes and one in {step} of the others"
+
+
+def _ranks(mean: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the rank of each gene, 1 for the most increased."""
+    ranks = np.empty(len(mean), dtype=np.int64)
+    ranks[np.argsort(-mean, kind="stable")] = np.arange(1, len(mean) + 1)
+    return ranks
+
+
+def strongest_genes(found: PredictedProfiles, unit: str, asked: Asked, targets: Collection[str]) -> Markup:
+    """Return the strongest genes of the first profile as a table; a target leads to its own perturbation."""
+    mean = found.mean[0].astype(np.float64)
+    order = np.argsort(-np.abs(mean), kind="stable")[:MOST_LISTED].tolist()
+    columns = {"gene": [_named(asked, found.genes[index], targets) for index in order], "mean": mean[order]}
+    if found.sd is not None:
+        columns["sd"] = found.sd[0].astype(np.float64)[order]
+    headers = {"mean": f"response ({unit})", "sd": "predicted sd"}
+    return table(pl.DataFrame(columns), headers=headers, raw_columns=["gene"])
+
+
+def _named(asked: Asked, gene: str, targets: Collection[str]) -> str:
+    if gene not in targets:
+        return str(escape(gene))
+    return str(anchor(gene, link(VIEW, model=asked.model, pert=gene, cell=asked.cell)))
