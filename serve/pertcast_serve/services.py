@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pertcast_serve.access.caller import ANONYMOUS, Caller
 from pertcast_serve.schemas.analysis import (
     ConnectivityRequest,
     ConnectivityResponse,
@@ -116,7 +117,9 @@ class AnalysisClient(Protocol):
 class PageClient(Protocol):
     """The page: HTML of a view or of a part of one."""
 
-    async def render(self, view: str, parameters: Mapping[str, str], caller_name: str) -> tuple[int, str]:
+    async def render(
+        self, view: str, parameters: Mapping[str, str], caller_name: str, caller: Caller = ANONYMOUS
+    ) -> tuple[int, str]:
         """Return (HTTP status, HTML) of a view by its name."""
 
 

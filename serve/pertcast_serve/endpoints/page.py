@@ -39,7 +39,8 @@ def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
     async def page(request: Request, view: str) -> Response:
         parameters = {name: value[:_LONGEST_VALUE] for name, value in request.query_params.items()}
         named = f"{PART}{view}" if _wants_part(request) and not view.startswith(PART) else view
-        status, html = await services.page.render(named, parameters, caller_of(request).name)
+        caller = caller_of(request)
+        status, html = await services.page.render(named, parameters, caller.name, caller)
         headers = {"Cache-Control": "private, no-cache", "Vary": "HX-Request"}
         if status in (429, 503):
             headers["Retry-After"] = str(RETRY_AFTER_S)

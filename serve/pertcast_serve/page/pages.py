@@ -13,6 +13,7 @@ from markupsafe import Markup
 from pertcast.errors import PertcastError
 from pydantic import ValidationError
 
+from pertcast_serve.access.caller import ANONYMOUS, Caller
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.page.html import environment, render
 from pertcast_serve.page.remembered import RememberingPredictor
@@ -64,7 +65,9 @@ class Pages:
         self._root = config.root_path
         self._views = _views()
 
-    async def render(self, view: str, parameters: Mapping[str, str], caller_name: str) -> tuple[int, str]:
+    async def render(
+        self, view: str, parameters: Mapping[str, str], caller_name: str, caller: Caller = ANONYMOUS
+    ) -> tuple[int, str]:
         """Return (HTTP status, HTML) of a view; what goes wrong is shown in it, with the remedy.
 
         Parameters
@@ -75,9 +78,12 @@ class Pages:
             Those of the address.
         caller_name
             Whom it is shown to; "local" where nobody signs in.
+        caller
+            What that one may do.
         """
         name = view.removeprefix(PART)
-        html = await self._answer(name, parameters, PageContext(*self._context, caller=caller_name))
+        context = PageContext(*self._context, caller=caller_name, user=caller)
+        html = await self._answer(name, parameters, context)
         body = html.body if view.startswith(PART) else _framed(name, html, parameters, caller_name)
         return html.status, _OWN_ADDRESS.sub(f"{self._root}/", body) if self._root else body
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from pertcast_serve.access.caller import ANONYMOUS, Caller
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.screens.service import ScreenService
 from pertcast_serve.services import AnalysisClient, PredictorClient
@@ -22,6 +23,8 @@ class PageContext:
         Settings of the server.
     caller
         Whom the page is shown to.
+    user
+        What that one may do; nothing where it is not told.
     """
 
     predictor: PredictorClient
@@ -29,6 +32,7 @@ class PageContext:
     screens: ScreenService | None
     config: ServeConfig
     caller: str = "local"
+    user: Caller = ANONYMOUS
 
 
 @dataclass(frozen=True)
