@@ -32,7 +32,7 @@ class NodeSilent(Exception):
     """A node's metrics could not be read."""
 
 
-def _series_of_metrics() -> dict[str, tuple[str, frozenset[str]]]:
+def series_of_metrics() -> dict[str, tuple[str, frozenset[str]]]:
     """Return Ray's name of each series -> (name of its metric, labels that are kept)."""
     return {
         f"{_PREFIX}{metric.name}{end}": (metric.name, frozenset({*metric.labels, "le", *_RENAMED}))
@@ -48,7 +48,7 @@ def _kept_labels(text: str, kept: frozenset[str]) -> str:
 
 def merged(exports: Sequence[str]) -> str:
     """Return our metrics of several nodes' exports as one text, each metric's series together."""
-    known = _series_of_metrics()
+    known = series_of_metrics()
     found: dict[str, list[str]] = {metric.name: [] for metric in METRICS}
     for export in exports:
         for line in export.splitlines():

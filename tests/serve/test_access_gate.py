@@ -157,6 +157,19 @@ def test_a_proxy_names_users_from_its_own_addresses_only(keys: Path) -> None:
     problem(inside("GET", "/who"), 401)
 
 
+def test_an_address_that_the_request_itself_claims_is_no_proxy() -> None:
+    """As behind a server that takes the client's address from X-Forwarded-For."""
+    from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+    behind = ProxyHeadersMiddleware(guarded({"trusted_proxy": PROXY}), "127.0.0.1")  # type: ignore[arg-type]
+    call = caller(behind)  # type: ignore[arg-type]
+    for claimed in ("10.1.2.3", "10.1.2.3:80", "1.1.1.1, 10.1.2.3", "fd00::7", "[fd00::7]:80"):
+        problem(call("GET", "/who", headers={"x-forwarded-user": "root", "x-forwarded-for": claimed}), 401)
+    proxy = caller(behind, "10.1.2.3")  # type: ignore[arg-type]
+    named = {"x-forwarded-user": "ada", "x-forwarded-for": "192.168.7.7"}
+    assert proxy("GET", "/who", headers=named).json()["name"] == "ada"
+
+
 def test_a_key_of_ours_goes_before_the_proxys_user_and_a_token_of_the_proxys_does_not(keys: Path) -> None:
     key = key_of(keys)
     call = caller(guarded({"keys": keys, "trusted_proxy": PROXY}), "10.1.2.3")

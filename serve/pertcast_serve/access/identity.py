@@ -35,12 +35,19 @@ class Proxy:
         self._networks = [ip_network(network) for network in settings.networks]
         self._scopes = frozenset(settings.scopes)
 
-    def is_peer(self, scope: Scope) -> bool:
-        """Return whether a request comes from one of its addresses."""
+    def is_peer(self, scope: Scope, headers: Headers) -> bool:
+        """Return whether a request comes from one of its addresses.
+
+        Servers put what X-Forwarded-For says in the place of the peer's address where they trust the peer
+        (uvicorn: 127.0.0.1). An address that the header itself names is therefore no proof.
+        """
         client = scope.get("client")
+        host = client[0] if client else ""
         try:
-            address = ip_address(client[0] if client else "")
+            address = ip_address(host)
         except ValueError:
+            return False
+        if host in forwarded_hosts(headers):
             return False
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
@@ -54,7 +61,7 @@ class Proxy:
         """Return the user that it names; None where the header is absent or comes from elsewhere."""
         names = headers.getlist(self._header)
         # Two headers mean that someone before the proxy sent one too.
-        if len(names) != 1 or not self.is_peer(scope):
+        if len(names) != 1 or not self.is_peer(scope, headers):
             return None
         name = names[0].strip()
         if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
@@ -99,6 +106,18 @@ class Identity:
         if cookie is not None:
             return await self.caller_with(cookie)
         raise Unauthorized(f"No key was given. {_HOW}")
+
+
+def forwarded_hosts(headers: Headers) -> set[str]:
+    """Return the addresses that X-Forwarded-For names, without their ports."""
+    words = ",".join(headers.getlist("x-forwarded-for")).split(",")
+    return {_without_port(word.strip()) for word in words}
+
+
+def _without_port(word: str) -> str:
+    if word.startswith("["):
+        return word[1:].partition("]")[0]
+    return word if word.count(":") > 1 else word.partition(":")[0]
 
 
 def key_in_headers(headers: Headers) -> str | None:

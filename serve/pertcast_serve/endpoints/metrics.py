@@ -27,8 +27,8 @@ _DETAIL = (
 def _is_scraper(request: Request) -> bool:
     """Return whether a request comes from the trusted networks, on no user's behalf."""
     identity: Identity = request.app.state.identity
-    proxy = identity.proxy
-    return proxy is not None and proxy.is_peer(request.scope) and not proxy.names_user(request.headers)
+    proxy, headers = identity.proxy, request.headers
+    return proxy is not None and proxy.is_peer(request.scope, headers) and not proxy.names_user(headers)
 
 
 def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
