@@ -1,4 +1,4 @@
-"""Calls the predictor's replicas: retries dead ones, follows new versions of bundles."""
+"""The predictor as the other deployments see it; it follows new versions of bundles."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from ray.exceptions import RayActorError
-from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from pertcast_serve.config import ServeConfig
+from pertcast_serve.deployments.calls import ask_replicas
 from pertcast_serve.deployments.predictor import CannotLoad
 from pertcast_serve.prediction.registered import RegisteredModels
 from pertcast_serve.prediction.registry import (
@@ -26,37 +25,13 @@ from pertcast_serve.services import PredictedProfiles
 
 log = logging.getLogger(__name__)
 
-TRIES_ON_DEAD_REPLICA = 5
 _TRIES_ON_NEW_VERSION = 3
 
 Found = TypeVar("Found")
 
 
-async def ask_replicas(handle: DeploymentHandle[Any], *arguments: Any) -> Any:
-    """Call a deployment's method; what a dying replica dropped is sent again.
-
-    All calls are questions, which may be asked twice.
-
-    Raises
-    ------
-    Unavailable
-        All replicas are busy, or none can be reached.
-    """
-    for attempt in range(TRIES_ON_DEAD_REPLICA):
-        try:
-            return await handle.remote(*arguments)
-        except RayActorError:
-            log.warning("a replica died", extra={"attempt": attempt + 1})
-            await asyncio.sleep(0.1 * 2**attempt)
-        except BackPressureError as error:
-            raise Unavailable("All replicas are busy.") from error
-        except RayServeException as error:
-            raise Unavailable("No replica can be reached.") from error
-    raise Unavailable("The replicas keep dying; see the server's log.")
-
-
 class ReplicaClient(RegisteredModels):
-    """The predictor as endpoints see it.
+    """Calls the predictor's replicas.
 
     Parameters
     ----------

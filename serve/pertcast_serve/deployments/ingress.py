@@ -10,8 +10,9 @@ from ray.serve.handle import DeploymentHandle
 
 from pertcast_serve.api import make_api
 from pertcast_serve.config import ServeConfig
+from pertcast_serve.deployments.analysis import AnalysisReplicas
 from pertcast_serve.deployments.client import ReplicaClient
-from pertcast_serve.screens.service import ScreenService
+from pertcast_serve.deployments.page import PageReplicas
 from pertcast_serve.services import Services
 
 
@@ -22,18 +23,29 @@ class Ingress:
 
     Parameters
     ----------
-    predictor
-        Handle of the predictor.
+    predictor, analysis, page
+        Handles of the other deployments.
     config
         Settings of the server.
     """
 
-    def __init__(self, predictor: DeploymentHandle[Any], config: ServeConfig) -> None:
-        self._predictor = predictor
+    def __init__(
+        self,
+        predictor: DeploymentHandle[Any],
+        analysis: DeploymentHandle[Any],
+        page: DeploymentHandle[Any],
+        config: ServeConfig,
+    ) -> None:
+        self._handles = predictor, analysis, page
         self._config = config
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the HTTP interface; Ray Serve calls this in the replica, after the constructor."""
-        client = ReplicaClient(self._predictor, self._config)
-        services = Services(client, analysis=None, screens=ScreenService(), page=None)  # type: ignore[arg-type]
+        predictor, analysis, page = self._handles
+        services = Services(
+            predictor=ReplicaClient(predictor, self._config),
+            analysis=AnalysisReplicas(analysis),
+            screens=None,  # type: ignore[arg-type]
+            page=PageReplicas(page),
+        )
         return make_api(services, self._config)
