@@ -18,6 +18,7 @@ from pertcast.analysis.connectivity import (
     profile_query,
 )
 from pertcast.analysis.connectivity.prepared import PreparedQuery
+from pertcast.analysis.connectivity.significance import NullReader, random_scores
 from pertcast.screens.library import SearchedLibrary
 
 
@@ -31,6 +32,7 @@ def ask_searched(
     names: GeneNames | None = None,
     options: QueryOptions | None = None,
     progress: ProgressCallback = no_progress,
+    null_of: NullReader = random_scores,
 ) -> QueryResult:
     """Rank a library by its connectivity with a signature.
 
@@ -50,6 +52,8 @@ def ask_searched(
         What is reported.
     progress
         Told of profiles compared.
+    null_of
+        As of `ask_library`.
 
     Raises
     ------
@@ -81,4 +85,5 @@ def ask_searched(
         options=options,
         remarks=remarks,
         progress=progress,
+        null_of=null_of,
     )

@@ -9,6 +9,7 @@ from pertcast.analysis.connectivity import MappingReport, QueryOptions, QueryRes
 from pertcast.analysis.connectivity.mapping import GeneMapper
 from pertcast.analysis.connectivity.signature import require_comparable
 from pertcast.screens.asked import ask_searched
+from pertcast_data.text import counted
 
 from pertcast_serve.analysis.profiles import AskedProfile
 from pertcast_serve.analysis.shelf import OpenLibrary
@@ -51,6 +52,7 @@ def connect(
         cells=None if request.cell_iname is None else tuple(request.cell_iname),
         types=None if request.pert_type is None else tuple(request.pert_type),
         options=QueryOptions(per_tail=request.per_tail),
+        null_of=library.random_queries,
     )
     n_searched = found.table.height
     if request.by_perturbation:
@@ -110,7 +112,8 @@ def _nearest(report: MappingReport | None, genes: tuple[str, ...]) -> list[str]:
     mapper = GeneMapper(genes)
     for each in report.lists:
         if each.repeated:
-            told.append(f"{each.label}: {len(each.repeated):,} names repeat a gene that stands there before.")
+            n_repeated = counted(len(each.repeated), "name")
+            told.append(f"{each.label}: {n_repeated} of a gene that stands there before counted once.")
         if each.invalid or each.not_measured:
             told.append(f"{each.label}, not found: {mapper.nearest(each)}.")
     if any(each.invalid or each.not_measured for each in report.lists):

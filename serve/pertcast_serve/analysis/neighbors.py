@@ -12,6 +12,7 @@ from pertcast.analysis.connectivity.prepared import PreparedQuery
 from pertcast.analysis.neighbors.best import RunningBest
 from pertcast.screens.library import SearchedLibrary
 from pertcast_data.errors import ConfigError
+from pertcast_data.text import counted
 
 from pertcast_serve.analysis.profiles import AskedProfile
 from pertcast_serve.analysis.refusals import refused
@@ -101,9 +102,11 @@ def _query(
 def _same(searched: SearchedLibrary, profile: AskedProfile, is_own: bool) -> NDArray[np.bool_]:
     """Return (N,) whether a profile is of the same perturbation in the same cell line and type, or itself."""
     table = searched.table
-    same = np.ones(table.height, dtype=np.bool_)
-    for column in ("pert_id", "cell_iname", "pert_type"):
-        same &= table[column].eq(getattr(profile, column)).fill_null(False).to_numpy()
+    condition = {name: getattr(profile, name) for name in ("pert_id", "cell_iname", "pert_type")}
+    same = np.full(table.height, None not in condition.values())
+    if same.any():
+        for column, value in condition.items():
+            same &= table[column].eq(value).fill_null(False).to_numpy()
     if is_own and profile.sig_id is not None:
         same[searched.row_of(profile.sig_id)] = True
     return same
@@ -113,9 +116,8 @@ def _left_out(profile: AskedProfile, same: NDArray[np.bool_]) -> list[str]:
     n_same = int(same.sum())
     if not n_same:
         return []
-    noun = "profile" if n_same == 1 else "profiles"
     where = f" in {profile.cell_iname}" if profile.cell_iname else ""
-    return [f"{n_same:,} {noun} of the same perturbation{where} left out."]
+    return [f"{counted(n_same, 'profile')} of the same perturbation{where} left out."]
 
 
 def _tail_rows(

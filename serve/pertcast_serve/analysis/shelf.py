@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import polars as pl
+import pyarrow as pa
 from pertcast.errors import PertcastError
 from pertcast.screens.files import MANIFEST, PROFILES
 from pertcast.screens.library import SearchedLibrary, open_measured, open_screen
 from pertcast.screens.manifest import read_manifest
+from pertcast_data.errors import CorruptStore
 
 from pertcast_serve.analysis.held import HELD_BYTES, in_memory
+from pertcast_serve.analysis.random_queries import RandomQueries
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.schemas.analysis import LibrarySummary
 
@@ -61,6 +64,8 @@ class OpenLibrary:
         Reads profiles where they lie.
     n_bytes
         Memory that it takes, ranks included.
+    random_queries
+        Remembers the scores of random queries.
     """
 
     name: str
@@ -68,6 +73,7 @@ class OpenLibrary:
     model: str | None
     stored: SearchedLibrary
     n_bytes: int = 0
+    random_queries: RandomQueries = field(default_factory=RandomQueries, repr=False)
     _held: SearchedLibrary | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -193,12 +199,13 @@ def _opened(name: str, place: Path) -> OpenLibrary:
     is_screen = (place / PROFILES).is_dir()
     kind: Kind = "predicted" if is_screen else "measured"
     model = None
+    try:
+        stored = open_screen(place) if is_screen else open_measured(place)
+    except pa.ArrowException as error:
+        raise CorruptStore(f"{place}: a table cannot be read ({error}). Fetch or run it again.") from error
     if is_screen:
-        stored = open_screen(place)
         named = dict(read_manifest(place).get("bundle") or {}).get("model_id")
         model = None if named is None else str(named)
-    else:
-        stored = open_measured(place)
     table = kept_columns(stored.table)
     return OpenLibrary(name, kind, model, replace(stored, words=f"{kind} ({name})", table=table))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import polars as pl
@@ -11,7 +12,7 @@ from pydantic import BaseModel
 from pertcast_serve.access.caller import requires
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.endpoints.problem_schemas import PROBLEMS, or_problem
-from pertcast_serve.negotiation import accepted, answer_rows
+from pertcast_serve.negotiation import JSON, accepted, answer_rows
 from pertcast_serve.schemas.analysis import (
     ConnectivityRequest,
     ConnectivityResponse,
@@ -37,19 +38,19 @@ def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
         """Return the gene sets of one profile: predicted now, stored in a library, or given."""
         accepted(request)
         found = or_problem(await services.analysis.enrichment(body))
-        return answer_rows(request, found, rows_table(found.rows, EnrichmentRow))
+        return await asyncio.to_thread(_answer, request, found, found.rows, EnrichmentRow)
 
     async def connectivity(request: Request, body: ConnectivityRequest) -> Response:
         """Return what mimics and what reverses a signature, of one library: predicted or measured."""
         accepted(request)
         found = or_problem(await services.analysis.connectivity(body))
-        return answer_rows(request, found, rows_table(found.rows, ConnectivityRow))
+        return await asyncio.to_thread(_answer, request, found, found.rows, ConnectivityRow)
 
     async def neighbors(request: Request, body: NeighborsRequest) -> Response:
         """Return the nearest and the most opposite profiles of one profile, by cosine."""
         accepted(request)
         found = or_problem(await services.analysis.neighbors(body))
-        return answer_rows(request, found, rows_table(found.rows, NeighborRow))
+        return await asyncio.to_thread(_answer, request, found, found.rows, NeighborRow)
 
     async def gene_sets() -> list[GeneSetCollection]:
         """Return the collections of gene sets that enrichment may name."""
@@ -68,6 +69,14 @@ def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
         api.post(path, response_model=schema, responses=PROBLEMS, dependencies=may_predict)(answer)
     api.get("/v1/gene_sets", responses=PROBLEMS, dependencies=may_predict)(gene_sets)
     api.get("/v1/libraries", responses=PROBLEMS, dependencies=may_predict)(libraries)
+
+
+def _answer(
+    request: Request, body: BaseModel, rows: Sequence[BaseModel], schema: type[BaseModel]
+) -> Response:
+    """Return an answer in the media type that is accepted; long ones take too long for the event loop."""
+    table = pl.DataFrame() if accepted(request) == JSON else rows_table(rows, schema)
+    return answer_rows(request, body, table)
 
 
 def rows_table(rows: Sequence[BaseModel], schema: type[BaseModel]) -> pl.DataFrame:

@@ -20,6 +20,7 @@ from pertcast.analysis.connectivity.result import QueryResult
 from pertcast.analysis.connectivity.significance import (
     N_RANDOM_QUERIES,
     N_REFERENCE_QUERIES,
+    NullReader,
     ReferenceQueries,
     q_values,
     random_scores,
@@ -62,6 +63,7 @@ def ask_library(
     options: QueryOptions | None = None,
     remarks: tuple[str, ...] = (),
     progress: ProgressCallback = no_progress,
+    null_of: NullReader = random_scores,
 ) -> QueryResult:
     """Score a signature against every reference of one library, and rank them.
 
@@ -85,6 +87,8 @@ def ask_library(
         What was left out before.
     progress
         Told of references compared.
+    null_of
+        Returns what `random_scores` does; a server that is asked again and again may remember it.
 
     Raises
     ------
@@ -98,7 +102,7 @@ def ask_library(
     strata = Strata.of(own)
     raw = index.scores(prepared.queries(), rows, progress)
     normal = SignedMeans.of(raw, strata.of_row, len(strata)).normalise(raw, strata.of_row)[0]
-    null = random_scores(index, searched, strata, prepared, asked.seed, asked.n_random)
+    null = null_of(index, searched, strata, prepared, asked.seed, asked.n_random)
     references = ReferenceQueries(index, searched, strata, prepared, asked.seed, asked.n_references)
     columns = _columns(raw[0], normal, null, references, asked.per_tail)
     inward = columns["rank"].to_numpy() * np.where(raw[0] < 0, -1, 1)

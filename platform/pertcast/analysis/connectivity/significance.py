@@ -7,7 +7,7 @@ random are. Genes are correlated, random ones are not: q is optimistic, tau is n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,22 @@ _SAMPLED_ROWS: Final = 4096
 _FEWEST_OF_A_STRATUM: Final = 32
 SCALE_FREE: Final = frozenset({"cosine", "pearson", "wtcs"})
 """Scores that do not grow with a reference's effect: random queries of all references make one null."""
+
+
+class NullReader(Protocol):
+    """Returns the scores of random queries."""
+
+    def __call__(
+        self,
+        index: ConnectivityIndex,
+        rows: NDArray[np.int64],
+        strata: Strata,
+        prepared: PreparedQuery,
+        seed: int,
+        count: int,
+    ) -> NDArray[np.float32] | None:
+        """Return what `random_scores` returns."""
+        ...
 
 
 @dataclass(frozen=True)
