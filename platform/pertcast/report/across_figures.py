@@ -75,7 +75,7 @@ def line_effects(
         )
     )
     figure.update_layout(
-        xaxis={"title": {"text": f"effect size, rms over genes ({unit})"}, "rangemode": "tozero"},
+        xaxis={"title": {"text": f"effect size ({unit})"}, "rangemode": "tozero"},
         yaxis={
             "tickvals": place,
             "ticktext": [_line_text(name, name == chosen) for name in lines],
@@ -133,7 +133,7 @@ def dose_effects(
     figure.update_layout(
         xaxis={"title": {"text": "dose (uM, log)"}, "type": "log", "dtick": 1},
         yaxis={
-            "title": {"text": f"effect size, rms over genes ({unit})"},
+            "title": {"text": f"effect size ({unit})"},
             "range": padded_range(effects, from_zero=True),
         },
     )

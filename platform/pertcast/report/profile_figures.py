@@ -19,6 +19,10 @@ from pertcast.report.theme import CURVE_COLOURS, DOWN, INK, LINE, MUTED, UP, WHI
 MOST_LETTERS: Final = 38
 """Of a name on an axis; hover tells the rest."""
 
+_MOST_LETTERS_NARROW: Final = 24
+_RIGHT_COLUMN: Final = 66
+"""Pixels of the counts beside narrow bars."""
+
 _LABELLED: Final = 25
 """So many of the largest responses are tried until ten have a label."""
 _GREY: Final = "#c2cad2"
@@ -136,6 +140,7 @@ def enrichment_bars(
     used: Sequence[str],
     is_told_apart: NDArray[np.bool_],
     axis_title: str,
+    is_narrow: bool = False,
 ) -> go.Figure:
     """One condition: scores of gene sets as bars, the first on top; hollow where not told apart from chance.
 
@@ -149,13 +154,16 @@ def enrichment_bars(
         (S,).
     axis_title
         What a score is.
+    is_narrow
+        For less than half a page: names are cut sooner, and the counts stand on the other side of the bars.
     """
     colours = [UP if score > 0 else DOWN for score in scores]
     place = np.arange(len(scores))
-    labels = [
-        f"{escape(shortened(term), quote=False)}  <span style='color:{MUTED}'>{escape(count)}</span>"
-        for term, count in zip(terms, used, strict=True)
-    ]
+    counts = [f"<span style='color:{MUTED}'>{escape(count)}</span>" for count in used]
+    most_letters = _MOST_LETTERS_NARROW if is_narrow else MOST_LETTERS
+    labels = [escape(shortened(term, most_letters), quote=False) for term in terms]
+    if not is_narrow:
+        labels = [f"{label}  {count}" for label, count in zip(labels, counts, strict=True)]
     figure = go.Figure(
         go.Bar(
             x=scores,
@@ -176,14 +184,25 @@ def enrichment_bars(
         )
     )
     # Room beyond the longest bar of each side for the number behind it.
-    bounds = padded_range(np.r_[scores, 0.0], share=0.16)
+    bounds = padded_range(np.r_[scores, 0.0], share=0.3 if is_narrow else 0.16)
     figure.update_layout(
         bargap=0.35,
         xaxis={"title": {"text": axis_title}, "range": bounds},
         yaxis={"tickvals": place, "ticktext": labels, "autorange": "reversed", "showgrid": False}
-        | {"tickfont": {"color": INK, "size": 12}, "zeroline": False},
+        | {"tickfont": {"color": INK, "size": 11 if is_narrow else 12}, "zeroline": False},
     )
+    if is_narrow:
+        _add_right_column(figure, counts)
     return figure
+
+
+def _add_right_column(figure: go.Figure, texts: Sequence[str]) -> None:
+    """Write a text to the right of the plot for each place of its vertical axis."""
+    for place, text in enumerate(texts):
+        figure.add_annotation(
+            xref="paper", x=1, xanchor="left", y=place, text=text, showarrow=False, font={"size": 11}
+        )
+    figure.update_layout(margin={"r": _RIGHT_COLUMN})
 
 
 def running_sum_plot(

@@ -24,12 +24,16 @@
   function follow(box, address) {
     if (!address.startsWith(root)) return;
     const target = box.dataset.clickTarget;
-    if (target) htmx.ajax("GET", address, {target, swap: "innerHTML"}).then(() => reveal(target));
+    if (target) htmx.ajax("GET", address, {target, swap: "innerHTML"});
     else location.assign(address);
   }
 
-  function reveal(target) {
-    document.querySelector(target)?.scrollIntoView({block: "nearest", behavior: reducedMotion ? "auto" : "smooth"});
+  // What was asked for by a click opens elsewhere on the page: the eye and the keyboard follow it there.
+  function goTo(opened) {
+    if (!opened) return;
+    opened.tabIndex = -1;
+    opened.focus({preventScroll: true});
+    opened.scrollIntoView({block: "nearest", behavior: reducedMotion ? "auto" : "smooth"});
   }
 
   async function drawFigures() {
@@ -207,6 +211,7 @@
       choose(null);
     }
     event.target.removeAttribute("aria-busy");
+    if (event.target.matches("[data-focus]")) goTo(event.target.firstElementChild);
     drawFigures();
   });
   // A part that was answered by the sign-in page means that the session is over.

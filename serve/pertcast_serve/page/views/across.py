@@ -27,6 +27,7 @@ from pertcast_serve.services import PredictedProfiles
 MOST_BARS: Final = 24
 _BAR_HEIGHT: Final = 22
 _AXIS_HEIGHT: Final = 62
+_LEAST_HEIGHT: Final = 260
 
 
 async def lines(context: PageContext, parameters: Mapping[str, str]) -> Html:
@@ -84,10 +85,11 @@ def _lines(asked: Asked, unit: str, each: Sequence[Asked], found: PredictedProfi
         cosines=None if cosines is None else cosines[shown],
         addresses=[predicted[index].link() for index in shown],
     )
+    height = max(_LEAST_HEIGHT, _AXIS_HEIGHT + _BAR_HEIGHT * len(shown))
     return render(
         "lines.html",
         asked=asked,
-        figure=figure(drawn, f"Effect of {asked.name} by cell line", _AXIS_HEIGHT + _BAR_HEIGHT * len(shown)),
+        figure=figure(drawn, f"Effect of {asked.name} by cell line", height),
         table=_line_table(asked, unit, found, predicted, effects, cosines),
         n_shown=len(shown),
         n_lines=len(predicted),
@@ -147,7 +149,7 @@ def _doses(asked: Asked, unit: str, each: Sequence[Asked], found: PredictedProfi
     return render(
         "doses.html",
         asked=asked,
-        figure=figure(drawn, f"Effect of {asked.pert} by dose", 300),
+        figure=figure(drawn, f"Effect of {asked.pert} by dose", _LEAST_HEIGHT),
         table=table(listed, headers={"effect": f"effect ({unit})"}, raw_columns=["dose"]),
         n_doses=len(predicted),
     )

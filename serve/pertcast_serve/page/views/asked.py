@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pertcast.naming import kind_word
@@ -23,6 +23,8 @@ _USUAL_LINES: Final = ("A549", "MCF7", "K562")
 _USUAL_TYPES: Final = ("trt_xpr", "trt_sh", "trt_act", "trt_oe", "trt_lig", COMPOUND)
 _USUAL_DOSE: Final = 10.0
 _USUAL_TIMES: Final = (24.0, 96.0)
+"""Hours, of compounds and of genetic perturbations."""
+_MOST_EXAMPLES: Final = 8
 
 
 @dataclass(frozen=True)
@@ -111,26 +113,45 @@ def asked_for(parameters: Mapping[str, str], vocabulary: Vocabulary) -> Asked:
     Refused
         A dose or time is no positive number.
     """
+    return candidates(parameters, vocabulary)[0]
+
+
+def candidates(parameters: Mapping[str, str], vocabulary: Vocabulary) -> list[Asked]:
+    """Return the conditions that an address may mean, the most usual first; one where it names all.
+
+    An address without a perturbation means an example, one without a type any type: training has seen
+    some of these and not others, which a prediction tells. Raises Refused as `asked_for`.
+    """
     pert = parameters.get("pert", "").strip()
     smiles = parameters.get("smiles", "").strip()
-    named = pert or ("structure" if smiles else _example(vocabulary))
-    pert_type = parameters.get("type", "").strip() or _type_of(named, smiles, vocabulary)
-    asked = Asked(
+    names = [pert] if pert else ["structure"] if smiles else _examples(vocabulary)
+    found = []
+    for name in names:
+        wanted = parameters.get("type", "").strip()
+        types = [wanted] if wanted else _types(name, smiles, vocabulary)
+        found += [_condition(parameters, name, each, vocabulary) for each in types]
+    return found
+
+
+def _condition(parameters: Mapping[str, str], pert: str, pert_type: str, vocabulary: Vocabulary) -> Asked:
+    is_compound = pert_type == COMPOUND
+    smiles = parameters.get("smiles", "").strip()
+    dose = _number(parameters, "dose", "uM") if is_compound else None
+    if dose is None and is_compound:
+        dose = _nearest(vocabulary.doses, _USUAL_DOSE)
+    time = _number(parameters, "time", "hours")
+    if time is None:
+        time = _nearest(vocabulary.times, _USUAL_TIMES[pert_type in GENETIC_TYPES])
+    return Asked(
         model=parameters.get("model") or None,
-        pert=named,
+        pert=pert,
         pert_type=pert_type,
-        cell=parameters.get("cell", "").strip() or _first(_USUAL_LINES, vocabulary.cell_lines),
-        dose=_number(parameters, "dose", "uM") if pert_type == COMPOUND else None,
-        time=_number(parameters, "time", "hours"),
-        smiles=smiles if pert_type == COMPOUND else "",
-        is_example=not pert and not smiles,
+        cell=parameters.get("cell", "").strip() or _usual_first(_USUAL_LINES, vocabulary.cell_lines)[0],
+        dose=dose,
+        time=time,
+        smiles=smiles if is_compound else "",
+        is_example=not parameters.get("pert", "").strip() and not smiles,
     )
-    if asked.dose is None and pert_type == COMPOUND:
-        asked = replace(asked, dose=_nearest(vocabulary.doses, _USUAL_DOSE))
-    if asked.time is None:
-        usual = _USUAL_TIMES[pert_type in GENETIC_TYPES]
-        asked = replace(asked, time=_nearest(vocabulary.times, usual))
-    return asked
 
 
 def types_for(asked: Asked, vocabulary: Vocabulary) -> list[str]:
@@ -143,22 +164,26 @@ def types_for(asked: Asked, vocabulary: Vocabulary) -> list[str]:
     return list(dict.fromkeys([*known, asked.pert_type]))
 
 
-def _example(vocabulary: Vocabulary) -> str:
-    """Return a name that training has seen perturbed."""
+def _examples(vocabulary: Vocabulary) -> list[str]:
+    """Return some names that training has seen perturbed, well-known genes first."""
     has_genetic = any(name in vocabulary.pert_types for name in GENETIC_TYPES)
-    if has_genetic and vocabulary.targets:
-        return _first(_USUAL_GENES, vocabulary.targets)
-    return next(iter((*vocabulary.compounds, *vocabulary.targets, *vocabulary.genes)), "TP53")
+    known = vocabulary.targets if has_genetic and vocabulary.targets else vocabulary.compounds
+    return _usual_first(_USUAL_GENES, known or vocabulary.targets or vocabulary.genes)[:_MOST_EXAMPLES]
 
 
-def _type_of(pert: str, smiles: str, vocabulary: Vocabulary) -> str:
+def _types(pert: str, smiles: str, vocabulary: Vocabulary) -> list[str]:
+    """Return the types that a name may be perturbed by, the most usual first."""
     if smiles or pert in vocabulary.compounds:
-        return COMPOUND
-    return _first(_USUAL_TYPES, vocabulary.pert_types)
+        return [COMPOUND]
+    return _usual_first(_USUAL_TYPES, vocabulary.pert_types)
 
 
-def _first(usual: Sequence[str], known: Sequence[str]) -> str:
-    return next((name for name in usual if name in known), known[0] if known else usual[0])
+def _usual_first(usual: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return known names, the usual ones before the others; the usual ones where nothing is known."""
+    return [
+        *(name for name in usual if name in known),
+        *(name for name in known if name not in usual),
+    ] or list(usual)
 
 
 def _nearest(known: Sequence[float], usual: float) -> float | None:

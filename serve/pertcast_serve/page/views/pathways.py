@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from markupsafe import Markup
 from pertcast.report.profile_figures import enrichment_bars, running_sum_plot
-from pertcast.report.tables import fixed
+from pertcast.report.tables import csv_link, fixed
 
 from pertcast_serve.endpoints.problem_schemas import or_problem
 from pertcast_serve.page.figures import figure
@@ -22,12 +22,30 @@ from pertcast_serve.schemas.analysis import EnrichmentRequest, EnrichmentRespons
 from pertcast_serve.schemas.base import Problem
 
 SUMS: Final = "running-sum"
+TABLE: Final = "gene-sets"
 TARGET: Final = "#running-sum"
 MOST_BARS: Final = 10
 TOLD_APART: Final = 0.05
-_BAR_HEIGHT: Final = 30
-_AXIS_HEIGHT: Final = 62
+NO_ANSWER: Final = 422
+MOST_LEADING: Final = 8
+_BAR_HEIGHT: Final = 27
+_AXIS_HEIGHT: Final = 56
 _MOST_DROPPED: Final = 8
+
+_HEADERS: Final = {
+    "set": "set (opens its running sum)",
+    "es": "ES",
+    "nes": "NES",
+    "pval": "p",
+    "fdr": "FDR",
+    "used": "genes used",
+    "lead": "leading genes",
+}
+_TABLE_SCHEMA: Final = pl.Schema(
+    dict.fromkeys(("term", "set"), pl.String)
+    | dict.fromkeys(("es", "nes", "pval", "fdr"), pl.Float64)
+    | dict.fromkeys(("used", "lead"), pl.String)
+)
 
 
 async def enrichment(context: PageContext, parameters: Mapping[str, str]) -> Html:
@@ -37,10 +55,25 @@ async def enrichment(context: PageContext, parameters: Mapping[str, str]) -> Htm
     if not collections:
         return Html(render("pathways_none.html"))
     chosen = parameters.get("sets") or collections[0]
-    request = EnrichmentRequest(model=asked.model, condition=asked.condition, gene_sets=chosen)
-    found = or_problem(await context.analysis.enrichment(request))
+    found = await context.analysis.enrichment(_question(asked, chosen))
+    if isinstance(found, Problem) and found.status == NO_ANSWER:
+        # That no set fits these genes is an answer, which belongs into the card.
+        return Html(render("problem.html", title="No gene set was scored", detail=found.detail))
     choices = [(name, asked.part("enrichment", sets=name), name == chosen) for name in collections]
-    return Html(await asyncio.to_thread(_bars, asked, found, choices))
+    return Html(await asyncio.to_thread(_bars, asked, or_problem(found), choices))
+
+
+async def set_table(context: PageContext, parameters: Mapping[str, str]) -> Html:
+    """Show all gene sets as a table, each leading to its running sum, with what limits the scores."""
+    asked = await _asked(context, parameters)
+    found = or_problem(await context.analysis.enrichment(_question(asked, parameters.get("sets"))))
+    return Html(await asyncio.to_thread(_table_card, asked, found), f"Gene sets: {asked.title}")
+
+
+def _question(asked: Asked, gene_sets: str | None, curves: Sequence[str] = ()) -> EnrichmentRequest:
+    return EnrichmentRequest(
+        model=asked.model, condition=asked.condition, gene_sets=gene_sets or None, curves=list(curves)
+    )
 
 
 async def _asked(context: PageContext, parameters: Mapping[str, str]) -> Asked:
@@ -49,20 +82,18 @@ async def _asked(context: PageContext, parameters: Mapping[str, str]) -> Asked:
 
 
 def _bars(asked: Asked, found: EnrichmentResponse, choices: Sequence[tuple[str, str, bool]]) -> Markup:
-    scored = [row for row in found.rows if row.nes is not None]
-    strongest = sorted(scored[:MOST_BARS], key=lambda row: -(row.nes or 0.0))
+    strongest = [row for row in found.rows if row.nes is not None][:MOST_BARS]
+    strongest.sort(key=lambda row: -(row.nes or 0.0))
     plain = plain_terms([row.term for row in found.rows])
     return render(
         "pathways.html",
         choices=choices if len(choices) > 1 else [],
         figure=_bar_figure(asked, found.gene_sets, strongest, plain) if strongest else "",
-        table=_set_table(asked, found.gene_sets, scored[:MOST_BARS], plain),
+        table_address=asked.part(TABLE, sets=found.gene_sets),
         n_shown=len(strongest),
         n_tested=len(found.rows),
         n_genes=found.n_genes,
-        dropped=found.dropped,
         dropped_words=_dropped_words(found),
-        remarks=found.remarks,
     )
 
 
@@ -74,38 +105,60 @@ def _bar_figure(
         [plain[row.term] for row in rows],
         [f"{row.size} of {row.n_in_set}" for row in rows],
         np.array([row.fdr is not None and row.fdr <= TOLD_APART for row in rows]),
-        "normalised enrichment score",
+        "NES",
+        is_narrow=True,
     )
     drawn.update_traces(customdata=[asked.part(SUMS, sets=gene_sets, term=row.term) for row in rows])
     said = "; ".join(f"{plain[row.term]} {row.nes:+.2f}" for row in rows)
     return figure(drawn, f"Enrichment of gene sets: {said}", _AXIS_HEIGHT + _BAR_HEIGHT * len(rows), TARGET)
 
 
-def _set_table(
-    asked: Asked, gene_sets: str, rows: Sequence[EnrichmentRow], plain: Mapping[str, str]
-) -> Markup:
+def _table_card(asked: Asked, found: EnrichmentResponse) -> Markup:
+    plain = plain_terms([row.term for row in found.rows])
     frame = pl.DataFrame(
-        {
-            "set": [_sum_link(asked, gene_sets, row.term, plain[row.term]) for row in rows],
-            "nes": [row.nes for row in rows],
-            "fdr": [row.fdr for row in rows],
-            "used": [f"{row.size} of {row.n_in_set}" for row in rows],
-        },
-        schema={"set": pl.String, "nes": pl.Float64, "fdr": pl.Float64, "used": pl.String},
+        [
+            {
+                "term": row.term,
+                "set": _sum_link(asked, found.gene_sets, row.term, plain[row.term]),
+                "es": row.es,
+                "nes": row.nes,
+                "pval": row.pval,
+                "fdr": row.fdr,
+                "used": f"{row.size} of {row.n_in_set}",
+                "lead": ", ".join(row.lead_genes[:MOST_LEADING])
+                + (", …" if len(row.lead_genes) > MOST_LEADING else ""),
+            }
+            for row in found.rows
+        ],
+        schema=_TABLE_SCHEMA,
     )
-    return table(
-        frame,
-        headers={"set": "set (opens its running sum)", "nes": "NES", "fdr": "FDR", "used": "genes used"},
-        formats={"nes": fixed(2)},
+    shown = table(
+        frame.drop("term"),
+        headers=_HEADERS,
+        formats={"es": fixed(2), "nes": fixed(2)},
         raw_columns=["set"],
         number_columns=["used"],
     )
+    return render(
+        "pathway_table.html",
+        asked=asked,
+        gene_sets=found.gene_sets,
+        table=shown,
+        link=Markup(csv_link(frame.drop("set"), "gene_sets.csv")),
+        remarks=found.remarks,
+        dropped=found.dropped,
+        dropped_words=_dropped_words(found),
+    )
+
+
+def _first_few(genes: Sequence[str]) -> str:
+    return ", ".join(genes) if len(genes) <= MOST_LEADING else ", ".join((*genes[:MOST_LEADING], "…"))
 
 
 def _sum_link(asked: Asked, gene_sets: str, term: str, plain: str) -> str:
     """Return a link that opens the running sum here, or as a view of its own without JavaScript."""
     address = asked.part(SUMS, sets=gene_sets, term=term)
-    html = Markup('<a href="{}" hx-get="{}" hx-target="{}" hx-swap="innerHTML show:top">{}</a>')
+    html = Markup('<a href="{}" hx-get="{}" hx-target="{}">{}</a>')
     return str(html.format(address.replace("/ui/part/", "/ui/", 1), address, TARGET, plain))
 
 
@@ -132,13 +185,8 @@ async def running_sum(context: PageContext, parameters: Mapping[str, str]) -> Ht
     if not term:
         detail = "Name a gene set: term=NAME; the pathways of a perturbation lead here."
         raise Refused(Problem(title="No gene set is named", status=422, detail=detail))
-    request = EnrichmentRequest(
-        model=asked.model,
-        condition=asked.condition,
-        gene_sets=parameters.get("sets") or None,
-        curves=[term],
-    )
-    found = or_problem(await context.analysis.enrichment(request))
+    question = _question(asked, parameters.get("sets"), [term])
+    found = or_problem(await context.analysis.enrichment(question))
     if not found.curves:
         reason = next((each.reason for each in found.dropped if each.term == term), "it was not tested")
         detail = f"The set was dropped: {reason}. Choose one that the pathways show."

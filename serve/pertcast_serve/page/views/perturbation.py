@@ -1,13 +1,13 @@
 """The first view: what a perturbation does to every gene, how far that is from training, and what is like it.
 
-The prediction itself comes with the page; gene sets, neighbours, lines and doses come as parts after it.
+The prediction comes with the page, in words; figures, gene sets, neighbours, lines and doses come after it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from markupsafe import Markup
@@ -17,15 +17,15 @@ from pertcast_serve.endpoints.problem_schemas import or_problem
 from pertcast_serve.page.html import render
 from pertcast_serve.page.view import Html, PageContext, View
 from pertcast_serve.page.views.across import doses, lines
-from pertcast_serve.page.views.asked import COMPOUND, VIEW, Asked, asked_for
+from pertcast_serve.page.views.asked import COMPOUND, VIEW, Asked, candidates
 from pertcast_serve.page.views.choices import chip_groups
 from pertcast_serve.page.views.copies import curl_text, python_text, request_body
 from pertcast_serve.page.views.likeness import neighbors
-from pertcast_serve.page.views.pathways import enrichment, running_sum
-from pertcast_serve.page.views.response import response_figure, strongest_genes
-from pertcast_serve.page.views.trust import trust_badge, trust_sentence
+from pertcast_serve.page.views.pathways import SUMS, TABLE, enrichment, running_sum, set_table
+from pertcast_serve.page.views.response import HEIGHT, response, strongest_genes, what_is_drawn
+from pertcast_serve.page.views.trust import SEEN, trust_badge, trust_sentence, trust_words
 from pertcast_serve.schemas.models import ModelCard, Vocabulary
-from pertcast_serve.schemas.predict import ItemError
+from pertcast_serve.schemas.predict import ItemError, PredictRequest
 from pertcast_serve.services import PredictedProfiles
 
 _PARAMETER_OF: Final = {
@@ -42,14 +42,23 @@ async def perturbation(context: PageContext, parameters: Mapping[str, str]) -> H
     model = parameters.get("model") or None
     vocabulary = or_problem(await context.predictor.vocabulary(model))
     card = or_problem(await context.predictor.card(model))
-    asked = asked_for(parameters, vocabulary)
-    found = or_problem(await context.predictor.profiles(asked.request))
+    asked, found = await _chosen(context, candidates(parameters, vocabulary))
     if found.head.errors:
         return _refusal(asked, vocabulary, found.head.errors[0])
     is_open = context.config.access.is_open
-    # Figures of thousands of genes take a while to make.
+    # Thousands of genes are ranked and written.
     body = await asyncio.to_thread(_view, asked, vocabulary, card, found, is_open)
     return Html(body, asked.title)
+
+
+async def _chosen(context: PageContext, each: Sequence[Asked]) -> tuple[Asked, PredictedProfiles]:
+    """Return the condition that is shown, with its prediction: one that training has seen, if any."""
+    if len(each) > 1:
+        request = PredictRequest(model=each[0].model, conditions=[one.condition for one in each])
+        items = or_problem(await context.predictor.profiles(request)).head.items
+        ranked = sorted(items, key=lambda item: (trust_words(item) != SEEN, item.index))
+        each = [each[item.index] for item in ranked[:1]] or each
+    return each[0], or_problem(await context.predictor.profiles(each[0].request))
 
 
 def _view(
@@ -58,7 +67,6 @@ def _view(
     """Return the whole view of a condition that was predicted."""
     item = found.head.items[0]
     unit = response_unit(card.normalisation)
-    drawn, said = response_figure(found, unit, asked.title)
     return render(
         "perturbation.html",
         asked=asked,
@@ -66,8 +74,8 @@ def _view(
         groups=chip_groups(asked, vocabulary),
         trust=trust_badge(item),
         trust_said=trust_sentence(item),
-        figure=drawn,
-        figure_said=said,
+        figure_said=what_is_drawn(found),
+        figure_height=HEIGHT,
         strongest=strongest_genes(found, unit, asked, frozenset(vocabulary.targets)),
         has_doses=asked.pert_type == COMPOUND and len(vocabulary.doses) > 1,
         n_lines=len(vocabulary.cell_lines),
@@ -105,8 +113,10 @@ def _refusal(asked: Asked, vocabulary: Vocabulary, refused: ItemError) -> Html:
 
 VIEWS: Mapping[str, View] = {
     VIEW: perturbation,
+    f"{VIEW}/response": response,
     f"{VIEW}/enrichment": enrichment,
-    f"{VIEW}/running-sum": running_sum,
+    f"{VIEW}/{TABLE}": set_table,
+    f"{VIEW}/{SUMS}": running_sum,
     f"{VIEW}/neighbors": neighbors,
     f"{VIEW}/lines": lines,
     f"{VIEW}/doses": doses,

@@ -2,48 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import numpy as np
 import polars as pl
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
+from pertcast.naming import response_unit
 from pertcast.report.profile_figures import response_plot, response_waterfall
 
+from pertcast_serve.endpoints.problem_schemas import or_problem
 from pertcast_serve.page.figures import figure
 from pertcast_serve.page.html import anchor, link, table
-from pertcast_serve.page.views.asked import VIEW, Asked
+from pertcast_serve.page.view import Html, PageContext
+from pertcast_serve.page.views.asked import VIEW, Asked, asked_for
+from pertcast_serve.problems import Refused
+from pertcast_serve.schemas.base import Problem
 from pertcast_serve.services import PredictedProfiles
 
-HEIGHT: Final = 410
+HEIGHT: Final = 440
 MOST_DRAWN: Final = 3_000
 """Genes of one figure; more would take the browser seconds."""
 MOST_LISTED: Final = 20
 
 
-def response_figure(found: PredictedProfiles, unit: str, title: str) -> tuple[Markup, str]:
-    """Return the figure of the first profile, and what it shows and leaves out.
+async def response(context: PageContext, parameters: Mapping[str, str]) -> Html:
+    """Draw the response of every gene: a part, for a figure takes longer than the prediction."""
+    model = parameters.get("model") or None
+    asked = asked_for(parameters, or_problem(await context.predictor.vocabulary(model)))
+    card = or_problem(await context.predictor.card(model))
+    found = or_problem(await context.predictor.profiles(asked.request))
+    if found.head.errors:
+        raise Refused(Problem(title="Not predicted", status=422, detail=found.head.errors[0].message))
+    unit = response_unit(card.normalisation)
+    return Html(await asyncio.to_thread(_figure, found, unit, asked.title))
 
-    Parameters
-    ----------
-    found
-        Predictions.
-    unit
-        Unit of a response.
-    title
-        Name of the condition.
-    """
+
+def _figure(found: PredictedProfiles, unit: str, title: str) -> Markup:
     mean = found.mean[0]
-    kept, said = _drawn_genes(mean)
+    kept, _ = _drawn_genes(mean)
     names = [found.genes[index] for index in kept.tolist()]
     if found.sd is None:
         drawn = response_waterfall(mean[kept], names, unit, ranks=_ranks(mean)[kept])
-        said += "; ranked, for this model predicts no spread"
     else:
         drawn = response_plot(mean[kept], found.sd[0][kept], names, unit)
-        said += "; coloured beyond 2 predicted sd of single profiles"
-    return figure(drawn, f"Predicted response of every gene: {title}", HEIGHT), said
+    return figure(drawn, f"Predicted response of every gene: {title}", HEIGHT)
+
+
+def what_is_drawn(found: PredictedProfiles) -> str:
+    """Say what the figure of the first profile shows and leaves out."""
+    _, said = _drawn_genes(found.mean[0])
+    if found.sd is None:
+        return f"{said}; ranked, for this model predicts no spread"
+    return f"{said}; coloured beyond 2 predicted sd of single profiles"
 
 
 def _drawn_genes(mean: NDArray[np.float32]) -> tuple[NDArray[np.int64], str]:
