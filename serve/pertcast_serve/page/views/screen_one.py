@@ -1,0 +1,126 @@
+"""One screen: how far it is and, once finished, its verdict, hits, figures and files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote
+
+import polars as pl
+from markupsafe import Markup
+from pertcast.screens.files import REPORT
+
+from pertcast_serve.page.figures import figure
+from pertcast_serve.page.html import anchor, link, render, table
+from pertcast_serve.page.view import Html, PageContext
+from pertcast_serve.page.views.screen_finished import FIGURES, finished_results, screen_figure, verdict_of
+from pertcast_serve.page.views.screen_hits import hits_section
+from pertcast_serve.page.views.screen_source import folder_of, or_refused, screen_of, screens_of
+from pertcast_serve.page.views.screen_words import ShownScreen, file_size, shown_screen
+from pertcast_serve.problems import Refused
+from pertcast_serve.schemas.base import Problem
+from pertcast_serve.schemas.screens import Artifact, Screen
+
+STOP_POLLING: Final = 286
+"""The status that ends htmx's asking."""
+_LAYOUT: Final = (
+    ("rank", "half", 9),
+    ("effect", "half", 9),
+    ("responses", "full", 12),
+    ("likeness", "half", 12),
+    ("map", "half", 12),
+)
+"""Figure, width of its card, lines of its skeleton."""
+
+
+async def one_view(context: PageContext, parameters: Mapping[str, str]) -> Html:
+    """Show a screen; its address with the table's sorting, filters and page is a permalink."""
+    screen = await screen_of(context, parameters)
+    shown = shown_screen(screen)
+    progress = await _body(context, screen, parameters)
+    values = {"report": artifact_address(screen.id, REPORT), "copies": _copies(context, shown)}
+    return Html(render("screen_one.html", screen=shown, progress=progress, **values), shown.title)
+
+
+async def progress_part(context: PageContext, parameters: Mapping[str, str]) -> Html:
+    """Return how far a screen is; its results once it has ended, and the asking ends too."""
+    screen = await screen_of(context, parameters)
+    status = 200 if shown_screen(screen).is_going_on else STOP_POLLING
+    return Html(await _body(context, screen, parameters), status=status)
+
+
+async def figure_part(context: PageContext, parameters: Mapping[str, str]) -> Html:
+    """Return one figure of a finished screen."""
+    screen = await screen_of(context, parameters)
+    name = parameters.get("name", "")
+    if name not in FIGURES:
+        known = ", ".join(FIGURES)
+        raise Refused(Problem(title="There is no such figure", status=404, detail=f"Use one of {known}."))
+    folder = await folder_of(context, screen)
+
+    def address_of(sig_id: str) -> str:
+        return link("screens/profile", id=screen.id, sig=sig_id)
+
+    panel = await asyncio.to_thread(screen_figure, folder, name, address_of)
+    drawn = "" if panel.figure is None else figure(panel.figure, panel.label, panel.height)
+    return Html(render("screen_figure.html", panel=panel, figure=drawn))
+
+
+async def _body(context: PageContext, screen: Screen, parameters: Mapping[str, str]) -> Markup:
+    if screen.state != "finished":
+        return render("screen_progress.html", screen=shown_screen(screen))
+    folder = await folder_of(context, screen)
+    results = await asyncio.to_thread(finished_results, folder)
+    section = verdict_of(results)
+    artifacts: list[Artifact] = or_refused(await screens_of(context).artifacts(screen.id, context.user))
+    return render(
+        "screen_results.html",
+        id=screen.id,
+        verdict={"tone": section.tone, "html": Markup(section.html)},
+        provenance=results.provenance,
+        hits=await hits_section(context, screen, results, folder, parameters),
+        figures=_LAYOUT,
+        files=_files(screen, artifacts),
+        example=results.hits.row(0, named=True)["sig_id"],
+        has_report=any(each.name == REPORT for each in artifacts),
+        report=artifact_address(screen.id, REPORT),
+    )
+
+
+def artifact_address(screen: str, name: str) -> str:
+    """Return where a file of a screen is downloaded from."""
+    return f"/v1/screens/{quote(screen, safe='')}/artifacts/{quote(name)}"
+
+
+def _files(screen: Screen, artifacts: list[Artifact]) -> Markup:
+    rows = [
+        {
+            "file": anchor(each.name, artifact_address(screen.id, each.name)),
+            "size": file_size(each.bytes),
+            "sha": each.sha256[:12],
+        }
+        for each in artifacts
+    ]
+    frame = pl.DataFrame(rows, schema={"file": pl.String, "size": pl.String, "sha": pl.String})
+    headers = {"sha": "SHA-256 begins with"}
+    return table(frame, headers=headers, raw_columns=["file"], number_columns=["size"])
+
+
+def _copies(context: PageContext, shown: ShownScreen) -> list[tuple[str, str]]:
+    """Return names of what can be copied, and texts; {origin} becomes the server's address."""
+    address = f"{{origin}}/v1/screens/{shown.id}"
+    is_open = context.config.access.is_open
+    key = "" if is_open else ' -H "Authorization: Bearer $PERTCAST_KEY"'
+    headers = "" if is_open else ', headers={"Authorization": "Bearer " + os.environ["PERTCAST_KEY"]}'
+    imports = ["import io", *([] if is_open else ["import os"]), "", "import httpx", "import polars as pl"]
+    python = (
+        "\n".join(imports) + "\n\n"
+        f'answer = httpx.get("{address}/artifacts/hits.parquet"{headers})\n'
+        "hits = pl.read_parquet(io.BytesIO(answer.raise_for_status().content))\n"
+    )
+    return [
+        ("curl", f"curl -s '{address}/hits?limit=1000' -H 'Accept: text/csv'{key}"),
+        ("Python", python),
+        ("Link to this view", "{here}"),
+    ]

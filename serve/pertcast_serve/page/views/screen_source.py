@@ -1,0 +1,76 @@
+"""Where the views of screens get what they show, and what they say where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, TypeVar
+
+from pertcast.screens.files import MANIFEST
+
+from pertcast_serve.page.view import PageContext
+from pertcast_serve.problems import Refused
+from pertcast_serve.schemas.base import Problem
+from pertcast_serve.schemas.screens import Screen
+from pertcast_serve.screens.service import ScreenService
+
+Found = TypeVar("Found")
+_LARGEST: Final = 1_000_000
+
+
+def screens_of(context: PageContext) -> ScreenService:
+    """Return the screens of the server.
+
+    Raises
+    ------
+    Refused
+        The server keeps none, or the caller's key has not the scope "screen".
+    """
+    if context.screens is None:
+        raise Refused(NO_SCREENS)
+    if "screen" not in context.user.scopes:
+        detail = (
+            "Screens need a key with the scope 'screen'. Ask an administrator for one, and sign in with it."
+        )
+        raise Refused(Problem(title="Not permitted", status=403, detail=detail))
+    return context.screens
+
+
+NO_SCREENS: Final = Problem(
+    title="This server keeps no screens",
+    status=404,
+    detail="Name a folder in the server's settings (screens: folder), or use pertcast screen.",
+)
+
+
+_NO_SCOPE: Final = Problem(
+    title="Not permitted",
+    status=403,
+    detail="Screens need a key with the scope 'screen'. Ask an administrator for one, and sign in with it.",
+)
+
+
+def or_refused(found: Found | Problem) -> Found:
+    """Return what was found; raises Refused where it is a problem."""
+    if isinstance(found, Problem):
+        raise Refused(found)
+    return found
+
+
+async def screen_of(context: PageContext, parameters: Mapping[str, str]) -> Screen:
+    """Return the screen that the address names; raises Refused."""
+    return or_refused(await screens_of(context).get(parameters.get("id", ""), context.user))
+
+
+async def folder_of(context: PageContext, screen: Screen) -> Path:
+    """Return the folder of a finished screen; raises Refused."""
+    manifest = await screens_of(context).artifact_path(screen.id, context.user, MANIFEST)
+    return or_refused(manifest).parent
+
+
+def number_of(parameters: Mapping[str, str], name: str, least: int) -> int:
+    """Return a whole number of the address; `least` where it is none, or smaller."""
+    text = parameters.get(name, "")
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        return least
+    return min(max(int(text), least), _LARGEST)
