@@ -281,6 +281,25 @@ def test_a_link_from_elsewhere_is_asked_for_again_so_that_the_strict_cookie_come
     assert call("GET", "/ui/screens", headers=stale).status_code == 303
 
 
+def test_the_document_says_how_keys_are_sent_and_which_paths_need_none(keys: Path) -> None:
+    key_of(keys)
+    call = caller(guarded({"keys": keys}))
+    for _ in range(2):
+        document = call("GET", "/openapi.json").json()
+    assert document["security"] == [{"bearer": []}, {"header": []}, {"session": []}]
+    assert document["components"]["securitySchemes"]["header"]["name"] == "X-API-Key"
+    assert {
+        path for path, methods in document["paths"].items() if methods.get("get", {}).get("security") == []
+    } == {
+        "/v1/health/live",
+        "/v2/health/ready",
+        "/v1/version",
+        "/ui/login",
+        "/ui/static/a.js",
+    }
+    assert "security" not in caller(guarded({}))("GET", "/openapi.json").json()
+
+
 @pytest.mark.parametrize(
     "wanted",
     ["//evil.example", "/\\evil.example", "https://evil.example", "evil", "", "/\t/evil", "/\n//e", "/ü"],

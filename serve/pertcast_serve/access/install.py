@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from pertcast_serve.access.audit import AuditLog
 from pertcast_serve.access.body_limit import BodyLimit
 from pertcast_serve.access.compression import Compression
+from pertcast_serve.access.documented import document_keys
 from pertcast_serve.access.gate import Gate
 from pertcast_serve.access.identity import Identity
 from pertcast_serve.access.key_ring import KeyRing
@@ -41,6 +42,8 @@ def install_access(api: FastAPI, config: ServeConfig) -> None:
     audit = None if config.access.audit is None else AuditLog(config.access.audit)
     identity = Identity(config.access)
     api.state.identity = identity
+    if not identity.is_open:
+        document_keys(api)
     # The last one added is the outermost.
     api.add_middleware(BodyLimit, max_bytes=config.limits.body_bytes)
     api.add_middleware(TimeLimit, seconds=config.limits.request_s)
