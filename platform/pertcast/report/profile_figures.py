@@ -19,6 +19,9 @@ from pertcast.report.theme import CURVE_COLOURS, DOWN, INK, LINE, MUTED, UP, WHI
 MOST_LETTERS: Final = 38
 """Of a name on an axis; hover tells the rest."""
 
+USUAL_SIZE: Final = (470.0, 330.0)
+"""Width and height in pixels of a plot that takes half of a report's width."""
+
 _MOST_LETTERS_NARROW: Final = 24
 _RIGHT_COLUMN: Final = 66
 """Pixels of the counts beside narrow bars."""
@@ -29,7 +32,11 @@ _GREY: Final = "#c2cad2"
 
 
 def response_plot(
-    mean: NDArray[np.floating], sd: NDArray[np.floating], genes: Sequence[str], unit: str
+    mean: NDArray[np.floating],
+    sd: NDArray[np.floating],
+    genes: Sequence[str],
+    unit: str,
+    size: tuple[float, float] = USUAL_SIZE,
 ) -> go.Figure:
     """One condition: every gene's predicted response against |mean| / predicted sd.
 
@@ -41,6 +48,8 @@ def response_plot(
         Names of the G genes.
     unit
         Unit of a response.
+    size
+        Usual width and height of the plot in pixels, which labels are placed for.
     """
     ratio = np.abs(mean) / np.where(sd > 0, sd, np.nan)
     stands_out = ratio > 2
@@ -57,7 +66,7 @@ def response_plot(
     )
     order = [int(index) for index in np.argsort(-np.abs(mean), kind="stable")[:_LABELLED]]
     ranges = padded_range(mean), padded_range(ratio, from_zero=True)
-    label_points(figure, mean, ratio, genes, order, ranges=ranges, size=(470, 330))
+    label_points(figure, mean, ratio, genes, order, ranges=ranges, size=size)
     figure.update_layout(
         xaxis={"title": {"text": f"predicted response ({unit})"}},
         yaxis={"title": {"text": "|mean| / predicted sd"}},
@@ -71,6 +80,7 @@ def response_waterfall(
     unit: str,
     *,
     ranks: NDArray[np.integer] | None = None,
+    size: tuple[float, float] = USUAL_SIZE,
 ) -> go.Figure:
     """One condition without a spread: every gene's predicted response by its rank.
 
@@ -84,6 +94,8 @@ def response_waterfall(
         Unit of a response.
     ranks
         (G,) rank of each gene, 1 for the most increased, where these are only some of all genes.
+    size
+        Usual width and height of the plot in pixels, which labels are placed for.
     """
     if ranks is None:
         ranks = np.argsort(np.argsort(-mean, kind="stable"), kind="stable") + 1
@@ -102,7 +114,7 @@ def response_waterfall(
         )
     )
     ranges = padded_range(ranks), padded_range(mean)
-    label_points(figure, ranks, mean, genes, order, ranges=ranges, size=(470, 330))
+    label_points(figure, ranks, mean, genes, order, ranges=ranges, size=size)
     figure.update_layout(
         xaxis={"title": {"text": "genes, from most increased to most decreased"}},
         yaxis={"title": {"text": f"predicted response ({unit})"}},

@@ -125,8 +125,7 @@ def _table_card(asked: Asked, found: EnrichmentResponse) -> Markup:
                 "pval": row.pval,
                 "fdr": row.fdr,
                 "used": f"{row.size} of {row.n_in_set}",
-                "lead": ", ".join(row.lead_genes[:MOST_LEADING])
-                + (", …" if len(row.lead_genes) > MOST_LEADING else ""),
+                "lead": _first_few(row.lead_genes),
             }
             for row in found.rows
         ],

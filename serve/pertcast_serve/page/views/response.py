@@ -23,6 +23,9 @@ from pertcast_serve.schemas.base import Problem
 from pertcast_serve.services import PredictedProfiles
 
 HEIGHT: Final = 440
+PLOT_SIZE: Final = (570.0, 375.0)
+"""Pixels of the plot on a screen 1,280 wide; on wider ones labels have more room."""
+
 MOST_DRAWN: Final = 3_000
 """Genes of one figure; more would take the browser seconds."""
 MOST_LISTED: Final = 20
@@ -45,9 +48,9 @@ def _figure(found: PredictedProfiles, unit: str, title: str) -> Markup:
     kept, _ = _drawn_genes(mean)
     names = [found.genes[index] for index in kept.tolist()]
     if found.sd is None:
-        drawn = response_waterfall(mean[kept], names, unit, ranks=_ranks(mean)[kept])
+        drawn = response_waterfall(mean[kept], names, unit, ranks=_ranks(mean)[kept], size=PLOT_SIZE)
     else:
-        drawn = response_plot(mean[kept], found.sd[0][kept], names, unit)
+        drawn = response_plot(mean[kept], found.sd[0][kept], names, unit, PLOT_SIZE)
     return figure(drawn, f"Predicted response of every gene: {title}", HEIGHT)
 
 
