@@ -5,7 +5,7 @@ All may raise `problems.Unavailable`. What concerns one request alone comes back
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,6 +49,22 @@ class PredictedProfiles:
     genes: list[str]
     mean: NDArray[np.float32]
     sd: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class StoredProfiles:
+    """Profiles of a library as arrays.
+
+    Attributes
+    ----------
+    genes
+        Names of the G genes.
+    values
+        (profiles, G) float32 responses, in the order that was asked for.
+    """
+
+    genes: tuple[str, ...]
+    values: NDArray[np.float32]
 
 
 class PredictedBody(bytes):
@@ -106,6 +122,9 @@ class AnalysisClient(Protocol):
 
     async def neighbors(self, request: NeighborsRequest) -> NeighborsResponse | Problem:
         """Return the nearest and the most opposite profiles."""
+
+    async def stored_profiles(self, library: str, sig_ids: Sequence[str]) -> StoredProfiles | Problem:
+        """Return profiles of a library by their names, or why one is refused."""
 
     async def gene_sets(self) -> list[GeneSetCollection]:
         """Return the collections of gene sets."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +12,9 @@ from pertcast.analysis.connectivity.signature import require_comparable
 
 from pertcast_serve.analysis.refusals import condition_refused, refused
 from pertcast_serve.analysis.shelf import OpenLibrary
-from pertcast_serve.schemas.analysis import Profile
+from pertcast_serve.schemas.analysis import MAX_ROWS, Profile
 from pertcast_serve.schemas.predict import Condition
-from pertcast_serve.services import PredictedProfiles
+from pertcast_serve.services import PredictedProfiles, StoredProfiles
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,23 @@ def stored_profile(library: OpenLibrary, sig_id: str) -> AskedProfile:
         library=library.name,
         sig_id=sig_id,
     )
+
+
+def profiles_of(library: OpenLibrary, sig_ids: Sequence[str]) -> StoredProfiles:
+    """Return profiles of a library by their names.
+
+    Raises
+    ------
+    UnknownName
+        The library holds no profile of a name.
+    Refused
+        There are more than `MAX_ROWS` names, or none.
+    """
+    if not 1 <= len(sig_ids) <= MAX_ROWS:
+        raise refused(f"{len(sig_ids):,} profiles were asked for. Ask for 1 to {MAX_ROWS:,} at once.")
+    stored = library.stored
+    rows = np.array([stored.row_of(sig_id) for sig_id in sig_ids])
+    return StoredProfiles(stored.genes, np.asarray(stored.index.take(rows).values, dtype=np.float32))
 
 
 def given_profile(profile: Profile) -> AskedProfile:

@@ -6,7 +6,7 @@ Nothing here computes on the event loop: files are read and profiles compared in
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
@@ -19,7 +19,13 @@ from pertcast_serve.analysis.connectivity import connect
 from pertcast_serve.analysis.enrichment import enrich
 from pertcast_serve.analysis.gene_sets import SetShelf
 from pertcast_serve.analysis.neighbors import nearest
-from pertcast_serve.analysis.profiles import AskedProfile, given_profile, predicted_profile, stored_profile
+from pertcast_serve.analysis.profiles import (
+    AskedProfile,
+    given_profile,
+    predicted_profile,
+    profiles_of,
+    stored_profile,
+)
 from pertcast_serve.analysis.refusals import problem_of, unknown
 from pertcast_serve.analysis.shelf import LibraryShelf, OpenLibrary
 from pertcast_serve.config import ServeConfig
@@ -37,7 +43,7 @@ from pertcast_serve.schemas.analysis import (
 )
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.schemas.predict import PredictRequest
-from pertcast_serve.services import PredictorClient
+from pertcast_serve.services import PredictorClient, StoredProfiles
 
 THREADS: Final = 4
 """Questions that are computed at once; more wait. Each holds a block of profiles beside the libraries."""
@@ -91,6 +97,15 @@ class AnalysisService:
             profile = await self._profile(request)
             library = await self._library(_searched_name(request))
             return await self._compute(nearest, request, library, profile)
+
+        return await self._or_problem(answer())
+
+    async def stored_profiles(self, library: str, sig_ids: Sequence[str]) -> StoredProfiles | Problem:
+        """Return profiles of a library by their names, at most `MAX_ROWS` of them."""
+
+        async def answer() -> StoredProfiles:
+            found = await self._library(library)
+            return await self._compute(profiles_of, found, sig_ids)
 
         return await self._or_problem(answer())
 

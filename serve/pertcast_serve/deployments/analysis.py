@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
 from ray import serve
@@ -24,6 +24,7 @@ from pertcast_serve.schemas.analysis import (
     NeighborsResponse,
 )
 from pertcast_serve.schemas.base import Problem
+from pertcast_serve.services import StoredProfiles
 
 Answer = TypeVar("Answer")
 
@@ -62,6 +63,12 @@ class Analysis:
         """Return the nearest and the most opposite profiles."""
         return await _or_not_now(self._service.neighbors(request))
 
+    async def stored_profiles(
+        self, library: str, sig_ids: Sequence[str]
+    ) -> StoredProfiles | Problem | NotNow:
+        """Return profiles of a library by their names."""
+        return await _or_not_now(self._service.stored_profiles(library, sig_ids))
+
     async def gene_sets(self) -> list[GeneSetCollection] | NotNow:
         """Return the collections of gene sets."""
         return await _or_not_now(self._service.gene_sets())
@@ -96,6 +103,13 @@ class AnalysisReplicas:
     async def neighbors(self, request: NeighborsRequest) -> NeighborsResponse | Problem:
         """Return the nearest and the most opposite profiles."""
         found: NeighborsResponse | Problem = await ask_replicas(self._analysis.neighbors, request)
+        return found
+
+    async def stored_profiles(self, library: str, sig_ids: Sequence[str]) -> StoredProfiles | Problem:
+        """Return profiles of a library by their names."""
+        found: StoredProfiles | Problem = await ask_replicas(
+            self._analysis.stored_profiles, library, list(sig_ids)
+        )
         return found
 
     async def gene_sets(self) -> list[GeneSetCollection]:
