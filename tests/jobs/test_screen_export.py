@@ -15,6 +15,7 @@ import typer
 from numpy.typing import NDArray
 from pertcast.analysis.hits import condition_statistics, rank_hits
 from pertcast.evaluation.other_tools.pair import open_pair
+from pertcast.screens import finished
 from pertcast_data.errors import ConfigError, CorruptStore, UnknownContext
 from pertcast_data.export import gct
 from pertcast_data.gene_sets.gmt import read_gmt
@@ -27,7 +28,6 @@ from pertcast_data.store.zarr_layout import (
     write_obs,
 )
 from pertcast_jobs.cli.screen_export import export
-from pertcast_jobs.screen import finished
 from pertcast_jobs.screen_export import Choice, ExportRequest, export_screen
 from pertcast_jobs.screen_export.choice import UnknownPerturbation, UnknownSignature
 from pertcast_jobs.screen_export.gene_lists import MOST_FILES
