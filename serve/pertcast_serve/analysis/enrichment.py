@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 
 
 def enrich(request: EnrichmentRequest, shelf: SetShelf, profile: AskedProfile) -> EnrichmentResponse:
-    """Return the gene sets of a profile, the largest |NES| first.
+    """Return the gene sets of a profile, the largest |NES| first; a set of zeros alone has no score.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def _rows(
             ],
         )
         for number, (term, es, nes, pval, fdr) in enumerate(zip(index.names, *tested, strict=True))
-        if np.isfinite(es)
+        if np.isfinite(scores[number])
     ]
 
 
