@@ -36,6 +36,12 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 """Command -> (module that holds its typer `app`, one line of help)."""
 
+PLUGIN_HELP: Mapping[str, str] = {
+    "serve": "Serve models over HTTP: endpoints, screens and the page.",
+    "key": "Create, list and revoke the keys of a server.",
+}
+"""One line of help of the commands that other rooms add."""
+
 
 def _plugins() -> dict[str, Any]:
     return {point.name: point for point in entry_points(group="pertcast.commands")}
@@ -63,7 +69,7 @@ class LazyGroup(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands without importing any of them."""
         rows = [(name, COMMANDS[name][1]) for name in COMMANDS]
-        rows += [(name, "Serve a model over HTTP.") for name in _plugins()]
+        rows += [(name, PLUGIN_HELP.get(name, "")) for name in _plugins()]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
