@@ -1,4 +1,4 @@
-"""The command `pertcast serve`: one bundle on this machine until interrupted."""
+"""The command `pertcast serve`: models on this machine until interrupted."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
-import torch
 import typer
-from pertcast.errors import ConfigError
 from pertcast.training.bundle import find_bundle, load_bundle_files
 from pertcast_data.environment import prepare_environment
 
-from pertcast_serve.config import PredictorSettings, ServeConfig
-from pertcast_serve.ports import require_free_port
+from pertcast_serve.access.install import require_usable
+from pertcast_serve.command_settings import (
+    DEFAULT_NAME,
+    checked,
+    gpu_share,
+    merged,
+    named_paths,
+    read_settings,
+    require_guarded,
+)
+from pertcast_serve.config import ServeConfig
+from pertcast_serve.ports import LOOPBACK, require_free_port
 
 INTERRUPTED = 130
+_ON_ONE_MACHINE = {"analysis": {"max_replicas": 1}}
+"""Settings that differ from those of a cluster."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -41,52 +51,78 @@ def _wait_for_signal() -> None:
         print("stopping", file=sys.stderr)
 
 
-def _gpu_share(device: str, max_replicas: int) -> float:
-    """Return the GPUs of a replica: all replicas share one; raises ConfigError where there is none."""
-    if device == "cpu":
-        return 0.0
-    if not device.startswith("cuda") or not torch.cuda.is_available():
-        raise ConfigError(f"--device {device}: this machine has no such device. Use --device cpu.")
-    return 1 / max_replicas
-
-
-def _serve(config: ServeConfig, port: int) -> None:
+def _serve(config: ServeConfig, host: str, port: int) -> None:
     # Ray reads its environment as it is imported.
     prepare_environment()
-    from pertcast_serve.server import local_ray, serving
+    from pertcast_serve.server import local_ray, serving, with_jobs
 
-    with local_ray():
+    with local_ray(dashboard=config.screens.folder is not None) as dashboard:
         _interrupt_on_signals()
-        with serving(config, port) as url:
+        with serving(with_jobs(config, dashboard), port, host) as url:
+            print(f"page: {url}{config.root_path}/ui")
+            print(f"reference: {url}{config.root_path}/docs")
             print(f"ready: {url}/v1/metadata (interrupt to stop)", flush=True)
             _wait_for_signal()
 
 
+def _checked_models(config: ServeConfig) -> str:
+    """Load each bundle once, so that a damaged one is refused here; return what is served, in words."""
+    said = []
+    for name, folder in config.models.items():
+        files = load_bundle_files(find_bundle(folder))
+        said.append(f"{name}: {files.model_name} from {files.path}")
+    return "; ".join(said)
+
+
 @app.command()
 def serve(
-    model: Annotated[Path, typer.Option(help="Run or bundle folder.")],
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of 127.0.0.1; 0 picks a free one.")
-    ] = 8000,
-    max_replicas: Annotated[int, typer.Option(min=1, help="Most predictor replicas.")] = 2,
-    device: Annotated[str, typer.Option(help="Torch device of the weights: cpu or cuda.")] = "cpu",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Run or bundle folder; NAME=FOLDER for more. The first is the default."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings; options go over it.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; all but loopback need keys.")] = LOOPBACK,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 8000,
+    keys: Annotated[Path | None, typer.Option(help="File of keys (pertcast key create).")] = None,
+    screens: Annotated[Path | None, typer.Option(help="Folder that keeps screens; off without.")] = None,
+    library: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER of a finished screen or of a store; repeatable.")
+    ] = None,
+    gene_sets: Annotated[list[str] | None, typer.Option(help="NAME=FILE.gmt; repeatable.")] = None,
+    max_replicas: Annotated[int | None, typer.Option(min=1, help="Most predictor replicas.")] = None,
+    device: Annotated[str | None, typer.Option(help="Torch device of the weights: cpu or cuda.")] = None,
 ) -> None:
-    """Serve a model over HTTP with batching and autoscaling until interrupted.
-
-    Only this machine can reach it, as there is no login yet.
+    """Serve models over HTTP, with a page, until interrupted.
 
     Example: pertcast serve --model runs/response_mlp --port 8000
     """
     _interrupt_on_signals()
-    files = load_bundle_files(find_bundle(model))
-    require_free_port(port)
-    share = _gpu_share(device, max_replicas)
-    settings = PredictorSettings(max_replicas=max_replicas, device=device, gpus_per_replica=share)
-    config = ServeConfig(models={"default": files.path.absolute()}, predictor=settings)
-    print(f"starting: {files.model_name} from {files.path}", file=sys.stderr, flush=True)
-    del files
+    given = {} if config is None else read_settings(config)
+    replicas = max_replicas or (given.get("predictor") or {}).get("max_replicas") or 2
+    settings = checked(
+        merged(
+            merged(_ON_ONE_MACHINE, given),
+            {
+                "models": named_paths("--model", model or (), DEFAULT_NAME),
+                "libraries": named_paths("--library", library or ()),
+                "gene_sets": named_paths("--gene-sets", gene_sets or ()),
+                "access": {"keys": None if keys is None else keys.absolute()},
+                "screens": {"folder": None if screens is None else screens.absolute()},
+                "predictor": {
+                    "max_replicas": max_replicas,
+                    "device": device,
+                    "gpus_per_replica": gpu_share(device, replicas),
+                },
+            },
+        )
+    )
+    require_guarded(settings, host)
+    require_usable(settings.access)
+    said = _checked_models(settings)
+    require_free_port(port, host)
+    print(f"starting: {said}", file=sys.stderr, flush=True)
     try:
-        _serve(config, port)
+        _serve(settings, host, port)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except SystemExit as end:

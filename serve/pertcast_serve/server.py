@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import logging
 import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
@@ -19,11 +21,13 @@ from ray.serve.exceptions import RayServeException
 
 from pertcast_serve.builder import build
 from pertcast_serve.config import ServeConfig
-from pertcast_serve.ports import LOOPBACK, free_port, require_free_port
+from pertcast_serve.ports import LOOPBACK, free_port, reached_at, require_free_port
 
 APPLICATION = "pertcast"
 OBJECT_STORE_BYTES = 1 << 30
 """Ray's default is 30 % of the machine; only answers pass through the object store."""
+
+READY_TIMEOUT_S = 120.0
 
 
 class ServerFailed(PertcastError):
@@ -38,42 +42,64 @@ def _unheard() -> Iterator[None]:
 
 
 @contextmanager
-def local_ray() -> Iterator[None]:
-    """Use the Ray that this process is connected to, or run one for the length of the block."""
+def local_ray(*, dashboard: bool = False) -> Iterator[str | None]:
+    """Use the Ray that this process is connected to, or run one for the length of the block.
+
+    Parameters
+    ----------
+    dashboard
+        Whether a Ray that is started here takes jobs, as screens need it; only this machine reaches it.
+
+    Yields
+    ------
+    str or None
+        Address of the Jobs API of a Ray that was started here.
+    """
     if ray.is_initialized():
-        yield
+        yield None
         return
+    port = free_port() if dashboard else None
     with tempfile.TemporaryDirectory(prefix="pertcast-serve-", ignore_cleanup_errors=True) as folder:
         ray.init(
             address="local",
-            include_dashboard=False,
+            include_dashboard=dashboard,
+            dashboard_host=LOOPBACK,
+            dashboard_port=port,
             log_to_driver=False,
             logging_level="WARNING",
             object_store_memory=OBJECT_STORE_BYTES,
             _temp_dir=folder,
         )
         try:
-            yield
+            yield None if port is None else f"http://{LOOPBACK}:{port}"
         finally:
             with _unheard():
                 ray.shutdown()
 
 
+def with_jobs(config: ServeConfig, address: str | None) -> ServeConfig:
+    """Return settings whose screens are run by the Jobs API at `address`, unless they name one themselves."""
+    if address is None or config.screens.jobs_address is not None:
+        return config
+    screens = config.screens.model_copy(update={"jobs_address": address})
+    return config.model_copy(update={"screens": screens})
+
+
 @contextmanager
-def serving(config: ServeConfig, port: int = 0) -> Iterator[str]:
-    """Serve a bundle on the running Ray while the block runs.
+def serving(config: ServeConfig, port: int = 0, host: str = LOOPBACK) -> Iterator[str]:
+    """Serve on the running Ray while the block runs.
 
     Parameters
     ----------
     config
         What to serve.
-    port
-        Port of the loopback interface to listen on; 0 picks a free one.
+    port, host
+        Where to listen; port 0 picks a free one.
 
     Yields
     ------
     str
-        The base URL; the server is ready when it is yielded.
+        The base URL as this machine reaches it; the server is ready when it is yielded.
 
     Raises
     ------
@@ -84,17 +110,33 @@ def serving(config: ServeConfig, port: int = 0) -> Iterator[str]:
     """
     application = build(config)
     port = port or free_port()
-    require_free_port(port)
+    require_free_port(port, host)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     if serve.status().proxies:
         raise ConfigError("Ray Serve runs here already: add the application to its configuration instead.")
+    url = f"http://{reached_at(host)}:{port}"
     try:
-        serve.start(http_options=HTTPOptions(host=LOOPBACK, port=port))
+        serve.start(http_options=HTTPOptions(host=host, port=port))
         try:
             serve.run(application, name=APPLICATION, route_prefix="/")
         except (RuntimeError, RayServeException) as error:
             raise ServerFailed(f"The server did not come up: {error}") from error
-        yield f"http://{LOOPBACK}:{port}"
+        _require_ready(url)
+        yield url
     finally:
         with _unheard():
             serve.shutdown()
+
+
+def _require_ready(url: str) -> None:
+    """Wait until the default model answers; raises ServerFailed with the server's own words."""
+    # Straight to it, whatever proxy the environment names for other sites.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(f"{url}/v1/health/ready", timeout=READY_TIMEOUT_S):
+            return
+    except urllib.error.HTTPError as error:
+        reason = error.read().decode(errors="replace")
+    except OSError as error:
+        reason = str(error)
+    raise ServerFailed(f"The server is not ready: {reason}")

@@ -88,7 +88,9 @@ def test_the_serve_configuration_fits_rays_schema_and_ours(rendered: dict[str, d
     (application,) = schema.applications
     module, _, attribute = application.import_path.partition(":")
     assert callable(getattr(import_module(module), attribute))
-    assert ServeConfig.model_validate(application.args).bundle == "/data/bundle"
+    config = ServeConfig.model_validate(application.args)
+    assert config.models == {"default": Path("/data/models/default")}
+    assert not config.access.is_open, "others than this machine reach it"
 
 
 def test_rays_version_in_the_manifests_is_the_pinned_one(
@@ -125,6 +127,11 @@ def test_the_replicas_that_may_be_served_fit_the_workers_that_may_be_started(
     config = ServeConfig.model_validate(application["args"])
     (group,) = service["rayClusterConfig"]["workerGroupSpecs"]
     cores = float(group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
-    free_for_the_ingress = cores % config.cpus_per_replica or config.cpus_per_replica
-    replicas = (cores * group["maxReplicas"] - free_for_the_ingress) // config.cpus_per_replica
-    assert config.max_replicas == replicas
+    asked = sum(
+        scaling.max_replicas * scaling.cpus_per_replica for scaling in (config.predictor, config.analysis)
+    )
+    ingress = 0.1 * config.ingress_replicas
+    free_for_a_screen = 1.0
+    assert (
+        cores * group["maxReplicas"] - 2 < asked + ingress + free_for_a_screen <= cores * group["maxReplicas"]
+    )

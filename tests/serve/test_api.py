@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -14,9 +15,10 @@ from fastapi import FastAPI
 from pertcast import __version__
 from pertcast_serve.api import make_api
 from pertcast_serve.config import Limits, ServeConfig
+from pertcast_serve.negotiation import CSV, PARQUET, TABLES
 from pertcast_serve.problems import Unavailable
 from pertcast_serve.schemas.base import Problem
-from pertcast_serve.schemas.models import Metadata
+from pertcast_serve.schemas.models import Metadata, ModelCard, NameMatches
 from pertcast_serve.schemas.predict import (
     MAX_CONDITIONS,
     MAX_GENES,
@@ -75,6 +77,82 @@ def test_the_most_conditions_allowed_are_answered(call: Call) -> None:
 
 def body(**changes: Any) -> str:
     return json.dumps({"conditions": [{**GOOD, **changes}]})
+
+
+def test_models_are_listed_with_their_cards(call: Call, client: Any) -> None:
+    (model,) = call("GET", "/v1/models").json()
+    assert model["id"] == "default"
+    assert model["is_default"] is True
+    assert model["bundle"] == client.service.bundle
+    for name in ("default", f"default@{model['version']}"):
+        card = ModelCard.model_validate_json(call("GET", f"/v1/models/{name}").content)
+        assert (card.id, card.licence, card.held_out_metrics["pearson_delta"]) == ("default", "CC0-1.0", 0.25)
+
+
+def test_unknown_models_are_404_with_the_nearest(call: Call) -> None:
+    for path in ("/v1/models/defualt", "/v1/metadata?model=defualt", "/v1/genes?model=defualt"):
+        assert "Nearest known: default" in problem_of(call("GET", path), 404).detail
+    problem_of(call("GET", "/v1/models/..%2f..%2fetc"), 404)
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/v1/genes?q=gene23", ["GENE23"]),
+        ("/v1/genes?q=GNEE23&limit=1", ["GENE23"]),
+        ("/v1/compounds?q=drug-1&limit=2", ["drug-1", "drug-10"]),
+        ("/v1/cell_lines", ["A375", "HT29"]),
+        ("/v1/cell_lines?q=ht", ["HT29"]),
+        ("/v1/compounds?q=%00", []),
+    ],
+)
+def test_names_are_found(call: Call, path: str, names: list[str]) -> None:
+    found = NameMatches.model_validate_json(call("GET", path).content)
+    assert [match.name for match in found.matches] == names
+    assert found.n_matches >= len(names)
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", f"q={'x' * 201}"])
+def test_searches_out_of_bounds_are_refused(call: Call, query: str) -> None:
+    problem_of(call("GET", f"/v1/genes?{query}"), 422)
+
+
+@pytest.mark.parametrize("media_type", TABLES)
+def test_a_table_is_answered_where_it_is_asked_for_and_counts_what_it_lacks(
+    call: Call, media_type: str
+) -> None:
+    wrong = {**GOOD, "pert_id": "drog-1"}
+    asked = {"conditions": [GOOD, wrong], "genes": ["GENE3", "GENE1"]}
+    answer = call("POST", "/v1/predict", json=asked, headers={"accept": media_type})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].split(";")[0] == media_type
+    assert answer.headers["x-pertcast-errors"] == "1"
+    plain = call("POST", "/v1/predict", json=asked).json()
+    if media_type == CSV:
+        table = pl.read_csv(answer.content)
+        values = table.select("GENE3", "GENE1").to_numpy().ravel()
+    else:
+        read = pl.read_parquet if media_type == PARQUET else pl.read_ipc_stream
+        table = read(io.BytesIO(answer.content))
+        values = np.float32(table["mean"].to_list()).ravel()
+    assert table["index"].to_list() == [0]
+    assert np.array_equal(np.float32(values), np.float32(plain["mean"]))
+
+
+def test_a_media_type_that_no_answer_has_is_406(call: Call) -> None:
+    answer = call("POST", "/v1/predict", json={"conditions": [GOOD]}, headers={"accept": "image/png"})
+    assert "text/csv" in problem_of(answer, 406).detail
+
+
+def test_a_server_may_take_fewer_conditions_and_genes_than_the_interface(
+    call_api: Callable[[FastAPI], Call], client: Any, serve_config: ServeConfig
+) -> None:
+    config = serve_config.model_copy(update={"limits": Limits(conditions=2, genes=1)})
+    services = Services(client, analysis=None, screens=None, page=None)  # type: ignore[arg-type]
+    call = call_api(make_api(services, config))
+    assert call("POST", "/v1/predict", json={"conditions": [GOOD] * 2}).status_code == 200
+    for body in ({"conditions": [GOOD] * 3}, {"conditions": [GOOD], "genes": ["GENE1", "GENE2"]}):
+        assert "Send it in parts" in problem_of(call("POST", "/v1/predict", json=body), 422).detail
 
 
 BAD_BODIES = {

@@ -2,61 +2,155 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from pertcast.errors import ConfigError
+from pertcast_serve.command_settings import (
+    DEFAULT_NAME,
+    checked,
+    merged,
+    named_paths,
+    read_settings,
+    require_guarded,
+)
 from pertcast_serve.config import ServeConfig
-from pertcast_serve.ports import free_port
+from pertcast_serve.ports import reached_at
 from pydantic import ValidationError
 
-
-def refused(*words: str) -> str:
-    """Run `pertcast serve` where importing Ray is an error, and return what it says as it fails."""
-    program = (
-        "import sys; sys.modules['ray'] = None\n"
-        "from pertcast_jobs.cli import run\n"
-        "sys.exit(run(['serve', *sys.argv[1:]]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 1, done.stderr
-    assert done.stdout == ""
-    assert done.stderr.startswith("error: ")
-    assert "Traceback" not in done.stderr
-    return done.stderr
+RUNS = """
+import contextlib, io, json, sys
+sys.modules["ray"] = None  # importing it is an error
+from pertcast_jobs.cli import run
+found = {}
+for name, words in json.load(sys.stdin).items():
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run(["serve", *words])
+    found[name] = [code, out.getvalue(), err.getvalue()]
+json.dump(found, sys.stdout)
+"""
+"""Runs `pertcast serve` with several command lines, where Ray cannot be started: Python starts slowly."""
 
 
-def test_a_port_in_use_is_refused_before_ray_is_started(tiny_bundle: Path) -> None:
-    port = free_port()
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", port))
-        listener.listen()
-        said = refused("--model", str(tiny_bundle), "--port", str(port))
-    assert f"Port {port}" in said
-    assert "--port" in said
-
-
-def test_a_damaged_bundle_is_refused_before_ray_is_started(tiny_bundle: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "bundle"
-    copy.mkdir()
-    for file in tiny_bundle.iterdir():
-        (copy / file.name).write_bytes(file.read_bytes())
-    weights = copy / "weights.safetensors"
+@pytest.fixture(scope="module")
+def refusals(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, str]]:
+    folder = tmp_path_factory.mktemp("refusals")
+    damaged = folder / "bundle"
+    shutil.copytree(tiny_bundle, damaged)
+    weights = damaged / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    assert "weights.safetensors is damaged" in refused("--model", str(copy))
+    (folder / "nothing").mkdir()
+    good = ["--model", str(tiny_bundle)]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = str(listener.getsockname()[1])
+        asked = {
+            "a port in use": [*good, "--port", port],
+            "a damaged bundle": ["--model", str(damaged)],
+            "a damaged second bundle": [*good, "--model", f"second={damaged}"],
+            "no run": ["--model", str(folder / "nothing")],
+            "no model": [],
+            "no such device": [*good, "--device", "tpu"],
+            "open to all": [*good, "--host", "0.0.0.0"],
+            "no keys there": [*good, "--keys", str(folder / "keys.json")],
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", RUNS], input=json.dumps(asked), capture_output=True, text=True, timeout=120
+        )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    assert "neither a run nor a bundle" in refused("--model", str(tmp_path))
+@pytest.mark.parametrize(
+    ("what", "remedy"),
+    [
+        ("a port in use", "--port"),
+        ("a damaged bundle", "weights.safetensors is damaged"),
+        ("a damaged second bundle", "weights.safetensors is damaged"),
+        ("no run", "neither a run nor a bundle"),
+        ("no model", "--model RUN"),
+        ("no such device", "--device tpu"),
+        ("open to all", "pertcast key create"),
+        ("no keys there", "keys.json"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_ray_is_started(
+    refusals: dict[str, tuple[int, str, str]], what: str, remedy: str
+) -> None:
+    code, out, err = refusals[what]
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ")
+    assert remedy in err
+    assert "Traceback" not in err
 
 
-def test_a_device_that_is_not_there_is_refused(tiny_bundle: Path) -> None:
-    said = refused("--model", str(tiny_bundle), "--port", str(free_port()), "--device", "tpu")
-    assert "--device tpu" in said
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.5"])
+def test_loopback_needs_no_keys(tmp_path: Path, host: str) -> None:
+    require_guarded(checked({"models": {"default": tmp_path}}), host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "example.org"])
+def test_keys_or_a_proxy_open_other_addresses(tmp_path: Path, host: str) -> None:
+    models = {"models": {"default": tmp_path}}
+    with pytest.raises(ConfigError, match="key create"):
+        require_guarded(checked(models), host)
+    require_guarded(checked({**models, "access": {"keys": tmp_path / "keys.json"}}), host)
+    proxy = {"networks": ["10.0.0.0/8"]}
+    require_guarded(checked({**models, "access": {"trusted_proxy": proxy}}), host)
+
+
+def test_models_are_named_and_the_first_is_the_default() -> None:
+    found = named_paths("--model", ["runs/a", "second=/runs/b"], DEFAULT_NAME)
+    assert list(found) == ["default", "second"]
+    assert found["default"] == Path("runs/a").absolute()
+    assert list(named_paths("--model", ["mine=/runs/a"], DEFAULT_NAME)) == ["mine"]
+    with pytest.raises(ConfigError, match="--model NAME=/runs/b"):
+        named_paths("--model", ["/runs/a", "/runs/b"], DEFAULT_NAME)
+    with pytest.raises(ConfigError, match="twice"):
+        named_paths("--model", ["a=/runs/a", "a=/runs/b"], DEFAULT_NAME)
+    with pytest.raises(ConfigError, match="--library NAME="):
+        named_paths("--library", ["/screens/a"])
+
+
+def test_options_go_over_a_file_and_leave_the_rest_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "serve.yaml"
+    file.write_text("models: {old: /runs/old}\npredictor: {max_replicas: 7, batch_wait_s: 0.01}\n")
+    options = {"models": {"new": "/runs/new"}, "predictor": {"max_replicas": 3, "device": None}}
+    config = checked(merged(read_settings(file), options))
+    assert list(config.models) == ["new", "old"]
+    assert (config.predictor.max_replicas, config.predictor.batch_wait_s) == (3, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("{}", "--model RUN"),
+        ("[1]", "holds no settings"),
+        ("a: b: c", "cannot be read"),
+        ("models: {a: /r}\npredictors: {}", "predictors"),
+        ("models: {a: /r}\npredictor: {max_replicas: none}", "predictor.max_replicas"),
+    ],
+)
+def test_a_file_of_settings_that_does_not_fit_is_refused_by_its_field(
+    tmp_path: Path, text: str, remedy: str
+) -> None:
+    file = tmp_path / "serve.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=remedy):
+        checked(read_settings(file))
+
+
+def test_the_address_of_a_server_is_the_one_that_this_machine_reaches() -> None:
+    assert [reached_at(host) for host in ("127.0.0.1", "0.0.0.0", "::", "10.0.0.1", "fe80::1", "node")] == [
+        "127.0.0.1", "127.0.0.1", "[::1]", "10.0.0.1", "[fe80::1]", "node",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pertcast_serve.config import ServeConfig
 from pertcast_serve.deployments.analysis import AnalysisReplicas
 from pertcast_serve.deployments.client import ReplicaClient
 from pertcast_serve.deployments.page import PageReplicas
+from pertcast_serve.deployments.screens import screen_service
 from pertcast_serve.services import Services
 
 
@@ -42,10 +43,11 @@ class Ingress:
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the HTTP interface; Ray Serve calls this in the replica, after the constructor."""
         predictor, analysis, page = self._handles
+        client = ReplicaClient(predictor, self._config)
         services = Services(
-            predictor=ReplicaClient(predictor, self._config),
+            predictor=client,
             analysis=AnalysisReplicas(analysis),
-            screens=None,  # type: ignore[arg-type]
+            screens=screen_service(self._config, client),
             page=PageReplicas(page),
         )
         return make_api(services, self._config)

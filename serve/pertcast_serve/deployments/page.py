@@ -13,6 +13,7 @@ from pertcast_serve.config import ServeConfig
 from pertcast_serve.deployments.analysis import AnalysisReplicas
 from pertcast_serve.deployments.calls import ask_replicas
 from pertcast_serve.deployments.client import ReplicaClient
+from pertcast_serve.deployments.screens import screen_service
 from pertcast_serve.page.pages import Pages
 
 
@@ -32,7 +33,8 @@ class Page:
         self, predictor: DeploymentHandle[Any], analysis: DeploymentHandle[Any], config: ServeConfig
     ) -> None:
         client = ReplicaClient(predictor, config)
-        self._pages = Pages(client, AnalysisReplicas(analysis), None, config)
+        screens = screen_service(config, client) if config.screens.folder is not None else None
+        self._pages = Pages(client, AnalysisReplicas(analysis), screens, config)
 
     async def render(
         self, view: str, parameters: Mapping[str, str], caller_name: str, caller: Caller = ANONYMOUS
