@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
+from urllib.parse import parse_qsl
 
 import anyio.to_thread
 from fastapi import FastAPI, Request, Response
@@ -13,12 +15,15 @@ from pertcast_serve.access.caller import caller_of
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.page.assets import asset, asset_names
 from pertcast_serve.page.pages import PART
+from pertcast_serve.page.views.signature_asked import VIEW as SIGNATURE
+from pertcast_serve.page.views.signature_asked import permalink_of
 from pertcast_serve.problems import RETRY_AFTER_S
 from pertcast_serve.services import Services
 
 FIRST_VIEW: Final = "perturbation"
 _FOREVER: Final = "public, max-age=31536000, immutable"
 _LONGEST_VALUE: Final = 100_000
+_MOST_FIELDS: Final = 100
 
 
 def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
@@ -38,6 +43,9 @@ def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
 
     async def page(request: Request, view: str) -> Response:
         parameters = {name: value[:_LONGEST_VALUE] for name, value in request.query_params.items()}
+        return await shown(request, view, parameters)
+
+    async def shown(request: Request, view: str, parameters: Mapping[str, str]) -> Response:
         named = f"{PART}{view}" if _wants_part(request) and not view.startswith(PART) else view
         caller = caller_of(request)
         status, html = await services.page.render(named, parameters, caller.name, caller)
@@ -46,9 +54,22 @@ def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
             headers["Retry-After"] = str(RETRY_AFTER_S)
         return HTMLResponse(html, status, headers=headers)
 
+    async def sent_signature(request: Request) -> Response:
+        """Answer a form that was too long for an address: by its permalink, where it has one."""
+        try:
+            sent = parse_qsl((await request.body()).decode(), max_num_fields=_MOST_FIELDS, errors="strict")
+        except ValueError as error:
+            raise HTTPException(422, f"The form cannot be read ({error})") from error
+        parameters = dict(sent)
+        permalink = await anyio.to_thread.run_sync(permalink_of, parameters)
+        if permalink is not None:
+            return RedirectResponse(f"{config.root_path}{permalink}", 303)
+        return await shown(request, SIGNATURE, parameters)
+
     api.get("/", include_in_schema=False)(root)
     api.get("/ui", include_in_schema=False)(first)
     api.get("/ui/static/{name}", include_in_schema=False)(static)
+    api.post("/ui/signature", include_in_schema=False)(sent_signature)
     api.get("/ui/{view:path}", include_in_schema=False)(page)
 
 
