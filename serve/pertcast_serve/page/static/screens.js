@@ -111,7 +111,9 @@
   async function whileBusy(form, button, work) {
     if (form.dataset.busy) return;
     form.dataset.busy = "yes";
+    const before = button.textContent;
     button.setAttribute("aria-busy", "true");
+    if (button.dataset.busyText) button.textContent = button.dataset.busyText;
     form.querySelector("[data-refusal]").hidden = true;
     try {
       await work();
@@ -119,6 +121,7 @@
       refuse(form, error);
     } finally {
       delete form.dataset.busy;
+      if (button.dataset.busyText) button.textContent = before;
       button.removeAttribute("aria-busy");
     }
   }

@@ -77,7 +77,7 @@ def example_of(vocabulary: Vocabulary, model: str) -> Example | None:
 
 async def form_view(context: PageContext, parameters: Mapping[str, str]) -> Html:
     """Show the form."""
-    screens_of(context)
+    screens_of(context, "screen")
     models = await context.predictor.models()
     asked = parameters.get("model") or None
     vocabulary: Vocabulary = or_refused(await context.predictor.vocabulary(asked))

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import polars as pl
 from markupsafe import Markup
 from pertcast.screens.files import REPORT
+from pertcast_data.text import counted
 
 from pertcast_serve.page.figures import figure
 from pertcast_serve.page.html import anchor, link, render, table
@@ -90,10 +91,15 @@ async def _body(context: PageContext, screen: Screen, parameters: Mapping[str, s
 
 def artifact_address(screen: str, name: str) -> str:
     """Return where a file of a screen is downloaded from."""
-    return f"/v1/screens/{quote(screen, safe='')}/artifacts/{quote(name)}"
+    return f"/v1/screens/{_quoted(screen)}/artifacts/{quote(name)}"
+
+
+def _quoted(identifier: str) -> str:
+    return quote(identifier, safe="")
 
 
 def _files(screen: Screen, artifacts: list[Artifact]) -> Markup:
+    """Return the files as a table; those of a folder, of which there may be thousands, as one row."""
     rows = [
         {
             "file": anchor(each.name, artifact_address(screen.id, each.name)),
@@ -101,7 +107,14 @@ def _files(screen: Screen, artifacts: list[Artifact]) -> Markup:
             "sha": each.sha256[:12],
         }
         for each in artifacts
+        if "/" not in each.name
     ]
+    inside = [each for each in artifacts if "/" in each.name]
+    for folder in sorted({each.name.split("/", 1)[0] for each in inside}):
+        sizes = [each.bytes for each in inside if each.name.startswith(f"{folder}/")]
+        text = f"{folder}: {counted(len(sizes), 'file')}"
+        named = anchor(text, f"/v1/screens/{_quoted(screen.id)}/artifacts")
+        rows.append({"file": named, "size": file_size(sum(sizes)), "sha": "each its own"})
     frame = pl.DataFrame(rows, schema={"file": pl.String, "size": pl.String, "sha": pl.String})
     headers = {"sha": "SHA-256 begins with"}
     return table(frame, headers=headers, raw_columns=["file"], number_columns=["size"])

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from pertcast.screens.files import MANIFEST
 
+from pertcast_serve.access.caller import Scope
 from pertcast_serve.page.view import PageContext
 from pertcast_serve.problems import Refused
 from pertcast_serve.schemas.base import Problem
@@ -18,21 +19,25 @@ Found = TypeVar("Found")
 _LARGEST: Final = 1_000_000
 
 
-def screens_of(context: PageContext) -> ScreenService:
+def screens_of(context: PageContext, scope: Scope = "predict") -> ScreenService:
     """Return the screens of the server.
+
+    Parameters
+    ----------
+    context
+        What the view may ask.
+    scope
+        What the caller's key must allow: "predict" to look, "screen" to start.
 
     Raises
     ------
     Refused
-        The server keeps none, or the caller's key has not the scope "screen".
+        The server keeps none, or the caller's key has not the scope.
     """
-    if context.screens is None:
+    if context.screens is None or not context.screens.is_on:
         raise Refused(NO_SCREENS)
-    if "screen" not in context.user.scopes:
-        detail = (
-            "Screens need a key with the scope 'screen'. Ask an administrator for one, and sign in with it."
-        )
-        raise Refused(Problem(title="Not permitted", status=403, detail=detail))
+    if scope not in context.user.scopes:
+        raise Refused(_no_scope(scope))
     return context.screens
 
 
@@ -43,11 +48,9 @@ NO_SCREENS: Final = Problem(
 )
 
 
-_NO_SCOPE: Final = Problem(
-    title="Not permitted",
-    status=403,
-    detail="Screens need a key with the scope 'screen'. Ask an administrator for one, and sign in with it.",
-)
+def _no_scope(scope: Scope) -> Problem:
+    detail = f"This needs a key with the scope {scope!r}. Ask an administrator for one, and sign in with it."
+    return Problem(title="Not permitted", status=403, detail=detail)
 
 
 def or_refused(found: Found | Problem) -> Found:

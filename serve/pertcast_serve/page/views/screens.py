@@ -43,7 +43,7 @@ class _Pages:
 
 async def list_view(context: PageContext, parameters: Mapping[str, str]) -> Html:
     """Show all screens of the caller, the newest first; without one, what a screen is, and an example."""
-    if context.screens is None:
+    if context.screens is None or not context.screens.is_on:
         return Html(render("screens.html", is_kept=False, n_screens=0, listed=""), "Screens")
     page = number_of(parameters, "page", 1)
     found = await _listed(context, page)
