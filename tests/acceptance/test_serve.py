@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,10 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from pertcast.predictor import Predictor
+
+sys.path.append(str(Path(__file__).parents[1] / "serve"))
+from bundle_copies import changed_copy, point
 
 pytestmark = pytest.mark.acceptance
 
@@ -42,9 +48,12 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
 class Server:
     """A `pertcast serve` in a session of its own, and everything that it started."""
 
-    def __init__(self, bundle: Path, folder: Path) -> None:
+    def __init__(self, bundle: Path, folder: Path, settings: str = "") -> None:
         program = "import sys; from pertcast_jobs.cli import run; sys.exit(run(sys.argv[1:]))"
         words = [sys.executable, "-c", program, "serve", "--model", str(bundle), "--port", "0"]
+        if settings:
+            (folder / "serve.yaml").write_text(settings)
+            words += ["--config", str(folder / "serve.yaml")]
         self.out, self.err = folder / "out", folder / "err"
         self.seen: dict[int, psutil.Process] = {}
         with self.out.open("w") as out, self.err.open("w") as err:
@@ -72,6 +81,16 @@ class Server:
                 continue
         return found
 
+    def memory(self) -> int:
+        """Return the bytes that all processes hold for themselves."""
+        held = 0
+        for process in self.descendants():
+            try:
+                held += process.memory_full_info().uss
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        return held
+
     def left_over(self) -> list[psutil.Process]:
         return [process for process in self.seen.values() if process.is_running()]
 
@@ -82,9 +101,9 @@ class Server:
         return self.process.wait(timeout=60)
 
 
-@pytest.fixture
-def server(tiny_bundle: Path, tmp_path: Path) -> Iterator[Server]:
-    server = Server(tiny_bundle, tmp_path)
+@contextmanager
+def started(bundle: Path, folder: Path, settings: str = "") -> Iterator[Server]:
+    server = Server(bundle, folder, settings)
     try:
         yield server
     finally:
@@ -93,6 +112,12 @@ def server(tiny_bundle: Path, tmp_path: Path) -> Iterator[Server]:
             server.process.wait()
         for process in server.left_over():
             process.kill()
+
+
+@pytest.fixture
+def server(tiny_bundle: Path, tmp_path: Path) -> Iterator[Server]:
+    with started(tiny_bundle, tmp_path) as server:
+        yield server
 
 
 class Load(threading.Thread):
@@ -135,7 +160,10 @@ def assert_ended_cleanly(server: Server) -> None:
 
 def assert_said_only_its_own_lines(server: Server) -> None:
     said = [*server.out.read_text().splitlines(), *server.err.read_text().splitlines()]
-    assert {line.split(":")[0] for line in said} <= {"ready", "starting", "stopping", INTERRUPTED}
+    known = {"page", "reference", "ready", "starting", "stopping", INTERRUPTED}
+    assert {line.split(":")[0] for line in said} <= known
+    if server.out.read_text():
+        assert server.out.read_text().splitlines()[-1].startswith("ready: ")
 
 
 def test_replicas_follow_the_load_and_one_that_is_killed_costs_no_request(server: Server) -> None:
@@ -159,6 +187,76 @@ def test_replicas_follow_the_load_and_one_that_is_killed_costs_no_request(server
 
     assert server.end(signal.SIGTERM) == 0
     assert_ended_cleanly(server)
+
+
+ONE_REPLICA = """
+predictor: {max_replicas: 1, max_ongoing_requests: 16, max_queued_requests: 16}
+"""
+
+
+def test_a_bundle_is_swapped_under_load_without_a_failed_request(tiny_bundle: Path, tmp_path: Path) -> None:
+    link = tmp_path / "served"
+    link.symlink_to(tiny_bundle)
+    bundles = [tiny_bundle, *(changed_copy(tiny_bundle, tmp_path / f"b{i}", 1.5 + i) for i in range(3))]
+    versions = [Predictor.from_bundle(bundle).bundle.content_hash[:12] for bundle in bundles]
+    with started(link, tmp_path) as server:
+        url = server.url
+        load = Load(url, clients=8)
+        load.start()
+        for bundle, version in zip(bundles[1:], versions[1:], strict=True):
+            assert wait_for(partial(load.has_answers, len(load.answers) + 30), 120), "no answers"
+            point(link, bundle)
+            assert wait_for(partial(serves, url, version), 60), f"{bundle} is not served"
+        assert wait_for(partial(load.has_answers, len(load.answers) + 30), 120), "no answers"
+        assert load.stop().keys() == {200}
+        by_version: dict[str, set[bytes]] = {}
+        for _, content in load.answers:
+            by_version.setdefault(json.loads(content)["model"].partition("@")[2], set()).add(content)
+        assert by_version.keys() == set(versions)
+        assert {len(contents) for contents in by_version.values()} == {1}, "one version, two answers"
+        assert server.end(signal.SIGTERM) == 0
+
+
+def serves(url: str, version: str) -> bool:
+    return bool(httpx.get(f"{url}/v1/models").json()[0]["version"] == version)
+
+
+def test_overload_is_refused_with_the_time_to_wait_and_memory_stays_bounded(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    with started(tiny_bundle, tmp_path, ONE_REPLICA) as server:
+        url = server.url
+        warm = Load(url, clients=24)
+        warm.start()
+        assert wait_for(partial(warm.has_answers, 200), 120)
+        warm.stop()
+        before = server.memory()
+        load = Load(url, clients=128)
+        load.start()
+        held = []
+        for _ in range(10):
+            time.sleep(2)
+            held.append(server.memory())
+        answered = load.stop()
+        assert answered.keys() == {200, 503}
+        assert answered[200] > 100
+        assert max(held) - before < 200 << 20, f"{before >> 20} MB, then {[each >> 20 for each in held]} MB"
+        assert httpx.post(f"{url}/v1/predict", json={"conditions": CONDITIONS}).status_code == 200
+
+
+def test_replicas_scale_to_none_and_the_next_request_brings_one_back(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    settings = "predictor: {min_replicas: 0, max_replicas: 1, downscale_delay_s: 2}"
+    with started(tiny_bundle, tmp_path, settings) as server:
+        url = server.url
+        first = httpx.post(f"{url}/v1/predict", json={"conditions": CONDITIONS}, timeout=60)
+        assert wait_for(lambda: not server.replicas(), 120), "the replica stayed without load"
+        assert httpx.get(f"{url}/v1/models").status_code == 200
+        assert httpx.get(f"{url}/v1/health/ready").status_code == 200
+        assert not server.replicas(), "a probe is no load"
+        again = httpx.post(f"{url}/v1/predict", json={"conditions": CONDITIONS}, timeout=60)
+        assert (again.status_code, again.content) == (200, first.content)
 
 
 def test_an_interrupt_at_the_keyboard_reaches_all_processes_and_ends_cleanly(server: Server) -> None:
