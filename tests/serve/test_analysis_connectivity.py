@@ -12,7 +12,9 @@ from typing import Any
 import httpx
 import polars as pl
 import pytest
+from pertcast.analysis.connectivity.significance import random_scores
 from pertcast_jobs.query import QueryRequest, ask
+from pertcast_serve.analysis import random_queries
 from pertcast_serve.config import ServeConfig
 
 sys.path.append(str(Path(__file__).parent))
@@ -104,6 +106,25 @@ def test_the_mapping_says_what_was_used_and_names_what_is_near(call: Call) -> No
     assert down["used"] == GENES[6:12] and down["invalid"] == []
     told = " ".join(found["remarks"])
     assert "G999 (nearest: " in told and "1 name of a gene that stands there before counted once" in told
+
+
+def test_random_queries_of_sets_are_drawn_once_for_each_number_of_genes(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+
+    def counting(*given: Any) -> Any:
+        drawn.append(given)
+        return random_scores(*given)
+
+    monkeypatch.setattr(random_queries, "random_scores", counting)
+    body = {"score": "xsum", "cell_iname": ["MCF7"], "library": "first"}
+    first = asked(call, "connectivity", up=GENES[:7], down=GENES[7:13], **body)
+    asked(call, "connectivity", up=GENES[20:27], down=GENES[7:13], **body)
+    assert asked(call, "connectivity", up=GENES[:7], down=GENES[7:13], **body) == first
+    assert len(drawn) == 1
+    asked(call, "connectivity", up=GENES[:8], down=GENES[8:13], **body)
+    assert len(drawn) == 2
 
 
 def test_too_few_genes_are_refused_with_their_mapping(call: Call) -> None:

@@ -51,7 +51,8 @@ class AskedProfile:
         """Raise Refused where all values are equal: no gene is above another."""
         if np.ptp(self.values) == 0:
             raise refused(
-                f"Every value of the {self.words} is {self.values[0]:g}: it ranks no gene. Ask about a profile whose values differ."
+                f"Every value of the {self.words} is {self.values[0]:g}: it ranks no gene. "
+                "Ask about a profile whose values differ."
             )
 
     def require_direction(self) -> None:

@@ -6,6 +6,7 @@ Nothing here computes on the event loop: files are read and profiles compared in
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,6 +45,8 @@ from pertcast_serve.schemas.analysis import (
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.schemas.predict import PredictRequest
 from pertcast_serve.services import PredictorClient, StoredProfiles
+
+log = logging.getLogger(__name__)
 
 THREADS: Final = 4
 """Questions that are computed at once; more wait. Each holds a block of profiles beside the libraries."""
@@ -117,7 +120,13 @@ class AnalysisService:
         """Return the libraries that are searched, finished screens among them; else that of the model."""
         places = await self._compute(self._libraries.places)
         found = await self._compute(self._libraries.summaries, places)
-        return found if places else [await self._trained.summary()]
+        if places:
+            return found
+        try:
+            return [await self._trained.summary()]
+        except Refused as refusal:
+            log.warning("no library can be made of the model: %s", refusal)
+            return []
 
     async def _profile(self, request: EnrichmentRequest | NeighborsRequest) -> AskedProfile:
         if request.condition is not None:

@@ -17,7 +17,7 @@ from pertcast_data.vocabulary import PERTURBATION_KINDS
 from pertcast_serve.analysis.held import from_values
 from pertcast_serve.analysis.refusals import condition_refused, refused
 from pertcast_serve.analysis.shelf import OpenLibrary, kept_columns
-from pertcast_serve.problems import Refused
+from pertcast_serve.problems import Refused, Unavailable
 from pertcast_serve.schemas.analysis import LibrarySummary
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.schemas.models import ModelSummary, Vocabulary
@@ -52,7 +52,7 @@ class TrainedLibrary:
 
     async def get(self) -> OpenLibrary:
         """Return the library, made where it is not yet; raises Refused, Unavailable."""
-        model = (await self._predictor.models())[0]
+        model = await self._model()
         version = f"{model.id}@{model.version}"
         if self._made is not None and self._made[0] == version:
             return self._made[1]
@@ -64,7 +64,7 @@ class TrainedLibrary:
 
     async def summary(self) -> LibrarySummary:
         """Return what the library is, or will be, without making it; raises Refused."""
-        model = (await self._predictor.models())[0]
+        model = await self._model()
         if self._made is not None and self._made[0] == f"{model.id}@{model.version}":
             return self._made[1].summary()
         conditions = training_conditions(await self._vocabulary(model))
@@ -77,6 +77,12 @@ class TrainedLibrary:
             pert_types=sorted({condition.pert_type for condition in conditions}),
             model=f"{model.id}@{model.version}",
         )
+
+    async def _model(self) -> ModelSummary:
+        models = await self._predictor.models()
+        if not models:
+            raise Unavailable("No model is served now.")
+        return models[0]
 
     async def _vocabulary(self, model: ModelSummary) -> Vocabulary:
         found = await self._predictor.vocabulary(model.id)
