@@ -20,7 +20,8 @@ import torch
 from pertcast.predictor import Predictor
 from pertcast_data.environment import prepare_environment
 from pertcast_serve.config import PredictorSettings, Scaling, ServeConfig
-from serve_load import Figures, Kind, conditions_of, figures, load, make_bundle, plain_server, template
+from serve_client import Figures, Kind, figures
+from serve_load import conditions_of, load, make_bundle, plain_server, template
 
 CONCURRENCY = (1, 8, 64)
 SIZES = (1, 32)

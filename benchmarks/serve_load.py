@@ -1,25 +1,20 @@
 """Load for the benchmarks of serving: a bundle of 978 genes, requests, clients, a plain server.
 
-`python benchmarks/serve_load.py client URL CONCURRENCY SECONDS KIND` sends the request on its input;
-`python benchmarks/serve_load.py plain BUNDLE PORT` serves a bundle as a few lines of FastAPI would.
+`python benchmarks/serve_load.py BUNDLE PORT` serves a bundle as a few lines of FastAPI would.
 """
 
 from __future__ import annotations
 
 import http.client
-import itertools
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
-import numpy as np
 import polars as pl
 from pertcast.predictor import Predictor
 from pertcast_data.ingest import ingest
@@ -29,15 +24,9 @@ from pertcast_data.store import ExpressionStore
 from pertcast_jobs.run_config import load_config
 from pertcast_jobs.train.run import run_training
 from pertcast_serve.ports import free_port
-
-Figures = dict[str, float]
-Kind = Literal["again", "new"]
-"""Whether conditions come again, as those that people look at do, or each is new to the server."""
+from serve_client import DOSE, Figures, Kind
 
 ATLAS = AtlasConfig(n_genes=978, n_compounds=100, n_contexts=4, doses=(1.0, 10.0), times=(24.0,), n_cells=200)
-_DOSE = "DOSE"
-_DOSES_AGAIN = 8
-_RETRIES_S = 0.05
 
 
 def make_bundle(folder: Path) -> Path:
@@ -66,52 +55,14 @@ def conditions_of(predictor: Predictor, count: int, dose: Any = 10.0) -> list[di
 
 def template(predictor: Predictor, size: int) -> str:
     """Return a request whose dose the clients fill in."""
-    text = json.dumps({"conditions": conditions_of(predictor, size, _DOSE)})
-    return text.replace(f'"{_DOSE}"', _DOSE)
-
-
-def figures(taken: list[float], size: int, seconds: float) -> Figures:
-    """Return conditions/s and the median and 99th percentile of the latency in ms."""
-    p50, p99 = (1e3 * np.percentile(taken, [50, 99])).tolist()
-    return {"per_s": size * len(taken) / seconds, "p50": p50, "p99": p99, "requests": len(taken)}
-
-
-def _client(url: str, concurrency: int, seconds: float, kind: Kind, body: str) -> Figures:
-    """Send requests from `concurrency` connections, each one after the other; 503 is tried again."""
-    place = urlsplit(url)
-    size = body.count(_DOSE)
-    number = itertools.count()
-    end = time.perf_counter() + seconds
-    refused = [0]
-
-    def send_all(_: int) -> list[float]:
-        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=120)
-        taken = []
-        while (began := time.perf_counter()) < end:
-            each = next(number)
-            dose = 1.0 + each % _DOSES_AGAIN if kind == "again" else 1.0 + each * 1e-5
-            sent = body.replace(_DOSE, f"{dose:.6f}").encode()
-            connection.request("POST", "/v1/predict", sent, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            content = answer.read()
-            if answer.status == 503:
-                refused[0] += 1
-                time.sleep(_RETRIES_S)
-                continue
-            if answer.status != 200:
-                raise RuntimeError(f"{answer.status}: {content[:200]!r}")
-            taken.append(time.perf_counter() - began)
-        return taken
-
-    began = time.perf_counter()
-    with ThreadPoolExecutor(concurrency) as pool:
-        taken = [each for part in pool.map(send_all, range(concurrency)) for each in part]
-    return {**figures(taken, size, time.perf_counter() - began), "refused": refused[0]}
+    text = json.dumps({"conditions": conditions_of(predictor, size, DOSE)})
+    return text.replace(f'"{DOSE}"', DOSE)
 
 
 def load(url: str, body: str, concurrency: int, seconds: float, kind: Kind = "again") -> Figures:
     """Run the clients in a process of their own."""
-    words = [sys.executable, __file__, "client", url, str(concurrency), str(seconds), kind]
+    client = Path(__file__).with_name("serve_client.py")
+    words = [sys.executable, str(client), url, str(concurrency), str(seconds), kind]
     done = subprocess.run(
         words, input=body, capture_output=True, text=True, timeout=seconds + 300, check=False
     )
@@ -149,7 +100,7 @@ def _plain(bundle: str, port: int) -> None:
 def plain_server(bundle: Path) -> Iterator[str]:
     """Run the plain server in a process of its own."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, __file__, "plain", str(bundle), str(port)])
+    process = subprocess.Popen([sys.executable, __file__, str(bundle), str(port)])
     try:
         deadline = time.monotonic() + 120
         while not _listens(port):
@@ -173,18 +124,5 @@ def _listens(port: int) -> bool:
         connection.close()
 
 
-def main() -> None:
-    """Be the clients, or the plain server."""
-    what, *words = sys.argv[1:]
-    if what == "plain":
-        _plain(words[0], int(words[1]))
-        return
-    url, concurrency, seconds, kind = words
-    found = _client(
-        url, int(concurrency), float(seconds), "new" if kind == "new" else "again", sys.stdin.read()
-    )
-    print(json.dumps(found))
-
-
 if __name__ == "__main__":
-    main()
+    _plain(sys.argv[1], int(sys.argv[2]))

@@ -1,7 +1,7 @@
 """A server under mixed load for minutes: what each of its processes holds in memory, and whether it grows.
 
-`python benchmarks/soak_serve.py --minutes 10`: predictions of one and of 32 conditions, searches for names, gene
-sets and the page, from four clients. Prints the memory each ten seconds and the slope of its second half.
+`python benchmarks/soak_serve.py --minutes 10`: predictions of one and of 32 conditions, searches for names,
+gene sets and the page, from four clients. Prints the memory each ten seconds and its slope in the end.
 """
 
 from __future__ import annotations
