@@ -55,7 +55,7 @@ CONFLICT: Final[dict[int | str, dict[str, Any]]] = {409: _problem_schema("Not in
 def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
     """Add the paths of this subject."""
     screens = services.screens
-    _add_life(api, screens)
+    _add_life(api, screens, config.root_path)
     _add_events(api, screens)
     _add_results(api, screens)
     _add_artifacts(api, screens)
@@ -81,7 +81,7 @@ def _look_after_screens(api: FastAPI, screens: ScreenService) -> None:
     api.router.lifespan_context = watched
 
 
-def _add_life(api: FastAPI, screens: ScreenService) -> None:
+def _add_life(api: FastAPI, screens: ScreenService, root_path: str) -> None:
     async def submit(
         request: Request,
         response: Response,
@@ -91,7 +91,7 @@ def _add_life(api: FastAPI, screens: ScreenService) -> None:
         """Begin a screen: it is checked and estimated, then runs as a job that outlives this server."""
         found = or_problem(await screens.submit(body, caller_of(request), idempotency_key))
         request.scope.get("audit", {}).update(model=found.model, rows=found.n_profiles)
-        response.headers["Location"] = f"{_root(request)}/v1/screens/{found.id}"
+        response.headers["Location"] = f"{root_path}/v1/screens/{found.id}"
         return found
 
     async def estimate(body: ScreenRequest) -> ScreenEstimate:
@@ -120,12 +120,6 @@ def _add_life(api: FastAPI, screens: ScreenService) -> None:
     api.get("/v1/screens", responses=PROBLEMS, dependencies=may_read)(list_screens)
     api.get("/v1/screens/{id}", responses=PROBLEMS, dependencies=may_read)(get)
     api.delete("/v1/screens/{id}", responses={**PROBLEMS, **CONFLICT}, dependencies=may_screen)(cancel)
-
-
-def _root(request: Request) -> str:
-    """Return the path that a proxy serves the interface under."""
-    root: str = request.scope.get("root_path", "")
-    return root
 
 
 def _add_events(api: FastAPI, screens: ScreenService) -> None:

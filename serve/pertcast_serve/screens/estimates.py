@@ -92,15 +92,23 @@ class Estimator:
         try:
             out, errors = await asyncio.to_thread(process.communicate, timeout=self._seconds)
         except subprocess.TimeoutExpired as error:
+            _kill(process)
+            await asyncio.to_thread(process.communicate)
             raise Unavailable(
                 f"The estimate took longer than {self._seconds:g} s. Screen less at once, or try when the "
                 "server is less busy."
             ) from error
         finally:
-            # Also where the request was given up meanwhile.
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            # Where the request was given up meanwhile; the thread that waits for the process reaps it.
+            _kill(process)
         return process.returncode, out, errors
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End a process, if it has not ended, with all that it started."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _key_of(command: ScreenCommand) -> str:

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import polars as pl
 from pertcast.evaluation.hit_calibration import FDR_LEVELS
+from pertcast.screens.files import SIG_INFO
 from pertcast.screens.sig_info import SigInfo
 
 from pertcast_serve.schemas.screens import HitRow
@@ -19,7 +20,6 @@ from pertcast_serve.schemas.screens import HitRow
 HitColumn = Literal[
     "rank",
     "sig_id",
-    "pert_id",
     "cmap_name",
     "cell_iname",
     "pert_type",
@@ -33,7 +33,7 @@ HitColumn = Literal[
 ]
 """Columns that a page can be sorted by."""
 
-_SEARCHED: Final = ("sig_id", "pert_id", "cmap_name")
+_SEARCHED: Final = ("sig_id", "cmap_name")
 _ROW: Final = "row_in_file"
 
 
@@ -44,7 +44,7 @@ class HitFilter:
     Attributes
     ----------
     text
-        Part of sig_id, pert_id or cmap_name, in any case.
+        Part of sig_id (which holds the pert_id) or cmap_name, in any case.
     cell_iname, pert_type
         Exact names.
     only_hits
@@ -87,7 +87,7 @@ def hit_page(
     Parameters
     ----------
     path
-        hits.parquet, in the order of rank.
+        hits.parquet, in the order of rank; sig_info.parquet beside it.
     offset, limit
         Which of the fitting rows.
     sort, descending
@@ -117,6 +117,13 @@ def hit_page(
     return count, _rows(path, rows, columns)
 
 
+def _pert_ids(sig_info: Path, names: pl.Series) -> dict[str, str]:
+    """Return sig_id -> pert_id of some profiles; the table of hits has names only."""
+    scanned = pl.scan_parquet(sig_info).select("sig_id", "pert_id")
+    found = scanned.filter(pl.col("sig_id").is_in(names.to_list())).collect()
+    return dict(zip(found["sig_id"], found["pert_id"], strict=True))
+
+
 def _sort_key(sort: HitColumn, dtype: pl.DataType) -> pl.Expr:
     key = pl.col(sort)
     return (key.fill_nan(None) if dtype.is_float() else key).alias("key")
@@ -129,4 +136,8 @@ def _rows(path: Path, rows: pl.Series, columns: list[str]) -> list[HitRow]:
     table = SigInfo.open(path).rows(rows.to_numpy(), wanted)
     numbers = [name for name, dtype in table.schema.items() if dtype.is_float()]
     table = table.with_columns(pl.col(name).fill_nan(None) for name in numbers)
-    return [HitRow.model_validate(row) for row in table.iter_rows(named=True)]
+    pert_ids = _pert_ids(path.with_name(SIG_INFO), table["sig_id"])
+    return [
+        HitRow.model_validate({**row, "pert_id": pert_ids.get(row["sig_id"])})
+        for row in table.iter_rows(named=True)
+    ]

@@ -74,8 +74,8 @@ class StoredScreens:
         return screen
 
     def hits(self, out: Path) -> Path:
-        """Return the table of hits, which is as it was written; raises CorruptStore."""
-        self.opened(out).require([HITS])
+        """Return the table of hits; it and sig_info are as they were written. Raises CorruptStore."""
+        self.opened(out).require([HITS, SIG_INFO])
         return out / HITS
 
     def profile(self, identifier: str, out: Path, sig_id: str) -> StoredResponse | Problem:
