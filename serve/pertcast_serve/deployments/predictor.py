@@ -115,7 +115,14 @@ class BatchedPredictor:
 
     def _load(self, served: ServedModel) -> BundleService:
         began = time.perf_counter()
-        service = load_service(served.path, served.name, self._settings)
+        try:
+            service = load_service(served.path, served.name, self._settings)
+        except PertcastError:
+            raise
+        except Exception as error:
+            # Whatever is wrong with one bundle, the others answer on.
+            log.exception("a bundle cannot be loaded", extra={"model": served.id})
+            raise CorruptBundle(f"{served.path} cannot be loaded: {error}") from error
         if service.name != served.id:
             raise CorruptBundle(f"{served.path} holds {service.name} now.")
         metrics.observe_model_load(served.name, time.perf_counter() - began)
