@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import numpy as np
 import polars as pl
@@ -21,7 +22,10 @@ from pertcast_data.store.zarr_layout import (
 )
 from pertcast_serve.analysis import shelf
 from pertcast_serve.analysis.held import in_memory
+from pertcast_serve.analysis.service import AnalysisService
 from pertcast_serve.config import ScreenSettings, ServeConfig
+from pertcast_serve.schemas.base import Problem
+from pertcast_serve.services import StoredProfiles
 
 sys.path.append(str(Path(__file__).parent))
 toys: Any = importlib.import_module("analysis_toys")
@@ -151,6 +155,23 @@ def test_a_library_that_does_not_fit_gives_the_same_answer(
     for library, score in (("first", "wtcs"), ("l1000", "cosine")):
         body = {"library": library, "score": score, **SETS}
         assert asked(other, "connectivity", **body) == asked(call, "connectivity", **body)
+
+
+def test_stored_profiles_come_in_the_order_that_was_asked_for(
+    folder: Path, tiny_bundle: Path, client: Any
+) -> None:
+    service = AnalysisService(toys.config_of(folder, tiny_bundle), client)
+    asked_for = ["S100", "S3", "S100", "S7"]
+    for library in ("first", "l1000"):
+        found = anyio.run(service.stored_profiles, library, asked_for)
+        assert isinstance(found, StoredProfiles) and found.genes == tuple(toys.GENES)
+        np.testing.assert_array_equal(found.values, profiles()[[100, 3, 100, 7]])
+    for library, names in (("first", ["S3", "S999"]), ("frist", ["S3"])):
+        problem = anyio.run(service.stored_profiles, library, names)
+        assert isinstance(problem, Problem) and problem.status == 404 and "Nearest known" in problem.detail
+    for names in ([], ["S1"] * 1001):
+        problem = anyio.run(service.stored_profiles, "first", names)
+        assert isinstance(problem, Problem) and "Ask for 1 to 1,000" in problem.detail
 
 
 def test_a_damaged_library_is_refused_without_telling_where_it_lies(

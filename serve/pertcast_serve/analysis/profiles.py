@@ -88,7 +88,7 @@ def stored_profile(library: OpenLibrary, sig_id: str) -> AskedProfile:
     return AskedProfile(
         words=f"{library.kind} profile {sig_id} of {library.name}",
         genes=library.stored.genes,
-        values=library.stored.index.take(np.array([row])).values[0],
+        values=library.values_of([sig_id])[0],
         cell_iname=facts["cell_iname"],
         pert_type=facts["pert_type"],
         pert_id=facts["pert_id"],
@@ -109,9 +109,7 @@ def profiles_of(library: OpenLibrary, sig_ids: Sequence[str]) -> StoredProfiles:
     """
     if not 1 <= len(sig_ids) <= MAX_ROWS:
         raise refused(f"{len(sig_ids):,} profiles were asked for. Ask for 1 to {MAX_ROWS:,} at once.")
-    stored = library.stored
-    rows = np.array([stored.row_of(sig_id) for sig_id in sig_ids])
-    return StoredProfiles(stored.genes, np.asarray(stored.index.take(rows).values, dtype=np.float32))
+    return StoredProfiles(library.stored.genes, library.values_of(sig_ids))
 
 
 def given_profile(profile: Profile) -> AskedProfile:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 from pertcast.errors import PertcastError
 from pertcast.screens.files import MANIFEST, PROFILES
 from pertcast.screens.library import SearchedLibrary, open_measured, open_screen
@@ -88,6 +90,12 @@ class OpenLibrary:
             if self._held is None:
                 self._held, self.n_bytes = in_memory(self.stored, HELD_BYTES) or (self.stored, 0)
             return self._held
+
+    def values_of(self, sig_ids: Sequence[str]) -> NDArray[np.float32]:
+        """Return profiles (M, G) by their names, from memory where they are there; raises UnknownName."""
+        rows = np.array([self.stored.row_of(sig_id) for sig_id in sig_ids], dtype=np.int64)
+        wanted, place = np.unique(rows, return_inverse=True)
+        return (self._held or self.stored).index.take(wanted).values[place]
 
     def summary(self) -> LibrarySummary:
         """Return what /v1/libraries says of it."""
