@@ -34,7 +34,7 @@ _HEADERS: Final = {
     "raw_cs": "raw",
     "norm_cs": "NCS",
     "tau": "tau",
-    "fdr_q_nlog10": "-log10 q",
+    "fdr_q_nlog10": "−log10 q",
     "n_profiles": "profiles",
 }
 
@@ -144,7 +144,7 @@ def by_chance(found: ConnectivityResponse) -> str:
     expected = round(found.n_searched * share)
     return (
         f"Of an unrelated signature about {share:.0%} of the {counted(found.n_searched, 'profile')} of this "
-        f"library, here {expected:,}, have a tau beyond {_TAU} or -{_TAU}: the first rows are always large."
+        f"library, here {expected:,}, have a tau beyond {_TAU} or -{_TAU}: a large tau alone is no finding."
     )
 
 
