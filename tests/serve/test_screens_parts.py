@@ -194,7 +194,7 @@ def hits_file(folder: Path) -> Path:
     table = pl.DataFrame(
         {
             "rank": range(1, 9),
-            "sig_id": [f"A375|trt_cp|drug-{i}" for i in range(8)],
+            "sig_id": [*(f"A375|trt_cp|drug-{i}|1|24" for i in range(7)), "A375|trt_cp|A+B|1|24"],
             "cmap_name": ["Abc", "abd", None, "xyz", "(a", "b", "c", "d"],
             "cell_iname": ["A375"] * 4 + ["HT29"] * 4,
             "pert_type": ["trt_cp"] * 8,
@@ -208,8 +208,8 @@ def hits_file(folder: Path) -> Path:
         }
     )
     table.write_parquet(folder / "hits.parquet", row_group_size=3)
-    ids = table.select("sig_id", pert_id=pl.col("sig_id").str.split("|").list.last()).reverse()
-    ids.write_parquet(folder / "sig_info.parquet")
+    ids = table.select("sig_id", pert_id=pl.col("sig_id").str.split("|").list.get(2).replace("A+B", "B+A"))
+    ids.reverse().write_parquet(folder / "sig_info.parquet")
     return folder / "hits.parquet"
 
 
@@ -222,7 +222,7 @@ def hits_file(folder: Path) -> Path:
         ("effect_size", False, HitFilter(), [8, 7, 1, 5, 6, 3, 2, 4]),
         ("rank", False, HitFilter(text="AB"), [1, 2]),
         ("rank", False, HitFilter(text="(a"), [5]),
-        ("rank", False, HitFilter(text="drug-7"), [8]),
+        ("rank", False, HitFilter(text="drug-6"), [7]),
         ("rank", False, HitFilter(cell_iname="HT29", max_fdr=0.1), [6, 7]),
         ("rank", False, HitFilter(only_hits=True), [1, 2, 3, 6, 7]),
         ("fdr", True, HitFilter(only_hits=True, max_fdr=0.05), [6, 2, 1]),
@@ -236,7 +236,7 @@ def test_hits_are_sorted_and_filtered_with_missing_values_last(
     count, rows = hit_page(path, 0, 100, sort, descending, filters)
     assert [row.rank for row in rows] == ranks
     assert count == len(ranks)
-    assert all(row.pert_id == f"drug-{row.rank - 1}" for row in rows)
+    assert all(row.pert_id == ("B+A" if row.rank == 8 else f"drug-{row.rank - 1}") for row in rows)
     count, rows = hit_page(path, 1, 2, sort, descending, filters)
     assert ([row.rank for row in rows], count) == (ranks[1:3], len(ranks))
     assert hit_page(path, 10**9, 5, sort, descending, filters) == (len(ranks), [])

@@ -14,6 +14,7 @@ import polars as pl
 from pertcast.evaluation.hit_calibration import FDR_LEVELS
 from pertcast.screens.files import SIG_INFO
 from pertcast.screens.sig_info import SigInfo
+from pertcast_data.vocabulary import PAIR_SEPARATOR
 
 from pertcast_serve.schemas.screens import HitRow
 
@@ -35,6 +36,9 @@ HitColumn = Literal[
 
 _SEARCHED: Final = ("sig_id", "cmap_name")
 _ROW: Final = "row_in_file"
+_SIG_PARTS: Final = 5
+_SELECTED_ROWS: Final = 20_000
+"""Pages up to here are selected; beyond, sorting everything is as fast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,23 +109,43 @@ def hit_page(
     else:
         scanned = pl.scan_parquet(path, row_index_name=_ROW)
         fitting = scanned if is_fitting is None else scanned.filter(is_fitting)
-        found = fitting.select(_ROW) if is_in_order else fitting.select(_ROW, _sort_key(sort, schema[sort]))
-        table = found.collect()
+        if is_in_order:
+            table = fitting.select(_ROW).collect()
+            ordered = table.slice(offset, limit)
+        else:
+            table = fitting.select(_ROW, _sort_key(sort, schema[sort])).collect()
+            ordered = _ordered(table, offset, limit, descending)
         count = table.height
-        if not is_in_order:
-            # With `limit` alone a page deep in the table would be sorted by nothing.
-            table = table.sort(
-                ["key", _ROW], descending=[descending, False], nulls_last=True, maintain_order=True
-            )
-        rows = table[_ROW].slice(offset, limit).cast(pl.Int64)
+        rows = ordered[_ROW].cast(pl.Int64)
     return count, _rows(path, rows, columns)
 
 
-def _pert_ids(sig_info: Path, names: pl.Series) -> dict[str, str]:
-    """Return sig_id -> pert_id of some profiles; the table of hits has names only."""
+def _pert_ids(sig_info: Path, names: list[str]) -> dict[str, str]:
+    """Return sig_id -> pert_id of some profiles, which the table of hits does not hold.
+
+    A sig_id says it (`condition_id`), but for combinations, whose parts it sorts, and names with bars.
+    """
+    said = {}
+    for name in names:
+        parts = name.split("|")
+        if len(parts) == _SIG_PARTS and PAIR_SEPARATOR not in parts[2]:
+            said[name] = parts[2]
+    others = [name for name in names if name not in said]
+    if not others:
+        return said
     scanned = pl.scan_parquet(sig_info).select("sig_id", "pert_id")
-    found = scanned.filter(pl.col("sig_id").is_in(names.to_list())).collect()
-    return dict(zip(found["sig_id"], found["pert_id"], strict=True))
+    found = scanned.filter(pl.col("sig_id").is_in(others)).collect()
+    return said | dict(zip(found["sig_id"], found["pert_id"], strict=True))
+
+
+def _ordered(table: pl.DataFrame, offset: int, limit: int, descending: bool) -> pl.DataFrame:
+    """Return a page of rows by their key, then by rank."""
+    if offset + limit > _SELECTED_ROWS:
+        ordered = table.sort("key", descending=descending, nulls_last=True, maintain_order=True)
+        return ordered.slice(offset, limit)
+    # As one lazy step the first rows are selected, without sorting all the others.
+    ordered_rows = table.lazy().sort("key", _ROW, descending=[descending, False], nulls_last=True)
+    return ordered_rows.slice(offset, limit).collect()
 
 
 def _sort_key(sort: HitColumn, dtype: pl.DataType) -> pl.Expr:
@@ -133,10 +157,15 @@ def _rows(path: Path, rows: pl.Series, columns: list[str]) -> list[HitRow]:
     if rows.is_empty():
         return []
     wanted = [name for name in HitRow.model_fields if name in columns]
-    table = SigInfo.open(path).rows(rows.to_numpy(), wanted)
+    # Ranks rise with the rows: their statistics tell which row groups are needed at all.
+    page = pl.DataFrame({"rank": rows + 1})
+    found = (
+        pl.scan_parquet(path).filter(pl.col("rank").is_in(page["rank"].to_list())).select(wanted).collect()
+    )
+    table = page.join(found, on="rank", maintain_order="left")
     numbers = [name for name, dtype in table.schema.items() if dtype.is_float()]
     table = table.with_columns(pl.col(name).fill_nan(None) for name in numbers)
-    pert_ids = _pert_ids(path.with_name(SIG_INFO), table["sig_id"])
+    pert_ids = _pert_ids(path.with_name(SIG_INFO), table["sig_id"].to_list())
     return [
         HitRow.model_validate({**row, "pert_id": pert_ids.get(row["sig_id"])})
         for row in table.iter_rows(named=True)
