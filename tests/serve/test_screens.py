@@ -353,7 +353,7 @@ def test_a_file_that_is_known_is_not_sent_again_and_one_that_changed_is_sent_who
 
 @pytest.mark.parametrize(
     "name",
-    ["../request.json", "..%2frequest.json", "%2fetc%2fpasswd", ".parts/plan.json", "screen/../hits.csv"],
+    ["../request.json", "..%2frequest.json", "%2fetc%2fpasswd", ".parts/plan.json", "x/%2e%2e/hits.csv"],
 )
 def test_only_files_that_the_manifest_records_can_be_read(lived: Lived, name: str) -> None:
     answer = lived.server.call("GET", f"/v1/screens/{lived.screen.id}/artifacts/{name}")
@@ -621,6 +621,25 @@ def test_what_no_command_can_say_is_refused(make: Make, body: dict[str, Any], wo
     answer = make().call("POST", "/v1/screens/estimate", json={**BODY, **body})
     assert answer.status_code == 422
     assert word in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"kind": "genes", "title": "\\ud800"}',
+        b'{"kind": "genes", "rows": [{"pert_id": "\\udfff"}]}',
+        b'{"kind": "genes", "pert_time": [NaN]}',
+        b'{"kind": "genes", "pert_time": [1e999]}',
+        b'{"kind": "genes", "seed": true}',
+        b'{"kind": "genes", "up": ["A"]}',
+        b'{"kind": "genes", "out": "/etc"}',
+        b'{"kind": "export"}',
+    ],
+)
+def test_bodies_that_do_not_fit_the_schema_are_refused(make: Make, body: bytes) -> None:
+    answer = make().call("POST", "/v1/screens", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.headers["Content-Type"] == "application/problem+json"
 
 
 def test_an_unknown_model_is_a_404(make: Make) -> None:
