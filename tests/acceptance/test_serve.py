@@ -61,7 +61,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        assert wait_for(lambda: "ready: " in self.out.read_text(), 180), self.err.read_text()
+        assert wait_for(lambda: "ready: " in self.out.read_text(), 400), self.err.read_text()
         return self.out.read_text().split("ready: ")[1].split("/v1/")[0]
 
     def descendants(self) -> list[psutil.Process]:
