@@ -484,6 +484,18 @@ def test_a_job_that_is_killed_again_and_again_fails_with_a_guess_at_the_reason(m
     assert server.jobs.started == [f"{screen.id}-{attempt}" for attempt in (1, 2, 3)]
 
 
+def test_a_job_that_finds_the_screen_held_by_an_earlier_one_is_tried_again(make: Make) -> None:
+    says = "import sys; sys.exit('error: ' + sys.argv[-2] + ' is being computed by another process. Wait.')"
+    server = make(script(says))
+    screen = server.begun()
+    wait_for(lambda: server.jobs.status(f"{screen.id}-1") == "failed")
+    told = server.get(screen.id)
+    assert isinstance(told, Screen)
+    assert told.state == "queued"
+    assert anyio.run(server.service.resume_all) == [screen.id]
+    assert server.jobs.started == [f"{screen.id}-1", f"{screen.id}-2"]
+
+
 def test_a_restarted_server_finds_its_screens_and_leaves_running_jobs_alone(make: Make) -> None:
     server = make()
     screen = server.begun(key="k")

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 ENDED: Final = ("finished", "failed", "cancelled")
 _KEPT: Final = 4_096
 _NOTHING: Final = ScreenProgress(0, None, False)
+_HELD: Final = "is being computed by another process"
 _JOB_ENDED: Final = ("succeeded", "failed", "stopped")
 
 
@@ -56,7 +57,14 @@ class ScreenStates:
     def job_of(self, folder: ScreenFolder) -> JobState:
         """Return how the latest job of a screen is; raises JobsUnavailable."""
         attempts = folder.attempts
-        return self._jobs.status(folder.job(attempts[-1].number)) if attempts else "unknown"
+        if not attempts:
+            return "unknown"
+        job = folder.job(attempts[-1].number)
+        state = self._jobs.status(job)
+        # An earlier job, of a cluster that was believed gone, still held the screen: it is tried again.
+        if state == "failed" and _HELD in self._jobs.log_tail(job):
+            return "lost"
+        return state
 
     def _read(self, folder: ScreenFolder) -> Screen:
         state, message = self._state(folder)
