@@ -67,7 +67,13 @@ class Page:
         self.root, self.downloads, self.screens = root, downloads, screens
         options = webdriver.ChromeOptions()
         options.binary_location = str(shutil.which("chromium"))
-        for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,900"):
+        for word in (
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--window-size=1280,900",
+            "--hide-scrollbars",
+        ):
             options.add_argument(word)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
@@ -264,7 +270,7 @@ def test_figures_are_drawn_and_a_point_leads_to_its_profile(page: Page) -> None:
     )
     page.browser.execute_script(follow, address, page.find("#rank [data-figure]"))
     page.until(lambda: "/ui/screens/profile" in page.browser.current_url)
-    assert page.find("h1").text == first
+    assert page.find(".provenance").text.startswith(first)
     page.until(lambda: page.all("[data-drawn=yes] svg"))
     assert page.errors() == []
 

@@ -224,6 +224,8 @@ def _cell(screen: Screen, row: HitRow, name: str) -> tuple[str, str | Markup]:
         return "text genes", _few_genes(value)
     if name == "cell_iname":
         return "text", value or "–"
+    if name in ("pert_dose", "pert_time"):
+        return "number", "–" if value is None else f"{value:.4g}"
     return "number", format_number(value)
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 from markupsafe import Markup
+from pertcast.naming import condition_name
 from pertcast.report.profile_figures import response_plot, response_waterfall
 
 from pertcast_serve.page.figures import figure
@@ -34,10 +35,12 @@ async def profile_view(context: PageContext, parameters: Mapping[str, str]) -> H
     filters = HitFilter(text=found.sig_id)
     page = or_refused(await screens_of(context).hits(screen.id, context.user, 0, _ROWS, filters=filters))
     hit = next((row for row in page.rows if row.sig_id == found.sig_id), None)
+    name = found.sig_id if hit is None else condition_name(hit.model_dump())
     drawn, said = await asyncio.to_thread(_response, found, results.unit)
     body = render(
         "screen_profile.html",
         screen=screen,
+        name=name,
         found=found,
         hit=hit,
         trust=trust(hit.flag) if hit else "",
@@ -48,7 +51,7 @@ async def profile_view(context: PageContext, parameters: Mapping[str, str]) -> H
         drawn=drawn,
         said=said,
     )
-    return Html(body, found.sig_id)
+    return Html(body, name)
 
 
 def _response(found: StoredResponse, unit: str) -> tuple[Markup, str]:

@@ -16,6 +16,8 @@ from pertcast_serve.schemas.screens import Screen
 from pertcast_serve.screens.service import ScreenService
 
 Found = TypeVar("Found")
+STOP_POLLING: Final = 286
+"""The status that ends htmx's asking."""
 _LARGEST: Final = 1_000_000
 
 

@@ -11,14 +11,12 @@ from markupsafe import Markup
 from pertcast_serve.page.html import part, render
 from pertcast_serve.page.view import Html, PageContext, View
 from pertcast_serve.page.views import screen_form, screen_one, screen_profile
-from pertcast_serve.page.views.screen_source import number_of, or_refused, screens_of
+from pertcast_serve.page.views.screen_source import STOP_POLLING, number_of, or_refused, screens_of
 from pertcast_serve.page.views.screen_words import GOING_ON, shown_screen
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.schemas.screens import ScreenList
 
 ROWS: Final = 25
-STOP_POLLING: Final = 286
-"""The status that ends htmx's asking."""
 
 
 @dataclass(frozen=True)
