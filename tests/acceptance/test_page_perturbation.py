@@ -1,4 +1,4 @@
-"""The first view in a real browser: by keyboard alone, figures, downloads, permalinks, nothing from elsewhere.
+"""The first view in a real browser: keyboard alone, figures, downloads, permalinks, nothing from elsewhere.
 
 A server of this process over a socket, Debian's chromium without a window.
 """

@@ -23,7 +23,7 @@ USUAL_SIZE: Final = (470.0, 330.0)
 """Width and height in pixels of a plot that takes half of a report's width."""
 
 _MOST_LETTERS_NARROW: Final = 24
-_RIGHT_COLUMN: Final = 66
+_RIGHT_COLUMN: Final = 74
 """Pixels of the counts beside narrow bars."""
 
 _LABELLED: Final = 25
@@ -196,7 +196,7 @@ def enrichment_bars(
         )
     )
     # Room beyond the longest bar of each side for the number behind it.
-    bounds = padded_range(np.r_[scores, 0.0], share=0.3 if is_narrow else 0.16)
+    bounds = padded_range(np.r_[scores, 0.0], share=0.34 if is_narrow else 0.16)
     figure.update_layout(
         bargap=0.35,
         xaxis={"title": {"text": axis_title}, "range": bounds},
@@ -212,8 +212,9 @@ def _add_right_column(figure: go.Figure, texts: Sequence[str]) -> None:
     """Write a text to the right of the plot for each place of its vertical axis."""
     for place, text in enumerate(texts):
         figure.add_annotation(
-            xref="paper", x=1, xanchor="left", y=place, text=text, showarrow=False, font={"size": 11}
+            xref="paper", x=1, xshift=6, xanchor="left", y=place, text=text, showarrow=False
         )
+    figure.update_annotations(font={"size": 11})
     figure.update_layout(margin={"r": _RIGHT_COLUMN})
 
 
