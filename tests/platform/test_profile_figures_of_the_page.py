@@ -1,4 +1,4 @@
-"""Figures that the page added to those of reports: waterfalls, thinned running sums, effects by line and dose."""
+"""Figures that the page added to reports: waterfalls, thinned running sums, effects by line and dose."""
 
 from __future__ import annotations
 
