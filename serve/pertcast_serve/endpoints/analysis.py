@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 from fastapi import FastAPI, Request, Response
@@ -12,7 +13,7 @@ from pydantic import BaseModel
 from pertcast_serve.access.caller import requires
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.endpoints.problem_schemas import PROBLEMS, or_problem
-from pertcast_serve.negotiation import JSON, accepted, answer_rows
+from pertcast_serve.negotiation import JSON, TABLES, accepted, answer_rows
 from pertcast_serve.schemas.analysis import (
     ConnectivityRequest,
     ConnectivityResponse,
@@ -61,12 +62,14 @@ def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
         return await services.analysis.libraries()
 
     may_predict = [requires("predict")]
+    tables = {name: {"schema": {"type": "string", "format": "binary"}} for name in TABLES}
+    answers: dict[int | str, dict[str, Any]] = {**PROBLEMS, 200: {"content": tables}}
     for path, answer, schema in (
         ("/v1/enrichment", enrichment, EnrichmentResponse),
         ("/v1/connectivity", connectivity, ConnectivityResponse),
         ("/v1/neighbors", neighbors, NeighborsResponse),
     ):
-        api.post(path, response_model=schema, responses=PROBLEMS, dependencies=may_predict)(answer)
+        api.post(path, response_model=schema, responses=answers, dependencies=may_predict)(answer)
     api.get("/v1/gene_sets", responses=PROBLEMS, dependencies=may_predict)(gene_sets)
     api.get("/v1/libraries", responses=PROBLEMS, dependencies=may_predict)(libraries)
 

@@ -38,10 +38,11 @@ def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
             headers[ERRORS_HEADER] = str(content.n_errors)
         return Response(content, media_type=media_type, headers=headers)
 
+    binary = {"type": "string", "format": "binary"}
     api.post(
         "/v1/predict",
         response_model=PredictResponse,
-        responses={**PROBLEMS, 200: {"content": {name: {} for name in TABLES}}},
+        responses={**PROBLEMS, 200: {"content": {name: {"schema": binary} for name in TABLES}}},
         dependencies=[requires("predict")],
     )(predict)
 
