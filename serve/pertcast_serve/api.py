@@ -19,6 +19,7 @@ from pertcast_serve.endpoints import (
     session,
 )
 from pertcast_serve.problems import install_handlers
+from pertcast_serve.reference.document import operation_id
 from pertcast_serve.services import Services
 
 SUBJECTS = (models, predict, analysis, screens, inference, page, reference, session, metrics)
@@ -32,6 +33,7 @@ def make_api(services: Services, config: ServeConfig) -> FastAPI:
         description="Predicted responses of cells to drugs and genetic perturbations.",
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=operation_id,
     )
     for subject in SUBJECTS:
         subject.add_routes(api, services, config)

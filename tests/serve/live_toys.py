@@ -1,4 +1,4 @@
-"""A whole server over tiny files: model, libraries, gene sets, a finished screen, the page; in a thread or not."""
+"""A whole server over tiny files: model, libraries, gene sets, screens, the page; on a socket or not."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ SESSION: Final = "/v1/session"
 METRICS: Final = "/metrics"
 LOGIN: Final = "/ui/login"
 PAGE: Final = "/ui"
+DOCS: Final = "/docs"
 
 _OPEN: Final = frozenset({"/v1/version", "/openapi.json", LOGIN, SESSION})
 _OPEN_BELOW: Final = ("/v1/health/", "/v2/health/", "/ui/static/")
@@ -35,8 +36,8 @@ def is_probe(path: str) -> bool:
 
 
 def is_page(path: str) -> bool:
-    """Return whether a path is one of the page; the root leads to it."""
-    return path in ("/", PAGE) or path.startswith(f"{PAGE}/")
+    """Return whether a path is one of the page; the root leads to it, and the reference is read there too."""
+    return path in ("/", PAGE, DOCS) or path.startswith(f"{PAGE}/")
 
 
 def local_path(wanted: str, otherwise: str = PAGE) -> str:

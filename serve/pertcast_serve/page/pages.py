@@ -116,6 +116,12 @@ def _notice(status: int, title: str, detail: str) -> Html:
     return Html(render("problem.html", title=title, detail=detail), title, status)
 
 
+def framed_page(body: str, title: str, view: str, caller_name: str, root_path: str = "") -> str:
+    """Return HTML that is no view, such as the reference of the interface, in the frame of the page."""
+    html = _framed(view, Html(body, title), {}, caller_name)
+    return _OWN_ADDRESS.sub(f"{root_path}/", html) if root_path else html
+
+
 def _framed(name: str, html: Html, parameters: Mapping[str, str], caller_name: str) -> str:
     """Put a view's body into the frame that all views share."""
     frame = environment().get_template("base.html")

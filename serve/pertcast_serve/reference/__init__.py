@@ -1,0 +1,1 @@
+"""The reference of the interface, made of the OpenAPI document."""
