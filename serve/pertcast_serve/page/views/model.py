@@ -174,7 +174,7 @@ def _models(models: list[ModelSummary], card: ModelCard) -> Markup:
                 "; ".join(
                     part
                     for part in (
-                        "answers where none is named" if each.is_default else "",
+                        "the default" if each.is_default else "",
                         "shown here" if (each.id, each.version) == (card.id, card.version) else "",
                         f"a newer bundle is refused: {each.newer_refused}" if each.newer_refused else "",
                     )

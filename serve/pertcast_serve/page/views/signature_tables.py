@@ -26,7 +26,7 @@ from pertcast_serve.services import StoredProfiles
 
 DRAWN_ROWS: Final = 8
 """Rows of each tail in the heatmap."""
-_DRAWN_GENES: Final = 20
+_DRAWN_GENES: Final = 15
 """Genes of each direction in the heatmap."""
 _TAU: Final = 95
 _MOST_NAMES: Final = 12
@@ -50,9 +50,9 @@ def row_name(row: ConnectivityRow) -> str:
     if row.pert_type not in (None, COMPOUND):
         words[0] += f" {kind_word(str(row.pert_type))}"
     if row.pert_dose is not None:
-        words.append(f"{row.pert_dose:.4g} uM")
+        words.append(f"{row.pert_dose:.4g}\u00a0uM")
     if row.pert_time is not None:
-        words.append(f"{row.pert_time:.4g} h")
+        words.append(f"{row.pert_time:.4g}\u00a0h")
     return ", ".join(words)
 
 
