@@ -142,8 +142,10 @@ def _add_events(api: FastAPI, screens: ScreenService) -> None:
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
+    fields = {name: {"type": "string"} for name in ("event", "id", "data")}
+    event = {"type": "object", "properties": fields, "required": list(fields)}
     described: dict[int | str, dict[str, Any]] = {
-        200: {"content": {EVENTS: {"schema": {"type": "string"}}}, "description": "Events until the end"},
+        200: {"content": {EVENTS: {"schema": event}}, "description": "Events until the end"},
         204: {"description": "The final event was received before"},
     }
     api.get(
