@@ -17,7 +17,6 @@ from pertcast_serve.schemas.screens import Artifact
 
 _TRIES: Final = 5
 """Breaks in a row without a new byte."""
-_CHUNK: Final = 1 << 20
 
 
 def download(transport: Transport, path: str, artifact: Artifact, target: Path) -> Path:
@@ -90,7 +89,8 @@ def _append(transport: Transport, path: str, artifact: Artifact, part: Path, hav
                 "The file changed", f"{artifact.name} is another file by now. Download it again."
             )
         with part.open("ab" if answer.status_code == 206 else "wb") as file:
-            for chunk in answer.iter_bytes(_CHUNK):
+            # As they come: what a break leaves in a buffer would be lost.
+            for chunk in answer.iter_bytes():
                 file.write(chunk)
 
 
