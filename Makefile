@@ -20,15 +20,19 @@ demo: install
 
 # What needs no Ray in two processes, the rest one after the other on one Ray; both are run whatever the first
 # finds, and what failed in either is named at the end.
-test: install
+define run_tests
 	@set -o pipefail; failed=0; log=$$(mktemp); trap 'rm -f '$$log EXIT; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not acceptance and not ray" -n 2 --dist loadfile | tee $$log || failed=1; \
-	$(BIN)/python -m pytest -m "ray and not acceptance" tests/jobs tests/serve | tee -a $$log || failed=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "$(1) and not ray" -n 2 --dist loadfile | tee $$log || failed=1; \
+	$(BIN)/python -m pytest -m "$(1) and ray" $(2) | tee -a $$log || failed=1; \
 	grep -E "^(FAILED|ERROR) " $$log; \
 	exit $$failed
+endef
+
+test: install
+	$(call run_tests,not acceptance,tests/jobs tests/serve)
 
 acceptance: install
-	$(BIN)/python -m pytest -m acceptance
+	$(call run_tests,acceptance)
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

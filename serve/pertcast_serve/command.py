@@ -26,7 +26,7 @@ from pertcast_serve.config import ServeConfig
 from pertcast_serve.ports import LOOPBACK, require_free_port
 
 INTERRUPTED = 130
-_ON_ONE_MACHINE = {"analysis": {"max_replicas": 1}}
+_ON_ONE_MACHINE = {"analysis": {"max_replicas": 1}, "screens": {"runner": "processes"}}
 """Settings that differ from those of a cluster."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -54,11 +54,11 @@ def _wait_for_signal() -> None:
 def _serve(config: ServeConfig, host: str, port: int) -> None:
     # Ray reads its environment as it is imported.
     prepare_environment()
-    from pertcast_serve.server import local_ray, serving, with_jobs
+    from pertcast_serve.server import local_ray, serving
 
-    with local_ray(dashboard=config.screens.folder is not None) as dashboard:
+    with local_ray():
         _interrupt_on_signals()
-        with serving(with_jobs(config, dashboard), port, host) as url:
+        with serving(config, port, host) as url:
             print(f"page: {url}{config.root_path}/ui")
             print(f"reference: {url}{config.root_path}/docs")
             print(f"ready: {url}/v1/metadata (interrupt to stop)", flush=True)

@@ -1,10 +1,11 @@
-"""Settings of a server, for the command line and for a cluster's configuration file; unknown ones are refused."""
+"""Settings of a server, for the command line and a cluster's configuration; unknown ones are refused."""
 
 from __future__ import annotations
 
 import re
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -184,6 +185,9 @@ class ScreenSettings(Settings):
     ----------
     folder
         Holds one folder a screen; a shared volume on a cluster. Screens are off where None.
+    runner
+        "ray": jobs of a Ray cluster, through its Jobs API. "processes": processes of this machine, which
+        need no dashboard of Ray; `pertcast serve` takes them.
     jobs_address
         Address of the Ray Jobs API; that of this Ray where None.
     executor
@@ -193,6 +197,7 @@ class ScreenSettings(Settings):
     """
 
     folder: Path | None = None
+    runner: Literal["ray", "processes"] = "ray"
     jobs_address: str | None = None
     executor: str = "in-process"
     workers: int | None = Field(None, ge=1)
@@ -207,7 +212,8 @@ class ServeConfig(Settings):
         Name -> folder of a bundle or run. The first answers requests that name none. A folder (or link) that
         comes to hold another bundle is served as a new version, without a restart.
     libraries
-        Name -> finished screen (predicted) or store of responses (measured) that signatures are compared with.
+        Name -> finished screen (predicted) or store of responses (measured): what signatures are compared
+        with.
     gene_sets
         Name -> .gmt file.
     ingress_replicas
@@ -234,4 +240,3 @@ class ServeConfig(Settings):
             if not re.fullmatch(NAME_PATTERN, name):
                 raise ValueError(f"{name!r} is no name: use letters, digits, '_', '.' and '-', at most 64")
         return named
-

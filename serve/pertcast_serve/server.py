@@ -42,47 +42,25 @@ def _unheard() -> Iterator[None]:
 
 
 @contextmanager
-def local_ray(*, dashboard: bool = False) -> Iterator[str | None]:
-    """Use the Ray that this process is connected to, or run one for the length of the block.
-
-    Parameters
-    ----------
-    dashboard
-        Whether a Ray that is started here takes jobs, as screens need it; only this machine reaches it.
-
-    Yields
-    ------
-    str or None
-        Address of the Jobs API of a Ray that was started here.
-    """
+def local_ray() -> Iterator[None]:
+    """Use the Ray that this process is connected to, or run one for the length of the block."""
     if ray.is_initialized():
-        yield None
+        yield
         return
-    port = free_port() if dashboard else None
     with tempfile.TemporaryDirectory(prefix="pertcast-serve-", ignore_cleanup_errors=True) as folder:
         ray.init(
             address="local",
-            include_dashboard=dashboard,
-            dashboard_host=LOOPBACK,
-            dashboard_port=port,
+            include_dashboard=False,
             log_to_driver=False,
             logging_level="WARNING",
             object_store_memory=OBJECT_STORE_BYTES,
             _temp_dir=folder,
         )
         try:
-            yield None if port is None else f"http://{LOOPBACK}:{port}"
+            yield
         finally:
             with _unheard():
                 ray.shutdown()
-
-
-def with_jobs(config: ServeConfig, address: str | None) -> ServeConfig:
-    """Return settings whose screens are run by the Jobs API at `address`, unless they name one themselves."""
-    if address is None or config.screens.jobs_address is not None:
-        return config
-    screens = config.screens.model_copy(update={"jobs_address": address})
-    return config.model_copy(update={"screens": screens})
 
 
 @contextmanager

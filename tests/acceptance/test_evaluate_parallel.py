@@ -15,7 +15,7 @@ from pertcast_jobs.evaluate import evaluate_runs
 from pertcast_jobs.run_config import load_config
 from pertcast_jobs.train.many import train_many
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
 ATLAS = AtlasConfig(
     n_genes=60, n_contexts=2, n_compounds=16, n_unprofiled=4, doses=(1.0, 10.0), times=(24.0,), n_plates=4,

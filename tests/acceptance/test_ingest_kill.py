@@ -19,7 +19,7 @@ import pytest
 from pertcast_data.store import validate_store
 from scipy import sparse
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
 N_KILLS = 20
 SEED = 11

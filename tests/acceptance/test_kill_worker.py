@@ -21,7 +21,7 @@ from pertcast_data.store import ExpressionStore
 from pertcast_jobs.run_folder import RunFolder
 from pertcast_jobs.train.worker_notes import read_note
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
 ATLAS = AtlasConfig(
     n_genes=80,

@@ -21,6 +21,7 @@ from typing import Any
 import polars as pl
 import pytest
 import uvicorn
+from pertcast_serve.screens.process_jobs import ProcessJobs
 from selenium import webdriver
 from selenium.webdriver.common.alert import Alert
 from selenium.webdriver.common.by import By
@@ -154,7 +155,7 @@ def _calm(found: Callable[[], Any]) -> Any:
 def page(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Iterator[Page]:
     folder = tmp_path_factory.mktemp("browser")
     (folder / "downloads").mkdir()
-    jobs = toys.JobsBeside(SLOW)
+    jobs = ProcessJobs(folder / "jobs", SLOW)
     api, _ = toys.screen_server(tiny_bundle, folder / "screens", jobs, ESTIMATES, running_screens=2)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -168,8 +169,8 @@ def page(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Iterato
     found = Page(f"http://127.0.0.1:{port}", folder / "downloads", folder / "screens")
     yield found
     found.browser.quit()
-    for job in jobs.processes:
-        jobs.stop(job)
+    for place in (folder / "jobs").glob("*"):
+        jobs.stop(place.name)
     server.should_exit = True
     thread.join(10)
 

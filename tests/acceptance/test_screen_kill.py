@@ -23,7 +23,7 @@ from pertcast_data.store import ExpressionStore
 from pertcast_jobs.run_config import load_config
 from pertcast_jobs.train import run_training
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
 ATLAS = AtlasConfig(
     n_genes=200,

@@ -23,7 +23,7 @@ from pertcast_jobs.screen.run import run_screen
 from pertcast_jobs.train import run_training
 from ray import serve
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
 ATLAS = AtlasConfig(
     n_genes=200,

@@ -25,7 +25,7 @@ from pertcast.predictor import Predictor
 sys.path.append(str(Path(__file__).parents[1] / "serve"))
 from bundle_copies import changed_copy, point
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
 INTERRUPTED = "interrupted; run the same command again to go on"
 CONDITIONS = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,40 +55,6 @@ class JobsHere:
 
     def stop(self, job: str) -> None:
         """Nothing runs on."""
-
-    def log_tail(self, job: str) -> str:
-        return ""
-
-
-class JobsBeside:
-    """Runs each screen as a process beside this one."""
-
-    def __init__(self, program: Sequence[str] = PERTCAST) -> None:
-        self.program = program
-        self.processes: dict[str, subprocess.Popen[str]] = {}
-
-    def submit(self, job: str, argv: Sequence[str]) -> None:
-        if job not in self.processes:
-            self.processes[job] = subprocess.Popen(
-                [*self.program, *argv],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-
-    def status(self, job: str) -> JobState:
-        process = self.processes.get(job)
-        if process is None:
-            return "unknown"
-        if (code := process.poll()) is None:
-            return "running"
-        return "succeeded" if code == 0 else "failed" if code > 0 else "stopped"
-
-    def stop(self, job: str) -> None:
-        if job in self.processes:
-            self.processes[job].kill()
-            self.processes[job].wait()
 
     def log_tail(self, job: str) -> str:
         return ""

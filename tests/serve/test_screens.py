@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -33,7 +32,7 @@ from pertcast_serve.endpoints import screens as endpoints
 from pertcast_serve.problems import Unavailable, install_handlers
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.schemas.screens import Screen, ScreenRequest
-from pertcast_serve.screens.jobs import JobState
+from pertcast_serve.screens.process_jobs import ProcessJobs
 from pertcast_serve.screens.service import ScreenService
 from pertcast_serve.services import Services
 
@@ -62,57 +61,27 @@ ANNE = Caller("anne", "Anne", frozenset(("predict", "screen")))
 BERT = Caller("bert", "Bert", frozenset(("predict", "screen")))
 
 
-class LocalJobs:
-    """Jobs as processes of this machine that outlive who starts them; their files tell how they are."""
+class WatchedJobs(ProcessJobs):
+    """Processes whose starts are told, and that can be killed."""
 
     def __init__(self, folder: Path, program: Sequence[str]) -> None:
-        self.folder, self.program = folder, program
+        super().__init__(folder, program)
+        self.folder = folder
         self.started: list[str] = []
 
-    def submit(self, job: str, argv: Sequence[str]) -> None:
-        place = self.folder / job
-        try:
-            place.mkdir(parents=True)
-        except FileExistsError:
-            return
-        line = f"{shlex.join([*self.program, *argv])} > log 2>&1; echo $? > code.new; mv code.new code"
-        process = subprocess.Popen(["sh", "-c", line], cwd=place, start_new_session=True)
-        (place / "pid").write_text(str(process.pid))
-        self.started.append(job)
-
-    def status(self, job: str) -> JobState:
-        place = self.folder / job
-        if not place.exists():
-            return "unknown"
-        if (place / "stopped").exists():
-            return "stopped"
-        if (place / "code").exists():
-            code = int((place / "code").read_text())
-            return "succeeded" if code == 0 else "lost" if code >= 128 else "failed"
-        if not (place / "pid").exists():
-            return "queued"
-        return "running" if self.is_alive(job) else "lost"
+    def start(self, place: Path, argv: Sequence[str]) -> None:
+        super().start(place, argv)
+        self.started.append(place.name)
 
     def pid(self, job: str) -> int:
         return int((self.folder / job / "pid").read_text())
 
     def is_alive(self, job: str) -> bool:
-        try:
-            return psutil.Process(self.pid(job)).status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
+        return self.process(job) is not None
 
     def kill(self, job: str) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self.pid(job), signal.SIGKILL)
-
-    def stop(self, job: str) -> None:
-        if self.status(job) == "running":
-            (self.folder / job / "stopped").touch()
-            self.kill(job)
-
-    def log_tail(self, job: str) -> str:
-        return (self.folder / job / "log").read_text()
 
 
 @dataclass(frozen=True)
@@ -138,7 +107,7 @@ class Server:
     """Screens of one folder with their interface."""
 
     config: ServeConfig
-    jobs: LocalJobs
+    jobs: WatchedJobs
     service: ScreenService
     call: Callable[..., httpx.Response]
 
@@ -163,7 +132,7 @@ Make = Callable[..., Server]
 
 
 def served(
-    config: ServeConfig, jobs: LocalJobs, bundle: Path, estimates: Sequence[str], call_api: Any
+    config: ServeConfig, jobs: WatchedJobs, bundle: Path, estimates: Sequence[str], call_api: Any
 ) -> Server:
     service = ScreenService(config, jobs, Models(bundle), estimates)
     api = FastAPI()
@@ -177,7 +146,7 @@ def served(
 @pytest.fixture
 def make(tmp_path: Path, tiny_bundle: Path, call_api: Any) -> Any:
     """Return what starts a server over one folder of screens; a second one is the first after a restart."""
-    jobs: list[LocalJobs] = []
+    jobs: list[WatchedJobs] = []
 
     def start(
         program: Sequence[str] = SLEEPS,
@@ -191,7 +160,7 @@ def make(tmp_path: Path, tiny_bundle: Path, call_api: Any) -> Any:
             limits=limits or Limits(),
             access=access or AccessSettings(),
         )
-        jobs.append(LocalJobs(tmp_path / "jobs", program))
+        jobs.append(WatchedJobs(tmp_path / "jobs", program))
         return served(config, jobs[-1], tiny_bundle, estimates, call_api)
 
     yield start
@@ -228,7 +197,7 @@ class Lived:
 def lived(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path, call_api: Any) -> Lived:
     folder = tmp_path_factory.mktemp("lived")
     config = ServeConfig(models={"default": tiny_bundle}, screens=ScreenSettings(folder=folder / "screens"))
-    jobs = LocalJobs(folder / "jobs", ("env", "OMP_NUM_THREADS=1", *PERTCAST))
+    jobs = WatchedJobs(folder / "jobs", ("env", "OMP_NUM_THREADS=1", *PERTCAST))
     server = served(config, jobs, tiny_bundle, ESTIMATES, call_api)
     answer = server.call("POST", "/v1/screens", json={**BODY, **LARGE})
     assert answer.status_code == 202, answer.text
@@ -678,7 +647,7 @@ def test_a_server_without_a_folder_says_that_it_keeps_no_screens(
     tiny_bundle: Path, tmp_path: Path, call_api: Any
 ) -> None:
     config = ServeConfig(models={"default": tiny_bundle})
-    server = served(config, LocalJobs(tmp_path, SLEEPS), tiny_bundle, ESTIMATES, call_api)
+    server = served(config, WatchedJobs(tmp_path, SLEEPS), tiny_bundle, ESTIMATES, call_api)
     for method, path in (("POST", "/v1/screens"), ("GET", "/v1/screens"), ("GET", "/v1/screens/x")):
         answer = server.call(method, path, json=BODY)
         assert answer.status_code == 404

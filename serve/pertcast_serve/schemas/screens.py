@@ -17,7 +17,7 @@ Time = Annotated[float, Field(gt=0, lt=1e6, allow_inf_nan=False)]
 
 
 class ListRow(RequestSchema):
-    """One row of a list, in CMap words; what is absent is crossed with the screen's own lines, doses, times."""
+    """One row of a list, in CMap words; what is absent is crossed with the screen's lines, doses, times."""
 
     pert_id: str | None = Field(default=None, min_length=1, max_length=1000)
     pert_type: str | None = Field(default=None, max_length=20)
@@ -35,7 +35,10 @@ class ScreenRequest(RequestSchema):
     model: ModelName = None
     title: str = Field(default="", max_length=200)
     rows: list[ListRow] | None = Field(
-        default=None, min_length=1, max_length=MAX_LIST_ROWS, description="The library; the model's own where absent."
+        default=None,
+        min_length=1,
+        max_length=MAX_LIST_ROWS,
+        description="The library; the model's own where absent.",
     )
     cell_iname: list[Name] | None = Field(default=None, min_length=1, max_length=1000)
     pert_type: list[Name] | None = Field(default=None, min_length=1, max_length=20)
