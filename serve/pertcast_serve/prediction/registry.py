@@ -160,11 +160,11 @@ class ModelRegistry:
         return found if isinstance(found, Problem) else (found[0].name, found[1])
 
     def _find(self, asked: str | None) -> tuple[ServedModel, DescribedBundle] | Problem:
-        name, _, version = (asked or self.default).partition("@")
+        name, is_versioned, version = (asked or self.default).partition("@")
         named = self._names.get(name)
         if named is None:
             return _unknown_model(name, list(self._names))
-        found = named.versions.get(version or named.current)
+        found = named.versions.get(version if is_versioned else named.current)
         if found is None:
             return _unknown_version(name, version, named.current)
         return found
