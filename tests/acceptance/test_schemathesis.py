@@ -58,7 +58,8 @@ NAMES = ExampleNames(
     pert_type="trt_cp",
     pert_dose=10.0,
     pert_time=24.0,
-    genes=tuple(f"G{number}" for number in range(20)),
+    genes=tuple(f"GENE{number}" for number in range(20)),
+    library="trained",
 )
 
 
@@ -173,6 +174,8 @@ def attack(
         headers = {"Authorization": f"Bearer {secret}"}
         access = AccessSettings(keys=folder / "keys.json")
     config = live.config_of(tiny_bundle, folder, limits=Limits(running_screens=3), access=access)
+    # Without others, the library is that of the training, whose genes are the model's.
+    config = config.model_copy(update={"libraries": {}})
     api = live.whole_api(config, tiny_bundle, live.StillJobs())[0]
     with live.served(api) as server:
         schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")

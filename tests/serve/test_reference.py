@@ -86,6 +86,10 @@ def test_every_path_and_method_is_described_once_and_linked(html: str, document:
     for anchor in anchors:
         assert html.count(f'<section class="card" id="{anchor}">') == 1
     assert set(blocks(html, "data-python")) == set(anchors)
+    body = html.partition('id="post-v1-enrichment"')[2].partition("</section>")[0]
+    for name in document["components"]["schemas"]["EnrichmentRequest"]["properties"]:
+        assert f"<code>{name}</code>" in body
+    assert 'href="#type-Condition"' in body
     for name in document["components"]["schemas"]:
         assert f'id="type-{name}"' in html
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
@@ -48,6 +48,7 @@ class OperationView:
     needs_key: bool
     parameters: list[FieldRow]
     body: Markup | None
+    fields: list[FieldRow]
     example: str
     answers: list[AnswerRow]
     curl: str
@@ -82,6 +83,9 @@ def reference_html(document: Mapping[str, Any], origin: str, names: ExampleNames
     groups: dict[str, list[OperationView]] = {name: [] for name in TAGS}
     for path, method, operation in operations_of(dict(document)):
         view = _operation(path, method, operation, origin, names, is_open)
+        if (schema := _body_schema(operation)) is not None:
+            known = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+            view = replace(view, body=kind_of(schema), fields=field_rows(known))
         groups.setdefault(operation["tags"][0], []).append(view)
     types = [_type(name, schema) for name, schema in sorted(document["components"]["schemas"].items())]
     return render(
@@ -115,7 +119,8 @@ def _operation(
         more=" ".join(more.split()),
         needs_key=needs_key,
         parameters=parameter_rows(operation),
-        body=_body_kind(operation),
+        body=None,
+        fields=[],
         example="" if body is None else json.dumps(body, indent=1, ensure_ascii=False),
         answers=[_answer(status, answer) for status, answer in operation["responses"].items()],
         curl=curl_text(method, address, body, needs_key),
@@ -123,10 +128,11 @@ def _operation(
     )
 
 
-def _body_kind(operation: Mapping[str, Any]) -> Markup | None:
+def _body_schema(operation: Mapping[str, Any]) -> dict[str, Any] | None:
     if "requestBody" not in operation:
         return None
-    return kind_of(next(iter(operation["requestBody"]["content"].values()))["schema"])
+    schema: dict[str, Any] = next(iter(operation["requestBody"]["content"].values()))["schema"]
+    return schema
 
 
 def _answer(status: str, answer: Mapping[str, Any]) -> AnswerRow:
