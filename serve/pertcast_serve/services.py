@@ -112,25 +112,33 @@ class PredictorClient(Protocol):
 
 
 class AnalysisClient(Protocol):
-    """Questions about single profiles."""
+    """Questions about single profiles. Screens that a caller may not see are no libraries for it."""
 
-    async def enrichment(self, request: EnrichmentRequest) -> EnrichmentResponse | Problem:
+    async def enrichment(
+        self, request: EnrichmentRequest, caller: Caller = ANONYMOUS
+    ) -> EnrichmentResponse | Problem:
         """Return the gene sets of one profile."""
 
-    async def connectivity(self, request: ConnectivityRequest) -> ConnectivityResponse | Problem:
+    async def connectivity(
+        self, request: ConnectivityRequest, caller: Caller = ANONYMOUS
+    ) -> ConnectivityResponse | Problem:
         """Return what mimics and what reverses a signature."""
 
-    async def neighbors(self, request: NeighborsRequest) -> NeighborsResponse | Problem:
+    async def neighbors(
+        self, request: NeighborsRequest, caller: Caller = ANONYMOUS
+    ) -> NeighborsResponse | Problem:
         """Return the nearest and the most opposite profiles."""
 
-    async def stored_profiles(self, library: str, sig_ids: Sequence[str]) -> StoredProfiles | Problem:
+    async def stored_profiles(
+        self, library: str, sig_ids: Sequence[str], caller: Caller = ANONYMOUS
+    ) -> StoredProfiles | Problem:
         """Return profiles of a library by their names, or why one is refused."""
 
     async def gene_sets(self) -> list[GeneSetCollection]:
         """Return the collections of gene sets."""
 
-    async def libraries(self) -> list[LibrarySummary]:
-        """Return the libraries that are searched; finished screens are among them."""
+    async def libraries(self, caller: Caller = ANONYMOUS) -> list[LibrarySummary]:
+        """Return the libraries that a caller may search; finished screens that it may see are among them."""
 
 
 class PageClient(Protocol):

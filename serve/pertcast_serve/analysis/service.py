@@ -15,6 +15,7 @@ from typing import Final, ParamSpec, TypeVar
 from pertcast.errors import PertcastError
 from pertcast.torch_threads import torch_threads
 
+from pertcast_serve.access.caller import ANONYMOUS, Caller
 from pertcast_serve.analysis import trained
 from pertcast_serve.analysis.connectivity import connect
 from pertcast_serve.analysis.enrichment import enrich
@@ -74,40 +75,48 @@ class AnalysisService:
         self._files: Mapping[str, Path] = {**config.libraries, **config.gene_sets}
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="analysis")
 
-    async def enrichment(self, request: EnrichmentRequest) -> EnrichmentResponse | Problem:
+    async def enrichment(
+        self, request: EnrichmentRequest, caller: Caller = ANONYMOUS
+    ) -> EnrichmentResponse | Problem:
         """Return the gene sets of one profile."""
 
         async def answer() -> EnrichmentResponse:
-            profile = await self._profile(request)
+            profile = await self._profile(request, caller)
             return await self._compute(enrich, request, self._sets, profile)
 
         return await self._or_problem(answer())
 
-    async def connectivity(self, request: ConnectivityRequest) -> ConnectivityResponse | Problem:
+    async def connectivity(
+        self, request: ConnectivityRequest, caller: Caller = ANONYMOUS
+    ) -> ConnectivityResponse | Problem:
         """Return what mimics and what reverses a signature."""
 
         async def answer() -> ConnectivityResponse:
-            library = await self._library(request.library)
-            stored = None if request.stored is None else await self._stored(request.stored)
+            library = await self._library(request.library, caller)
+            stored = None if request.stored is None else await self._stored(request.stored, caller)
             return await self._compute(connect, request, library, stored)
 
         return await self._or_problem(answer())
 
-    async def neighbors(self, request: NeighborsRequest) -> NeighborsResponse | Problem:
+    async def neighbors(
+        self, request: NeighborsRequest, caller: Caller = ANONYMOUS
+    ) -> NeighborsResponse | Problem:
         """Return the nearest and the most opposite profiles."""
 
         async def answer() -> NeighborsResponse:
-            profile = await self._profile(request)
-            library = await self._library(_searched_name(request))
+            profile = await self._profile(request, caller)
+            library = await self._library(_searched_name(request), caller)
             return await self._compute(nearest, request, library, profile)
 
         return await self._or_problem(answer())
 
-    async def stored_profiles(self, library: str, sig_ids: Sequence[str]) -> StoredProfiles | Problem:
+    async def stored_profiles(
+        self, library: str, sig_ids: Sequence[str], caller: Caller = ANONYMOUS
+    ) -> StoredProfiles | Problem:
         """Return profiles of a library by their names, at most `MAX_ROWS` of them."""
 
         async def answer() -> StoredProfiles:
-            found = await self._library(library)
+            found = await self._library(library, caller)
             return await self._compute(profiles_of, found, sig_ids)
 
         return await self._or_problem(answer())
@@ -116,9 +125,9 @@ class AnalysisService:
         """Return the collections of gene sets; one whose file cannot be read is left out and logged."""
         return await self._compute(self._sets.collections)
 
-    async def libraries(self) -> list[LibrarySummary]:
-        """Return the libraries that are searched, finished screens among them; else that of the model."""
-        places = await self._compute(self._libraries.places)
+    async def libraries(self, caller: Caller = ANONYMOUS) -> list[LibrarySummary]:
+        """Return what a caller may search, its finished screens among them; else the model's own."""
+        places = await self._compute(self._libraries.places, caller)
         found = await self._compute(self._libraries.summaries, places)
         if places:
             return found
@@ -128,7 +137,7 @@ class AnalysisService:
             log.warning("no library can be made of the model: %s", refusal)
             return []
 
-    async def _profile(self, request: EnrichmentRequest | NeighborsRequest) -> AskedProfile:
+    async def _profile(self, request: EnrichmentRequest | NeighborsRequest, caller: Caller) -> AskedProfile:
         if request.condition is not None:
             asked = PredictRequest(model=request.model, conditions=[request.condition])
             predicted = await self._predictor.profiles(asked)
@@ -136,17 +145,17 @@ class AnalysisService:
                 raise Refused(predicted)
             return predicted_profile(request.condition, predicted)
         if request.stored is not None:
-            return await self._stored(request.stored)
+            return await self._stored(request.stored, caller)
         assert request.profile is not None
         return await self._compute(given_profile, request.profile)
 
-    async def _stored(self, stored: StoredProfile) -> AskedProfile:
-        library = await self._library(stored.library)
+    async def _stored(self, stored: StoredProfile, caller: Caller) -> AskedProfile:
+        library = await self._library(stored.library, caller)
         return await self._compute(stored_profile, library, stored.sig_id)
 
-    async def _library(self, name: str | None) -> OpenLibrary:
-        """Return a library; raises Refused where there is none of that name."""
-        places = await self._compute(self._libraries.places)
+    async def _library(self, name: str | None, caller: Caller) -> OpenLibrary:
+        """Return a library; raises Refused where there is none of that name that the caller may see."""
+        places = await self._compute(self._libraries.places, caller)
         wanted = name if name is not None else next(iter(places), trained.NAME)
         if wanted in places:
             return await self._compute(self._libraries.get, wanted, places[wanted])

@@ -23,10 +23,12 @@ from pertcast.screens.library import SearchedLibrary, open_measured, open_screen
 from pertcast.screens.manifest import read_manifest
 from pertcast_data.errors import CorruptStore
 
+from pertcast_serve.access.caller import Caller
 from pertcast_serve.analysis.held import HELD_BYTES, in_memory
 from pertcast_serve.analysis.random_queries import RandomQueries
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.schemas.analysis import LibrarySummary
+from pertcast_serve.screens.folder import ScreenFolder
 
 log = logging.getLogger(__name__)
 
@@ -138,14 +140,29 @@ class LibraryShelf:
         self._config = config
         self._open: OrderedDict[str, tuple[_Stamp, OpenLibrary]] = OrderedDict()
         self._summaries: dict[str, tuple[_Stamp, LibrarySummary]] = {}
+        self._owners: dict[Path, str] = {}
         self._lock = threading.Lock()
 
-    def places(self) -> dict[str, Path]:
-        """Return name -> place of all libraries of now: configured ones, then screens, the newest first."""
+    def places(self, caller: Caller) -> dict[str, Path]:
+        """Return name -> place of a caller's libraries: configured ones, then screens, the newest first.
+
+        A screen is a library for whoever may see the screen: its own caller, and administrators.
+        """
         found = dict(self._config.libraries)
         for place in _finished_screens(self._config.screens.folder):
-            found.setdefault(place.parent.name, place)
+            if caller.is_admin or self._owner(place.parent) == caller.id:
+                found.setdefault(place.parent.name, place)
         return found
+
+    def _owner(self, folder: Path) -> str | None:
+        """Return the id of who began a screen; None where its folder does not say it."""
+        if folder not in self._owners:
+            try:
+                self._owners[folder] = ScreenFolder(folder).record.caller_id
+            except (OSError, ValueError) as error:
+                log.debug("screen %s is kept from all but administrators: %s", folder.name, error)
+                return None
+        return self._owners[folder]
 
     def get(self, name: str, place: Path) -> OpenLibrary:
         """Return a library, opened where it is not yet or where its manifest has changed.
@@ -187,7 +204,12 @@ class LibraryShelf:
                 found[name] = known if known and is_known else (stamp, _opened(name, place).summary())
             except (PertcastError, OSError) as error:
                 log.warning("library %s cannot be opened: %s", name, error)
-        self._summaries = found
+        others = {
+            name: known
+            for name, known in self._summaries.items()
+            if name not in places and (known[0].place / MANIFEST).is_file()
+        }
+        self._summaries = others | found
         return [summary for _, summary in found.values()]
 
 

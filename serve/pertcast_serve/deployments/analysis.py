@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from pertcast_serve.access.caller import ANONYMOUS, Caller
 from pertcast_serve.analysis.service import AnalysisService
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.deployments.calls import NotNow, ask_replicas
@@ -51,31 +52,37 @@ class Analysis:
     def __init__(self, predictor: DeploymentHandle[Any], config: ServeConfig) -> None:
         self._service = AnalysisService(config, ReplicaClient(predictor, config))
 
-    async def enrichment(self, request: EnrichmentRequest) -> EnrichmentResponse | Problem | NotNow:
+    async def enrichment(
+        self, request: EnrichmentRequest, caller: Caller = ANONYMOUS
+    ) -> EnrichmentResponse | Problem | NotNow:
         """Return the gene sets of one profile."""
-        return await _or_not_now(self._service.enrichment(request))
+        return await _or_not_now(self._service.enrichment(request, caller))
 
-    async def connectivity(self, request: ConnectivityRequest) -> ConnectivityResponse | Problem | NotNow:
+    async def connectivity(
+        self, request: ConnectivityRequest, caller: Caller = ANONYMOUS
+    ) -> ConnectivityResponse | Problem | NotNow:
         """Return what mimics and what reverses a signature."""
-        return await _or_not_now(self._service.connectivity(request))
+        return await _or_not_now(self._service.connectivity(request, caller))
 
-    async def neighbors(self, request: NeighborsRequest) -> NeighborsResponse | Problem | NotNow:
+    async def neighbors(
+        self, request: NeighborsRequest, caller: Caller = ANONYMOUS
+    ) -> NeighborsResponse | Problem | NotNow:
         """Return the nearest and the most opposite profiles."""
-        return await _or_not_now(self._service.neighbors(request))
+        return await _or_not_now(self._service.neighbors(request, caller))
 
     async def stored_profiles(
-        self, library: str, sig_ids: Sequence[str]
+        self, library: str, sig_ids: Sequence[str], caller: Caller = ANONYMOUS
     ) -> StoredProfiles | Problem | NotNow:
         """Return profiles of a library by their names."""
-        return await _or_not_now(self._service.stored_profiles(library, sig_ids))
+        return await _or_not_now(self._service.stored_profiles(library, sig_ids, caller))
 
     async def gene_sets(self) -> list[GeneSetCollection] | NotNow:
         """Return the collections of gene sets."""
         return await _or_not_now(self._service.gene_sets())
 
-    async def libraries(self) -> list[LibrarySummary] | NotNow:
-        """Return the libraries that are searched."""
-        return await _or_not_now(self._service.libraries())
+    async def libraries(self, caller: Caller = ANONYMOUS) -> list[LibrarySummary] | NotNow:
+        """Return the libraries that a caller may search."""
+        return await _or_not_now(self._service.libraries(caller))
 
 
 class AnalysisReplicas:
@@ -90,25 +97,35 @@ class AnalysisReplicas:
     def __init__(self, analysis: DeploymentHandle[Any]) -> None:
         self._analysis = analysis
 
-    async def enrichment(self, request: EnrichmentRequest) -> EnrichmentResponse | Problem:
+    async def enrichment(
+        self, request: EnrichmentRequest, caller: Caller = ANONYMOUS
+    ) -> EnrichmentResponse | Problem:
         """Return the gene sets of one profile."""
-        found: EnrichmentResponse | Problem = await ask_replicas(self._analysis.enrichment, request)
+        found: EnrichmentResponse | Problem = await ask_replicas(self._analysis.enrichment, request, caller)
         return found
 
-    async def connectivity(self, request: ConnectivityRequest) -> ConnectivityResponse | Problem:
+    async def connectivity(
+        self, request: ConnectivityRequest, caller: Caller = ANONYMOUS
+    ) -> ConnectivityResponse | Problem:
         """Return what mimics and what reverses a signature."""
-        found: ConnectivityResponse | Problem = await ask_replicas(self._analysis.connectivity, request)
+        found: ConnectivityResponse | Problem = await ask_replicas(
+            self._analysis.connectivity, request, caller
+        )
         return found
 
-    async def neighbors(self, request: NeighborsRequest) -> NeighborsResponse | Problem:
+    async def neighbors(
+        self, request: NeighborsRequest, caller: Caller = ANONYMOUS
+    ) -> NeighborsResponse | Problem:
         """Return the nearest and the most opposite profiles."""
-        found: NeighborsResponse | Problem = await ask_replicas(self._analysis.neighbors, request)
+        found: NeighborsResponse | Problem = await ask_replicas(self._analysis.neighbors, request, caller)
         return found
 
-    async def stored_profiles(self, library: str, sig_ids: Sequence[str]) -> StoredProfiles | Problem:
+    async def stored_profiles(
+        self, library: str, sig_ids: Sequence[str], caller: Caller = ANONYMOUS
+    ) -> StoredProfiles | Problem:
         """Return profiles of a library by their names."""
         found: StoredProfiles | Problem = await ask_replicas(
-            self._analysis.stored_profiles, library, list(sig_ids)
+            self._analysis.stored_profiles, library, list(sig_ids), caller
         )
         return found
 
@@ -117,7 +134,7 @@ class AnalysisReplicas:
         found: list[GeneSetCollection] = await ask_replicas(self._analysis.gene_sets)
         return found
 
-    async def libraries(self) -> list[LibrarySummary]:
-        """Return the libraries that are searched."""
-        found: list[LibrarySummary] = await ask_replicas(self._analysis.libraries)
+    async def libraries(self, caller: Caller = ANONYMOUS) -> list[LibrarySummary]:
+        """Return the libraries that a caller may search."""
+        found: list[LibrarySummary] = await ask_replicas(self._analysis.libraries, caller)
         return found

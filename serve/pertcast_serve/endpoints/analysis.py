@@ -10,7 +10,7 @@ import polars as pl
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 
-from pertcast_serve.access.caller import requires
+from pertcast_serve.access.caller import caller_of, requires
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.endpoints.problem_schemas import PROBLEMS, or_problem
 from pertcast_serve.negotiation import JSON, TABLES, accepted, answer_rows
@@ -38,28 +38,28 @@ def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
     async def enrichment(request: Request, body: EnrichmentRequest) -> Response:
         """Return the gene sets of one profile: predicted now, stored in a library, or given."""
         accepted(request)
-        found = or_problem(await services.analysis.enrichment(body))
+        found = or_problem(await services.analysis.enrichment(body, caller_of(request)))
         return await asyncio.to_thread(_answer, request, found, found.rows, EnrichmentRow)
 
     async def connectivity(request: Request, body: ConnectivityRequest) -> Response:
         """Return what mimics and what reverses a signature, of one library: predicted or measured."""
         accepted(request)
-        found = or_problem(await services.analysis.connectivity(body))
+        found = or_problem(await services.analysis.connectivity(body, caller_of(request)))
         return await asyncio.to_thread(_answer, request, found, found.rows, ConnectivityRow)
 
     async def neighbors(request: Request, body: NeighborsRequest) -> Response:
         """Return the nearest and the most opposite profiles of one profile, by cosine."""
         accepted(request)
-        found = or_problem(await services.analysis.neighbors(body))
+        found = or_problem(await services.analysis.neighbors(body, caller_of(request)))
         return await asyncio.to_thread(_answer, request, found, found.rows, NeighborRow)
 
     async def gene_sets() -> list[GeneSetCollection]:
         """Return the collections of gene sets that enrichment may name."""
         return await services.analysis.gene_sets()
 
-    async def libraries() -> list[LibrarySummary]:
-        """Return the libraries that connectivity and neighbours may name; finished screens are among them."""
-        return await services.analysis.libraries()
+    async def libraries(request: Request) -> list[LibrarySummary]:
+        """Return the libraries that questions may name; the caller's finished screens are among them."""
+        return await services.analysis.libraries(caller_of(request))
 
     may_predict = [requires("predict")]
     tables = {name: {"schema": {"type": "string", "format": "binary"}} for name in TABLES}

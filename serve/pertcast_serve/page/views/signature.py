@@ -102,7 +102,7 @@ async def _known(
     context: PageContext, parameters: Mapping[str, str]
 ) -> tuple[Vocabulary, list[LibrarySummary]]:
     vocabulary = await context.predictor.vocabulary(parameters.get("model") or None)
-    return or_problem(vocabulary), await context.analysis.libraries()
+    return or_problem(vocabulary), await context.analysis.libraries(context.user)
 
 
 def _form(
@@ -137,7 +137,7 @@ async def _answer_or_notice(context: PageContext, asked: AskedSignature, vocabul
         request = await _request(context, asked)
     except Refused as refused:
         return _notice(refused.problem)
-    found = await context.analysis.connectivity(request)
+    found = await context.analysis.connectivity(request, context.user)
     if isinstance(found, Problem):
         return _notice(found)
     drawn, profiles = await _drawn_profiles(context, found)
@@ -195,7 +195,8 @@ async def _drawn_profiles(
     ]
     if not drawn:
         return [], None
-    profiles = await context.analysis.stored_profiles(found.library, [str(row.sig_id) for row in drawn])
+    names = [str(row.sig_id) for row in drawn]
+    profiles = await context.analysis.stored_profiles(found.library, names, context.user)
     return drawn, None if isinstance(profiles, Problem) else profiles
 
 
@@ -207,7 +208,8 @@ async def _signature_values(
         return dict(zip(request.signature.genes, request.signature.values, strict=True))
     if asked.stored is None:
         return {}
-    stored = await context.analysis.stored_profiles(asked.stored.library, [asked.stored.sig_id])
+    library, name = asked.stored.library, asked.stored.sig_id
+    stored = await context.analysis.stored_profiles(library, [name], context.user)
     if isinstance(stored, Problem):
         return {}
     return dict(zip(stored.genes, stored.values[0].tolist(), strict=True))
