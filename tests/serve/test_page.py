@@ -16,7 +16,8 @@ import plotly.graph_objects as go
 import pytest
 from pertcast.errors import ConfigError
 from pertcast.report.theme import ACCENT, DOWN, INK, MUTED, TONE_GROUNDS, TONE_TEXTS, UP, WASH, WHITE
-from pertcast_serve.config import ServeConfig
+from pertcast_data.errors import CorruptStore
+from pertcast_serve.config import ScreenSettings, ServeConfig
 from pertcast_serve.page import pages as pages_module
 from pertcast_serve.page.assets import asset, asset_address, asset_names
 from pertcast_serve.page.figures import figure
@@ -30,6 +31,26 @@ sys.path.append(str(Path(__file__).parent))
 toys: Any = importlib.import_module("page_toys")
 Call = Callable[..., Any]
 ATTACK = '"><script>alert(1)</script>'
+
+
+def test_what_cannot_be_shown_is_told_without_where_it_lies(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = ServeConfig(
+        models={"default": tiny_bundle},
+        libraries={"one": tmp_path / "lab", "two": tmp_path / "lab2"},
+        screens=ScreenSettings(folder=tmp_path / "kept"),
+    )
+    damaged = f"{tmp_path}/lab2/a.zarr, {tmp_path}/lab/b and {tmp_path}/kept/c/hits.csv are damaged."
+
+    async def fails(context: PageContext, parameters: Any) -> Html:
+        raise CorruptStore(damaged)
+
+    monkeypatch.setattr(pages_module, "_views", lambda: {"fails": fails})
+    pages = Pages(None, None, None, config)  # type: ignore[arg-type]
+    status, html = anyio.run(pages.render, "part/fails", {}, "local")
+    assert status == 422 and str(tmp_path) not in html
+    assert "library two/a.zarr, library one/b and screens/c/hits.csv are damaged." in html
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pertcast.training.bundle import add_metrics
 from pertcast.training.bundle_manifest import read_manifest
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.prediction.described import DescribedBundle
-from pertcast_serve.prediction.registry import KEPT_VERSIONS, ModelRegistry, ServedModel
+from pertcast_serve.prediction.registry import KEPT_VERSIONS, ModelRegistry, ServedModel, version_gone
 from pertcast_serve.schemas.base import Problem
 
 sys.path.append(str(Path(__file__).parent))
@@ -110,9 +110,23 @@ def test_a_damaged_or_missing_manifest_leaves_the_old_bundle_and_says_so(
     assert registry.look() == []
     assert resolved(registry) == old
     assert registry.current()[0][2]
+    assert str(link.parent) not in registry.current()[0][2], "where it lies is told to no one"
     point(link, first)
     assert registry.look() == []
     assert registry.current()[0][2] == "", "the link is back"
+
+
+def test_why_a_bundle_cannot_be_loaded_is_told_without_its_place(linked: tuple[Path, Path, Path]) -> None:
+    link, _, second = linked
+    registry = ModelRegistry({"main": link})
+    point(link, second)
+    (newer,) = registry.look()
+    reason = f"{newer.path}/weights.safetensors is damaged. Copy it again."
+    registry.refuse(newer, reason)
+    told = [registry.current()[0][2], version_gone(newer, reason).detail]
+    for text in told:
+        assert f"{newer.id}/weights.safetensors is damaged" in text
+        assert str(second.parent) not in text
 
 
 def test_metrics_that_are_added_later_are_told_without_a_new_version(

@@ -664,4 +664,6 @@ def test_a_damaged_screen_is_a_503_that_names_the_file(lived: Lived, make: Make)
     with pytest.raises(Unavailable, match=r"hits\.csv"):
         anyio.run(server.service.artifact_path, screen.id, LOCAL, "hits.csv")
     answer = server.call("GET", f"/v1/screens/{screen.id}/artifacts/hits.csv")
+    (out / "hits.parquet").unlink()
+    assert str(out.parent) not in server.call("GET", f"/v1/screens/{screen.id}/hits").json()["detail"]
     assert answer.status_code == 503

@@ -14,6 +14,7 @@ from pertcast.analysis.connectivity import MappingReport, TooFewGenes
 from pertcast.errors import PertcastError
 from pertcast_data.errors import CorruptStore, FormatError, StorageError, UnknownName, nearest_known
 
+from pertcast_serve.places import in_names
 from pertcast_serve.problems import Refused
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.schemas.predict import ItemError
@@ -63,9 +64,7 @@ def problem_of(error: PertcastError | OSError, places: Mapping[str, Path]) -> Pr
             "runs it, or choose another (/v1/libraries, /v1/gene_sets)."
         )
         return Problem(title=TITLE, status=422, detail=detail)
-    detail = str(error)
-    for name, place in places.items():
-        detail = detail.replace(f"{place}", name)
+    detail = in_names(str(error), {str(place): name for name, place in places.items()})
     errors = _mapping_errors(error.report) if isinstance(error, TooFewGenes) else []
     return Problem(
         title=TITLE, status=404 if isinstance(error, UnknownName) else 422, detail=detail, errors=errors

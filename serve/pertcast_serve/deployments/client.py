@@ -67,7 +67,7 @@ class ReplicaClient(RegisteredModels):
                 return found
             if asked is not None and "@" in asked:
                 return version_gone(served, found.reason)
-            name, reason = served.name, found.reason
+            name, reason = served.name, served.in_words(found.reason)
             await self.follow()
         raise Unavailable(f"{name} cannot be loaded now: {reason}")
 

@@ -5,6 +5,7 @@ Names are those of `views`: "perturbation"; "part/perturbation/enrichment" is th
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -19,9 +20,12 @@ from pertcast_serve.page.html import environment, render
 from pertcast_serve.page.remembered import RememberingPredictor
 from pertcast_serve.page.view import Html, PageContext, View
 from pertcast_serve.page.views import model, perturbation, screens, search, signature
+from pertcast_serve.places import in_names, names_of
 from pertcast_serve.problems import RETRY_AFTER_S, Refused, Unavailable
 from pertcast_serve.screens.service import ScreenService
 from pertcast_serve.services import AnalysisClient, PredictorClient
+
+log = logging.getLogger(__name__)
 
 PART: Final = "part/"
 NAVIGATION: Final = (
@@ -63,6 +67,7 @@ class Pages:
     ) -> None:
         self._context = (RememberingPredictor(predictor), analysis, screens, config)
         self._root = config.root_path
+        self._names = names_of(config)
         self._views = _views()
 
     async def render(
@@ -109,7 +114,8 @@ class Pages:
                 422, "The address does not fit", f"{field}: {first['msg']}. Change it and try again."
             )
         except PertcastError as error:
-            return _notice(422, "This cannot be answered", str(error))
+            log.error("a view cannot be shown", extra={"view": name}, exc_info=error)
+            return _notice(422, "This cannot be answered", in_names(str(error), self._names))
 
 
 def _notice(status: int, title: str, detail: str) -> Html:

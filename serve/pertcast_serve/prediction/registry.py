@@ -16,6 +16,7 @@ from pertcast.training.bundle import find_bundle
 from pertcast.training.bundle_manifest import read_manifest
 from pertcast_data.errors import nearest_known
 
+from pertcast_serve.places import in_names
 from pertcast_serve.prediction.described import DescribedBundle
 from pertcast_serve.schemas.base import Problem
 
@@ -49,6 +50,10 @@ class ServedModel:
     def id(self) -> str:
         """name@version."""
         return f"{self.name}@{self.version}"
+
+    def in_words(self, reason: str) -> str:
+        """Return what was said of this bundle with its name in the place of its folder."""
+        return in_names(reason, {self.path: self.id})
 
 
 @dataclass
@@ -115,7 +120,7 @@ class ModelRegistry:
         except (PertcastError, OSError) as error:
             # A bundle that is being replaced is not there for a moment: the next look tells.
             named.stamp = ()
-            self._note_refusal(name, named, str(error))
+            self._note_refusal(name, named, str(error), {str(named.folder): name})
             return
         if stamp == named.stamp:
             return
@@ -123,15 +128,17 @@ class ModelRegistry:
         try:
             version = self._add(name, named, path)
         except (PertcastError, OSError) as error:
-            self._note_refusal(name, named, str(error))
+            self._note_refusal(name, named, str(error), {str(path): name, str(named.folder): name})
             return
         named.waiting = "" if version == named.current else version
         named.refused = ""
 
-    def _note_refusal(self, name: str, named: _Named, reason: str) -> None:
-        if reason != named.refused:
+    def _note_refusal(self, name: str, named: _Named, reason: str, words: Mapping[str, str]) -> None:
+        """Note a refusal for all who ask, and log it with the paths that `words` puts names for."""
+        told = in_names(reason, words)
+        if told != named.refused:
             log.error("a newer bundle is not served", extra={"model": name, "reason": reason})
-        named.refused = reason
+        named.refused = told
 
     def promote(self, served: ServedModel) -> None:
         """Answer to the name with this bundle from now on: it is loaded and warmed up."""
@@ -147,7 +154,7 @@ class ModelRegistry:
             named = self._names[served.name]
             if named.waiting == served.version:
                 named.waiting = ""
-                self._note_refusal(served.name, named, reason)
+                self._note_refusal(served.name, named, reason, {served.path: served.id})
 
     def resolve(self, asked: str | None) -> ServedModel | Problem:
         """Return the bundle that "name", "name@version" or None (the default) means, or a 404."""
@@ -199,5 +206,6 @@ def _unknown_version(name: str, version: str, current: str) -> Problem:
 
 def version_gone(served: ServedModel, reason: str) -> Problem:
     """Return the 404 of a version that was served once and whose files are no longer there."""
-    detail = f"{served.id} can no longer be loaded: {reason} Ask for {served.name}, its version of now."
+    said = served.in_words(reason)
+    detail = f"{served.id} can no longer be loaded: {said} Ask for {served.name}, its version of now."
     return Problem(title="Version is gone", status=404, detail=detail)

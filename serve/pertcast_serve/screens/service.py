@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
@@ -32,12 +33,15 @@ from pertcast_serve.screens.estimates import PROGRAM, Estimator
 from pertcast_serve.screens.folder import ScreenFolder
 from pertcast_serve.screens.hits import HitColumn, HitFilter, hit_page
 from pertcast_serve.screens.jobs import JobsUnavailable, ScreenJobs
+from pertcast_serve.screens.messages import in_our_words
 from pertcast_serve.screens.requests import ScreenDesk, Submission
 from pertcast_serve.screens.starting import ScreenStarter
 from pertcast_serve.screens.states import ScreenStates, is_ended
 from pertcast_serve.screens.store import ScreenStore
 from pertcast_serve.screens.stored import StoredFile, StoredScreens
 from pertcast_serve.screens.watch import INTERVAL_S, Watch
+
+log = logging.getLogger(__name__)
 
 __all__ = ["HitColumn", "HitFilter", "ModelResolver", "ScreenService"]
 
@@ -297,7 +301,9 @@ class ScreenService:
         try:
             return await asyncio.to_thread(read, folder.out)
         except (PertcastError, OSError) as error:
-            raise Unavailable(f"The screen's files cannot be read: {error}") from error
+            log.error("files of a screen cannot be read", extra={"screen": folder.id}, exc_info=error)
+            said = in_our_words(str(error), self._store.record_of(folder).words)
+            raise Unavailable(f"The screen's files cannot be read: {said}") from error
 
     async def resume_all(self) -> builtins.list[str]:
         """Submit again what was interrupted; return the ids of these screens."""
