@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -38,6 +38,16 @@ class Refused(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.detail)
         self.problem = problem
+
+
+Answer = TypeVar("Answer")
+
+
+def or_refused(found: Answer | Problem) -> Answer:
+    """Return an answer; raises Refused where it is a problem."""
+    if isinstance(found, Problem):
+        raise Refused(found)
+    return found
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -12,8 +12,9 @@ from pydantic import BaseModel
 
 from pertcast_serve.access.caller import caller_of, requires
 from pertcast_serve.config import ServeConfig
-from pertcast_serve.endpoints.problem_schemas import PROBLEMS, or_problem
+from pertcast_serve.endpoints.problem_schemas import PROBLEMS
 from pertcast_serve.negotiation import JSON, TABLES, accepted, answer_rows
+from pertcast_serve.problems import or_refused
 from pertcast_serve.schemas.analysis import (
     ConnectivityRequest,
     ConnectivityResponse,
@@ -38,19 +39,19 @@ def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
     async def enrichment(request: Request, body: EnrichmentRequest) -> Response:
         """Return the gene sets of one profile: predicted now, stored in a library, or given."""
         accepted(request)
-        found = or_problem(await services.analysis.enrichment(body, caller_of(request)))
+        found = or_refused(await services.analysis.enrichment(body, caller_of(request)))
         return await asyncio.to_thread(_answer, request, found, found.rows, EnrichmentRow)
 
     async def connectivity(request: Request, body: ConnectivityRequest) -> Response:
         """Return what mimics and what reverses a signature, of one library: predicted or measured."""
         accepted(request)
-        found = or_problem(await services.analysis.connectivity(body, caller_of(request)))
+        found = or_refused(await services.analysis.connectivity(body, caller_of(request)))
         return await asyncio.to_thread(_answer, request, found, found.rows, ConnectivityRow)
 
     async def neighbors(request: Request, body: NeighborsRequest) -> Response:
         """Return the nearest and the most opposite profiles of one profile, by cosine."""
         accepted(request)
-        found = or_problem(await services.analysis.neighbors(body, caller_of(request)))
+        found = or_refused(await services.analysis.neighbors(body, caller_of(request)))
         return await asyncio.to_thread(_answer, request, found, found.rows, NeighborRow)
 
     async def gene_sets() -> list[GeneSetCollection]:

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from pertcast_serve.access.caller import Forbidden, requires
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.endpoints.predict import require_within
-from pertcast_serve.endpoints.problem_schemas import PROBLEMS, or_problem
+from pertcast_serve.endpoints.problem_schemas import PROBLEMS
 from pertcast_serve.metrics import observe_predict_latency
 from pertcast_serve.negotiation import JSON
 from pertcast_serve.prediction.tensors import (
@@ -29,7 +29,7 @@ from pertcast_serve.prediction.tensors import (
     predict_request,
     wanted_outputs,
 )
-from pertcast_serve.problems import RETRY_AFTER_S, Refused, Unavailable
+from pertcast_serve.problems import RETRY_AFTER_S, Refused, Unavailable, or_refused
 from pertcast_serve.schemas.inference import (
     InferenceError,
     InferRequest,
@@ -149,8 +149,8 @@ def _add_server(router: APIRouter, predictor: PredictorClient) -> None:
 
 def _add_models(router: APIRouter, predictor: PredictorClient) -> None:
     async def described(model: str) -> ModelMetadata:
-        card = or_problem(await predictor.card(model))
-        metadata = or_problem(await predictor.metadata(model))
+        card = or_refused(await predictor.card(model))
+        metadata = or_refused(await predictor.metadata(model))
         return ModelMetadata(
             name=card.id,
             versions=[card.version],
@@ -160,7 +160,7 @@ def _add_models(router: APIRouter, predictor: PredictorClient) -> None:
         )
 
     async def is_ready(model: str) -> ModelReady:
-        name = or_problem(await predictor.card(model)).id
+        name = or_refused(await predictor.card(model)).id
         await predictor.check()
         return ModelReady(name=name, ready=True)
 
@@ -196,7 +196,7 @@ def _add_infer(router: APIRouter, predictor: PredictorClient, config: ServeConfi
         require_within(config.limits, wanted)
         request.scope.get("audit", {}).update(model=model, rows=len(wanted.conditions))
         began = time.perf_counter()
-        found = or_problem(await predictor.profiles(wanted))
+        found = or_refused(await predictor.profiles(wanted))
         observe_predict_latency(found.head.model.partition("@")[0], time.perf_counter() - began)
         if found.head.errors:
             raise BadTensors(failed_row(found.head.errors[0]))

@@ -12,8 +12,9 @@ from pertcast import __version__
 
 from pertcast_serve.access.caller import requires
 from pertcast_serve.config import ServeConfig
-from pertcast_serve.endpoints.problem_schemas import PROBLEMS, or_problem
+from pertcast_serve.endpoints.problem_schemas import PROBLEMS
 from pertcast_serve.prediction.names import NameSearch, cell_lines_of, compounds_of, genes_of
+from pertcast_serve.problems import or_refused
 from pertcast_serve.schemas.base import Health, Version
 from pertcast_serve.schemas.models import (
     Metadata,
@@ -56,9 +57,9 @@ class NameSearches:
         limit: int,
     ) -> NameMatches:
         """Return the names of a kind that fit; raises Refused for an unknown model."""
-        key = or_problem(await self._predictor.card(model)).bundle, kind.__name__
+        key = or_refused(await self._predictor.card(model)).bundle, kind.__name__
         if key not in self._made:
-            vocabulary = or_problem(await self._predictor.vocabulary(model))
+            vocabulary = or_refused(await self._predictor.vocabulary(model))
             self._made[key] = await asyncio.to_thread(lambda: NameSearch(list(kind(vocabulary))))
         while len(self._made) > _KEPT_SEARCHES:
             self._made.popitem(last=False)
@@ -94,7 +95,7 @@ def _add_probes(api: FastAPI, services: Services) -> None:
 def _add_models(api: FastAPI, services: Services) -> None:
     async def metadata(model: Model = None) -> Metadata:
         """Return the model, its gene space, what it accepts and its held-out metrics."""
-        return or_problem(await services.predictor.metadata(model))
+        return or_refused(await services.predictor.metadata(model))
 
     async def models() -> list[ModelSummary]:
         """Return the served models in their versions of now, the default first."""
@@ -102,7 +103,7 @@ def _add_models(api: FastAPI, services: Services) -> None:
 
     async def card(id: str) -> ModelCard:
         """Return what a model was trained on, with its held-out metrics; `id` may be name@version."""
-        return or_problem(await services.predictor.card(id))
+        return or_refused(await services.predictor.card(id))
 
     options: dict[str, Any] = {"responses": PROBLEMS, "dependencies": [requires("predict")]}
     api.get("/v1/metadata", **options)(metadata)

@@ -8,10 +8,10 @@ from fastapi import FastAPI, Request, Response
 
 from pertcast_serve.access.caller import requires
 from pertcast_serve.config import Limits, ServeConfig
-from pertcast_serve.endpoints.problem_schemas import PROBLEMS, or_problem
+from pertcast_serve.endpoints.problem_schemas import PROBLEMS
 from pertcast_serve.metrics import observe_predict_latency
 from pertcast_serve.negotiation import JSON, TABLES, accepted
-from pertcast_serve.problems import Refused
+from pertcast_serve.problems import Refused, or_refused
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.schemas.predict import PredictRequest, PredictResponse
 from pertcast_serve.services import PredictedBody, Services
@@ -31,7 +31,7 @@ def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
         model = body.model or default_model
         request.scope.get("audit", {}).update(model=model, rows=len(body.conditions))
         began = time.perf_counter()
-        content = or_problem(await services.predictor.predict(body, media_type))
+        content = or_refused(await services.predictor.predict(body, media_type))
         observe_predict_latency(model, time.perf_counter() - began)
         headers = {}
         if media_type != JSON and isinstance(content, PredictedBody):

@@ -1,10 +1,10 @@
-"""Problems as endpoints declare and raise them."""
+"""Problems as endpoints declare them."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
-from pertcast_serve.problems import MEDIA_TYPE, Refused
+from pertcast_serve.problems import MEDIA_TYPE
 from pertcast_serve.schemas.base import Problem
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -20,13 +20,3 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         (503, "Overloaded or not ready; retry later"),
     )
 }
-
-
-Answer = TypeVar("Answer")
-
-
-def or_problem(found: Answer | Problem) -> Answer:
-    """Return an answer; raises Refused where it is a problem."""
-    if isinstance(found, Problem):
-        raise Refused(found)
-    return found

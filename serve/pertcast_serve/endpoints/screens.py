@@ -14,9 +14,9 @@ from fastapi.responses import StreamingResponse
 
 from pertcast_serve.access.caller import caller_of, requires
 from pertcast_serve.config import ServeConfig
-from pertcast_serve.endpoints.problem_schemas import PROBLEMS, or_problem
+from pertcast_serve.endpoints.problem_schemas import PROBLEMS
 from pertcast_serve.negotiation import MEDIA_TYPES, TABLES, accepted, answer_rows
-from pertcast_serve.problems import MEDIA_TYPE, problem_response
+from pertcast_serve.problems import MEDIA_TYPE, or_refused, problem_response
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.schemas.screens import (
     MAX_PAGE_ROWS,
@@ -89,28 +89,28 @@ def _add_life(api: FastAPI, screens: ScreenService, root_path: str) -> None:
         idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
     ) -> Screen:
         """Begin a screen: it is checked and estimated, then runs as a job that outlives this server."""
-        found = or_problem(await screens.submit(body, caller_of(request), idempotency_key))
+        found = or_refused(await screens.submit(body, caller_of(request), idempotency_key))
         request.scope.get("audit", {}).update(model=found.model, rows=found.n_profiles)
         response.headers["Location"] = f"{root_path}/v1/screens/{found.id}"
         return found
 
     async def estimate(body: ScreenRequest) -> ScreenEstimate:
         """Return what a screen would compute and take; nothing is begun."""
-        return or_problem(await screens.estimate(body))
+        return or_refused(await screens.estimate(body))
 
     async def list_screens(
         request: Request, offset: Offset = 0, limit: Annotated[int, Query(ge=1, le=200)] = 50
     ) -> ScreenList:
         """Return the caller's screens, the newest first; administrators see all."""
-        return or_problem(await screens.list(caller_of(request), offset, limit))
+        return or_refused(await screens.list(caller_of(request), offset, limit))
 
     async def get(request: Request, id: Id) -> Screen:
         """Return a screen and how far it is."""
-        return or_problem(await screens.get(id, caller_of(request)))
+        return or_refused(await screens.get(id, caller_of(request)))
 
     async def cancel(request: Request, id: Id) -> Screen:
         """Cancel a screen that is queued or running; its job is ended."""
-        return or_problem(await screens.cancel(id, caller_of(request)))
+        return or_refused(await screens.cancel(id, caller_of(request)))
 
     may_screen, may_read = [requires("screen")], [requires("predict")]
     api.post("/v1/screens", status_code=202, responses={**PROBLEMS, **CONFLICT}, dependencies=may_screen)(
@@ -131,11 +131,11 @@ def _add_events(api: FastAPI, screens: ScreenService) -> None:
         Each event's data is the screen as GET /v1/screens/{id} returns it.
         """
         caller = caller_of(request)
-        screen = or_problem(await screens.get(id, caller))
+        screen = or_refused(await screens.get(id, caller))
         if is_ended(screen) and last_event_id == event_id(screen):
             # A browser comes back when the stream ends; this tells it to stay away.
             return Response(status_code=204)
-        states = or_problem(await screens.events(id, caller))
+        states = or_refused(await screens.events(id, caller))
         return StreamingResponse(
             event_stream(states, request.is_disconnected),
             media_type=EVENTS,
@@ -182,7 +182,7 @@ def _add_results(api: FastAPI, screens: ScreenService) -> None:
         """Return a page of the ranked hits; as a table with the number of all that fit in X-Total-Count."""
         accepted(request)
         filters = HitFilter(text, cell_iname, pert_type, only_hits, max_fdr)
-        page = or_problem(
+        page = or_refused(
             await screens.hits(id, caller_of(request), offset, limit, sort, descending, filters)
         )
         request.scope.get("audit", {}).update(rows=len(page.rows))
@@ -194,7 +194,7 @@ def _add_results(api: FastAPI, screens: ScreenService) -> None:
         request: Request, id: Id, sig_id: Annotated[str, Path(max_length=1200)]
     ) -> StoredResponse:
         """Return one profile of a finished screen."""
-        return or_problem(await screens.profile(id, caller_of(request), sig_id))
+        return or_refused(await screens.profile(id, caller_of(request), sig_id))
 
     tables = {name: {"schema": {"type": "string", "format": "binary"}} for name in TABLES}
     answers = {**PROBLEMS, **CONFLICT}
@@ -246,11 +246,11 @@ def _file_response(request: Request, file: StoredFile) -> Response:
 def _add_artifacts(api: FastAPI, screens: ScreenService) -> None:
     async def artifacts(request: Request, id: Id) -> ArtifactList:
         """Return the files of a finished screen."""
-        return ArtifactList(artifacts=or_problem(await screens.artifacts(id, caller_of(request))))
+        return ArtifactList(artifacts=or_refused(await screens.artifacts(id, caller_of(request))))
 
     async def artifact(request: Request, id: Id, name: Annotated[str, Path(max_length=1000)]) -> Response:
         """Return a file of a finished screen; a part of it by Range, nothing where If-None-Match fits."""
-        return _file_response(request, or_problem(await screens.artifact(id, caller_of(request), name)))
+        return _file_response(request, or_refused(await screens.artifact(id, caller_of(request), name)))
 
     binary = {"schema": {"type": "string", "format": "binary"}}
     content = dict.fromkeys((*MEDIA_TYPES, "text/html", "text/plain", "application/octet-stream"), binary)

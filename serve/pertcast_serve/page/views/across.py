@@ -16,11 +16,11 @@ from pertcast.naming import response_unit
 from pertcast.report.across_figures import dose_effects, line_effects
 from pertcast.report.tables import fixed
 
-from pertcast_serve.endpoints.problem_schemas import or_problem
 from pertcast_serve.page.figures import figure
 from pertcast_serve.page.html import anchor, render, table
 from pertcast_serve.page.view import Html, PageContext
 from pertcast_serve.page.views.asked import Asked, asked_for
+from pertcast_serve.problems import or_refused
 from pertcast_serve.schemas.predict import PredictRequest
 from pertcast_serve.services import PredictedProfiles
 
@@ -57,15 +57,15 @@ async def _asked(
 ) -> tuple[Asked, str, list[str], list[float]]:
     """Return the condition, the unit of a response, the known cell lines and doses."""
     model = parameters.get("model") or None
-    vocabulary = or_problem(await context.predictor.vocabulary(model))
-    card = or_problem(await context.predictor.card(model))
+    vocabulary = or_refused(await context.predictor.vocabulary(model))
+    card = or_refused(await context.predictor.card(model))
     unit = response_unit(card.normalisation)
     return asked_for(parameters, vocabulary), unit, vocabulary.cell_lines, vocabulary.doses
 
 
 async def _predicted(context: PageContext, asked: Asked, each: Sequence[Asked]) -> PredictedProfiles:
     request = PredictRequest(model=asked.model, conditions=[one.condition for one in each])
-    return or_problem(await context.predictor.profiles(request))
+    return or_refused(await context.predictor.profiles(request))
 
 
 def _lines(asked: Asked, unit: str, each: Sequence[Asked], found: PredictedProfiles) -> Markup:

@@ -10,10 +10,10 @@ from markupsafe import Markup
 from pertcast.naming import kind_word
 from pertcast.report.tables import fixed
 
-from pertcast_serve.endpoints.problem_schemas import or_problem
 from pertcast_serve.page.html import anchor, link, render, table
 from pertcast_serve.page.view import Html, PageContext
 from pertcast_serve.page.views.asked import COMPOUND, VIEW, Asked, asked_for
+from pertcast_serve.problems import or_refused
 from pertcast_serve.schemas.analysis import NeighborRow, NeighborsRequest, NeighborsResponse
 from pertcast_serve.schemas.base import Problem
 
@@ -23,7 +23,7 @@ PER_TAIL: Final = 8
 async def neighbors(context: PageContext, parameters: Mapping[str, str]) -> Html:
     """Show both tails; across cell lines and types where the library has nothing within them."""
     model = parameters.get("model") or None
-    asked = asked_for(parameters, or_problem(await context.predictor.vocabulary(model)))
+    asked = asked_for(parameters, or_refused(await context.predictor.vocabulary(model)))
     libraries = [each.name for each in await context.analysis.libraries(context.user)]
     if not libraries:
         return Html(render("likeness_none.html"))
@@ -33,7 +33,7 @@ async def neighbors(context: PageContext, parameters: Mapping[str, str]) -> Html
     if isinstance(found, Problem) and not everywhere:
         everywhere = True
         found = await context.analysis.neighbors(_question(asked, chosen, everywhere), context.user)
-    answer = or_problem(found)
+    answer = or_refused(found)
     choices = [(name, asked.part("neighbors", library=name), name == chosen) for name in libraries]
     reach = [
         ("same line and type", asked.part("neighbors", library=chosen), not everywhere),

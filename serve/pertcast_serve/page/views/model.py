@@ -13,12 +13,11 @@ from pertcast.report.tables import MISSING, format_number
 from pertcast.report.theme import Tone
 
 from pertcast_serve.config import ServeConfig
-from pertcast_serve.endpoints.problem_schemas import or_problem
 from pertcast_serve.page.html import anchor, link, render, table
 from pertcast_serve.page.view import Html, PageContext, View
 from pertcast_serve.page.views.model_evaluation import Beside, evaluation_beside
 from pertcast_serve.page.views.model_scores import gain_by_stratum, scores
-from pertcast_serve.problems import Unavailable
+from pertcast_serve.problems import Unavailable, or_refused
 from pertcast_serve.schemas.models import Metadata, ModelCard, ModelSummary, Vocabulary
 
 VIEW: Final = "model"
@@ -39,10 +38,10 @@ _MOST_NAMES: Final = 60
 async def model(context: PageContext, parameters: Mapping[str, str]) -> Html:
     """Show the card of a model; the first where the address names none."""
     asked = parameters.get("model") or None
-    card = or_problem(await context.predictor.card(asked))
+    card = or_refused(await context.predictor.card(asked))
     named = f"{card.id}@{card.version}"
-    metadata = or_problem(await context.predictor.metadata(named))
-    vocabulary = or_problem(await context.predictor.vocabulary(named))
+    metadata = or_refused(await context.predictor.metadata(named))
+    vocabulary = or_refused(await context.predictor.vocabulary(named))
     models = await context.predictor.models()
     folder = context.config.models.get(card.id)
     beside = Beside(None, "The folder of this model is not at hand here.", card.id)

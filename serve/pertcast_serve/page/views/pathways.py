@@ -12,12 +12,11 @@ from markupsafe import Markup
 from pertcast.report.profile_figures import enrichment_bars, running_sum_plot
 from pertcast.report.tables import csv_link, fixed
 
-from pertcast_serve.endpoints.problem_schemas import or_problem
 from pertcast_serve.page.figures import figure
 from pertcast_serve.page.html import render, table
 from pertcast_serve.page.view import Html, PageContext
 from pertcast_serve.page.views.asked import Asked, asked_for
-from pertcast_serve.problems import Refused
+from pertcast_serve.problems import Refused, or_refused
 from pertcast_serve.schemas.analysis import EnrichmentRequest, EnrichmentResponse, EnrichmentRow
 from pertcast_serve.schemas.base import Problem
 
@@ -60,13 +59,13 @@ async def enrichment(context: PageContext, parameters: Mapping[str, str]) -> Htm
         # That no set fits these genes is an answer, which belongs into the card.
         return Html(render("problem.html", title="No gene set was scored", detail=found.detail))
     choices = [(name, asked.part("enrichment", sets=name), name == chosen) for name in collections]
-    return Html(await asyncio.to_thread(_bars, asked, or_problem(found), choices))
+    return Html(await asyncio.to_thread(_bars, asked, or_refused(found), choices))
 
 
 async def set_table(context: PageContext, parameters: Mapping[str, str]) -> Html:
     """Show all gene sets as a table, each leading to its running sum, with what limits the scores."""
     asked = await _asked(context, parameters)
-    found = or_problem(
+    found = or_refused(
         await context.analysis.enrichment(_question(asked, parameters.get("sets")), context.user)
     )
     return Html(await asyncio.to_thread(_table_card, asked, found), f"Gene sets: {asked.title}")
@@ -80,7 +79,7 @@ def _question(asked: Asked, gene_sets: str | None, curves: Sequence[str] = ()) -
 
 async def _asked(context: PageContext, parameters: Mapping[str, str]) -> Asked:
     model = parameters.get("model") or None
-    return asked_for(parameters, or_problem(await context.predictor.vocabulary(model)))
+    return asked_for(parameters, or_refused(await context.predictor.vocabulary(model)))
 
 
 def _bars(asked: Asked, found: EnrichmentResponse, choices: Sequence[tuple[str, str, bool]]) -> Markup:
@@ -187,7 +186,7 @@ async def running_sum(context: PageContext, parameters: Mapping[str, str]) -> Ht
         detail = "Name a gene set: term=NAME; the pathways of a perturbation lead here."
         raise Refused(Problem(title="No gene set is named", status=422, detail=detail))
     question = _question(asked, parameters.get("sets"), [term])
-    found = or_problem(await context.analysis.enrichment(question, context.user))
+    found = or_refused(await context.analysis.enrichment(question, context.user))
     if not found.curves:
         reason = next((each.reason for each in found.dropped if each.term == term), "it was not tested")
         detail = f"The set was dropped: {reason}. Choose one that the pathways show."

@@ -13,7 +13,6 @@ from typing import Final
 from markupsafe import Markup
 from pertcast.naming import response_unit
 
-from pertcast_serve.endpoints.problem_schemas import or_problem
 from pertcast_serve.page.html import render
 from pertcast_serve.page.view import Html, PageContext, View
 from pertcast_serve.page.views.across import doses, lines
@@ -24,6 +23,7 @@ from pertcast_serve.page.views.likeness import neighbors
 from pertcast_serve.page.views.pathways import SUMS, TABLE, enrichment, running_sum, set_table
 from pertcast_serve.page.views.response import HEIGHT, response, strongest_genes, what_is_drawn
 from pertcast_serve.page.views.trust import SEEN, trust_badge, trust_sentence, trust_words
+from pertcast_serve.problems import or_refused
 from pertcast_serve.schemas.models import ModelCard, Vocabulary
 from pertcast_serve.schemas.predict import ItemError, PredictRequest
 from pertcast_serve.services import PredictedProfiles
@@ -40,8 +40,8 @@ _PARAMETER_OF: Final = {
 async def perturbation(context: PageContext, parameters: Mapping[str, str]) -> Html:
     """Show the response to one condition; without parameters an example that the model knows."""
     model = parameters.get("model") or None
-    vocabulary = or_problem(await context.predictor.vocabulary(model))
-    card = or_problem(await context.predictor.card(model))
+    vocabulary = or_refused(await context.predictor.vocabulary(model))
+    card = or_refused(await context.predictor.card(model))
     asked, found = await _chosen(context, candidates(parameters, vocabulary))
     if found.head.errors:
         return _refusal(asked, vocabulary, found.head.errors[0])
@@ -55,10 +55,10 @@ async def _chosen(context: PageContext, each: Sequence[Asked]) -> tuple[Asked, P
     """Return the condition that is shown, with its prediction: one that training has seen, if any."""
     if len(each) > 1:
         request = PredictRequest(model=each[0].model, conditions=[one.condition for one in each])
-        items = or_problem(await context.predictor.profiles(request)).head.items
+        items = or_refused(await context.predictor.profiles(request)).head.items
         ranked = sorted(items, key=lambda item: (trust_words(item) != SEEN, item.index))
         each = [each[item.index] for item in ranked[:1]] or each
-    return each[0], or_problem(await context.predictor.profiles(each[0].request))
+    return each[0], or_refused(await context.predictor.profiles(each[0].request))
 
 
 def _view(

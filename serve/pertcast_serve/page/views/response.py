@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from pertcast.naming import response_unit
 from pertcast.report.profile_figures import response_plot, response_waterfall
 
-from pertcast_serve.endpoints.problem_schemas import or_problem
 from pertcast_serve.page.figures import figure
 from pertcast_serve.page.html import anchor, link, table
 from pertcast_serve.page.view import Html, PageContext
 from pertcast_serve.page.views.asked import VIEW, Asked, asked_for
-from pertcast_serve.problems import Refused
+from pertcast_serve.problems import Refused, or_refused
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.services import PredictedProfiles
 
@@ -34,9 +33,9 @@ MOST_LISTED: Final = 20
 async def response(context: PageContext, parameters: Mapping[str, str]) -> Html:
     """Draw the response of every gene: a part, for a figure takes longer than the prediction."""
     model = parameters.get("model") or None
-    asked = asked_for(parameters, or_problem(await context.predictor.vocabulary(model)))
-    card = or_problem(await context.predictor.card(model))
-    found = or_problem(await context.predictor.profiles(asked.request))
+    asked = asked_for(parameters, or_refused(await context.predictor.vocabulary(model)))
+    card = or_refused(await context.predictor.card(model))
+    found = or_refused(await context.predictor.profiles(asked.request))
     if found.head.errors:
         raise Refused(Problem(title="Not predicted", status=422, detail=found.head.errors[0].message))
     unit = response_unit(card.normalisation)

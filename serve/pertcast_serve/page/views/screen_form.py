@@ -16,7 +16,8 @@ from pertcast_data.vocabulary import GENETIC_TYPES
 
 from pertcast_serve.page.html import render
 from pertcast_serve.page.view import Html, PageContext
-from pertcast_serve.page.views.screen_source import or_refused, screens_of
+from pertcast_serve.page.views.screen_source import screens_of
+from pertcast_serve.problems import or_refused
 from pertcast_serve.schemas.models import ModelSummary, Vocabulary
 
 COMPOUND: Final = "trt_cp"

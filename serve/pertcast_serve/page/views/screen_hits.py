@@ -20,11 +20,8 @@ from pertcast.report.tables import format_number
 from pertcast_serve.page.html import badge, link, render
 from pertcast_serve.page.view import PageContext
 from pertcast_serve.page.views.screen_finished import contexts_of
-from pertcast_serve.page.views.screen_source import (
-    number_of,
-    or_refused,
-    screens_of,
-)
+from pertcast_serve.page.views.screen_source import number_of, screens_of
+from pertcast_serve.problems import or_refused
 from pertcast_serve.schemas.screens import HitPage, HitRow, Screen
 from pertcast_serve.screens.service import HitColumn, HitFilter
 

@@ -17,9 +17,9 @@ from pertcast_serve.page.html import anchor, link, render, table
 from pertcast_serve.page.view import Html, PageContext
 from pertcast_serve.page.views.screen_finished import FIGURES, finished_results, screen_figure, verdict_of
 from pertcast_serve.page.views.screen_hits import hits_section
-from pertcast_serve.page.views.screen_source import STOP_POLLING, folder_of, or_refused, screen_of, screens_of
+from pertcast_serve.page.views.screen_source import STOP_POLLING, folder_of, screen_of, screens_of
 from pertcast_serve.page.views.screen_words import ShownScreen, file_size, shown_screen
-from pertcast_serve.problems import Refused
+from pertcast_serve.problems import Refused, or_refused
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.schemas.screens import Artifact, Screen
 

@@ -16,7 +16,8 @@ from pertcast_serve.page.html import link, render
 from pertcast_serve.page.view import Html, PageContext
 from pertcast_serve.page.views.screen_finished import finished_results
 from pertcast_serve.page.views.screen_hits import condition_of, trust
-from pertcast_serve.page.views.screen_source import folder_of, or_refused, screen_of, screens_of
+from pertcast_serve.page.views.screen_source import folder_of, screen_of, screens_of
+from pertcast_serve.problems import or_refused
 from pertcast_serve.schemas.screens import StoredResponse
 from pertcast_serve.screens.service import HitFilter
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from pertcast.screens.files import MANIFEST
 
 from pertcast_serve.access.caller import Scope
 from pertcast_serve.page.view import PageContext
-from pertcast_serve.problems import Refused
+from pertcast_serve.problems import Refused, or_refused
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.schemas.screens import Screen
 from pertcast_serve.screens.service import ScreenService
 
-Found = TypeVar("Found")
 STOP_POLLING: Final = 286
 """The status that ends htmx's asking."""
 _LARGEST: Final = 1_000_000
@@ -53,13 +52,6 @@ NO_SCREENS: Final = Problem(
 def _no_scope(scope: Scope) -> Problem:
     detail = f"This needs a key with the scope {scope!r}. Ask an administrator for one, and sign in with it."
     return Problem(title="Not permitted", status=403, detail=detail)
-
-
-def or_refused(found: Found | Problem) -> Found:
-    """Return what was found; raises Refused where it is a problem."""
-    if isinstance(found, Problem):
-        raise Refused(found)
-    return found
 
 
 async def screen_of(context: PageContext, parameters: Mapping[str, str]) -> Screen:

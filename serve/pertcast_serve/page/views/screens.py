@@ -11,8 +11,9 @@ from markupsafe import Markup
 from pertcast_serve.page.html import part, render
 from pertcast_serve.page.view import Html, PageContext, View
 from pertcast_serve.page.views import screen_form, screen_one, screen_profile
-from pertcast_serve.page.views.screen_source import STOP_POLLING, number_of, or_refused, screens_of
+from pertcast_serve.page.views.screen_source import STOP_POLLING, number_of, screens_of
 from pertcast_serve.page.views.screen_words import GOING_ON, shown_screen
+from pertcast_serve.problems import or_refused
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.schemas.screens import ScreenList
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-from pertcast_serve.endpoints.problem_schemas import or_problem
 from pertcast_serve.page.html import link, render
 from pertcast_serve.page.view import Html, PageContext, View
 from pertcast_serve.page.views.asked import COMPOUND, VIEW
 from pertcast_serve.prediction.names import NameSearch, compounds_of, genes_of
+from pertcast_serve.problems import or_refused
 from pertcast_serve.schemas.models import NameMatch, NameMatches, Vocabulary
 
 MOST_SHOWN: Final = 12
@@ -48,7 +48,7 @@ async def search(context: PageContext, parameters: Mapping[str, str]) -> Html:
     """Show the genes and compounds that fit `q`; each leads to its perturbation."""
     model = parameters.get("model") or None
     typed = parameters.get("q", "").strip()[:_LONGEST]
-    vocabulary = or_problem(await context.predictor.vocabulary(model))
+    vocabulary = or_refused(await context.predictor.vocabulary(model))
     # Tens of thousands of names are compared.
     found = await asyncio.to_thread(_found, vocabulary, typed)
     shown = found.matches if typed else []

@@ -14,7 +14,6 @@ from markupsafe import Markup
 from pertcast.report.tables import csv_link
 
 from pertcast_serve.endpoints.analysis import rows_table
-from pertcast_serve.endpoints.problem_schemas import or_problem
 from pertcast_serve.page.figures import figure
 from pertcast_serve.page.html import render
 from pertcast_serve.page.view import Html, PageContext, View
@@ -38,7 +37,7 @@ from pertcast_serve.page.views.signature_tables import (
     tail_table,
     verdict,
 )
-from pertcast_serve.problems import Refused
+from pertcast_serve.problems import Refused, or_refused
 from pertcast_serve.schemas.analysis import (
     MAX_ROWS,
     ConnectivityRequest,
@@ -93,7 +92,7 @@ async def signature(context: PageContext, parameters: Mapping[str, str]) -> Html
 
 async def answer(context: PageContext, parameters: Mapping[str, str]) -> Html:
     """Show what was found with the signature of an address."""
-    vocabulary = or_problem(await context.predictor.vocabulary(parameters.get("model") or None))
+    vocabulary = or_refused(await context.predictor.vocabulary(parameters.get("model") or None))
     asked = await asyncio.to_thread(signature_of, parameters, vocabulary)
     return await _answer_or_notice(context, asked, vocabulary)
 
@@ -102,7 +101,7 @@ async def _known(
     context: PageContext, parameters: Mapping[str, str]
 ) -> tuple[Vocabulary, list[LibrarySummary]]:
     vocabulary = await context.predictor.vocabulary(parameters.get("model") or None)
-    return or_problem(vocabulary), await context.analysis.libraries(context.user)
+    return or_refused(vocabulary), await context.analysis.libraries(context.user)
 
 
 def _form(
@@ -165,7 +164,7 @@ async def _request(context: PageContext, asked: AskedSignature) -> ConnectivityR
         "by_perturbation": search.by_perturbation,
     }
     if asked.condition is not None:
-        predicted = or_problem(await context.predictor.profiles(asked.condition.request))
+        predicted = or_refused(await context.predictor.profiles(asked.condition.request))
         if predicted.head.errors:
             error = predicted.head.errors[0]
             raise Refused(Problem(title="The condition is not predicted", status=422, detail=error.message))
