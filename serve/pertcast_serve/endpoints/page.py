@@ -11,16 +11,18 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
-from pertcast_serve.access.caller import caller_of
+from pertcast_serve.access.caller import Caller, caller_of
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.page.assets import asset, asset_names
-from pertcast_serve.page.pages import PART
+from pertcast_serve.page.html import render
+from pertcast_serve.page.pages import PART, framed_page
 from pertcast_serve.page.views.signature_asked import VIEW as SIGNATURE
 from pertcast_serve.page.views.signature_asked import permalink_of
 from pertcast_serve.problems import RETRY_AFTER_S
 from pertcast_serve.services import Services
 
 FIRST_VIEW: Final = "perturbation"
+LOGIN_VIEW: Final = "login"
 _FOREVER: Final = "public, max-age=31536000, immutable"
 _LONGEST_VALUE: Final = 100_000
 _MOST_FIELDS: Final = 100
@@ -48,6 +50,8 @@ def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
     async def shown(request: Request, view: str, parameters: Mapping[str, str]) -> Response:
         named = f"{PART}{view}" if _wants_part(request) and not view.startswith(PART) else view
         caller = caller_of(request)
+        if not _may_see(caller, view):
+            return _not_permitted(caller.name, config.root_path, is_part=named.startswith(PART))
         status, html = await services.page.render(named, parameters, caller.name, caller)
         headers = {"Cache-Control": "private, no-cache", "Vary": "HX-Request"}
         if status in (429, 503):
@@ -56,6 +60,8 @@ def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
 
     async def sent_signature(request: Request) -> Response:
         """Answer a form that was too long for an address: by its permalink, where it has one."""
+        if not _may_see(caller_of(request), SIGNATURE):
+            return await shown(request, SIGNATURE, {})
         try:
             sent = parse_qsl((await request.body()).decode(), max_num_fields=_MOST_FIELDS, errors="strict")
         except ValueError as error:
@@ -71,6 +77,19 @@ def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
     api.get("/ui/static/{name}", include_in_schema=False)(static)
     api.post("/ui/signature", include_in_schema=False)(sent_signature)
     api.get("/ui/{view:path}", include_in_schema=False)(page)
+
+
+def _may_see(caller: Caller, view: str) -> bool:
+    """Return whether a view may be shown: it shows what the interface answers to the scope predict."""
+    return "predict" in caller.scopes or view == LOGIN_VIEW
+
+
+def _not_permitted(caller_name: str, root_path: str, is_part: bool) -> Response:
+    """Return that the caller's key does not open the page, with a way to sign in with another one."""
+    detail = "This needs a key with the scope 'predict'. Ask an administrator for one, and sign in with it."
+    body = render("problem.html", title="Not permitted", detail=detail)
+    html = body if is_part else framed_page(body, "Not permitted", "", caller_name, root_path)
+    return HTMLResponse(html, 403, headers={"Cache-Control": "private, no-cache", "Vary": "HX-Request"})
 
 
 def _wants_part(request: Request) -> bool:
