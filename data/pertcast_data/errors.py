@@ -7,7 +7,7 @@ Pure standard library: models and training import it on machines without Zarr or
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -16,6 +16,11 @@ def nearest_known(word: str, known: Iterable[str], count: int = 3) -> list[str]:
     by_folded = {item.casefold(): item for item in known}
     matches = difflib.get_close_matches(word.casefold(), list(by_folded), n=count, cutoff=0.6)
     return [by_folded[match] for match in matches]
+
+
+def nearest_sentence(suggestions: Sequence[str]) -> str:
+    """Return " Nearest known: A, B.", to stand behind what is unknown; "" where nothing is near."""
+    return f" Nearest known: {', '.join(suggestions)}." if suggestions else ""
 
 
 class PertcastError(Exception):
@@ -81,7 +86,7 @@ class UnknownName(PertcastError):
         self.name = name
         self.suggestions = nearest_known(name, known)
         place = f" in {where}" if where else ""
-        hint = f" Nearest known: {', '.join(self.suggestions)}." if self.suggestions else ""
+        hint = nearest_sentence(self.suggestions)
         advice = f" {remedy}" if remedy else ""
         super().__init__(f"Unknown {self.kind} {name!r}{place}.{hint}{advice}")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pertcast_data.errors import nearest_known, nearest_sentence
 from starlette.exceptions import HTTPException
 
 from pertcast_serve.access.caller import Forbidden
@@ -48,6 +49,27 @@ def or_refused(found: Answer | Problem) -> Answer:
     if isinstance(found, Problem):
         raise Refused(found)
     return found
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], remedy: str) -> Problem:
+    """Return the 404 of a name that this server does not know, with the nearest that it does.
+
+    Parameters
+    ----------
+    kind
+        What the name should be of, in words: "model", "library".
+    name
+        What was asked for.
+    known
+        All that would have been found.
+    remedy
+        A sentence: where all are listed, or what else can be done.
+    """
+    near = nearest_known(name, known)
+    shown = _printable(name)
+    detail = f"There is no {kind} {shown!r} here.{nearest_sentence(near)} {remedy}"
+    errors = [{"field": kind, "value": shown, "suggestions": near}]
+    return Problem(title=f"Unknown {kind}", status=404, detail=detail, errors=errors)
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:

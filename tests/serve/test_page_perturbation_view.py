@@ -157,7 +157,7 @@ def test_a_dose_that_is_no_dose_is_refused_with_the_remedy(page: Call, dose: str
 
 
 def test_an_unknown_model_or_version_is_told(page: Call) -> None:
-    assert "No model is called" in seen(page, link("perturbation", model="other"), 404).text
+    assert "There is no model" in seen(page, link("perturbation", model="other"), 404).text
     assert "Ask for default@" in seen(page, link("perturbation", model="default@000"), 404).text
 
 

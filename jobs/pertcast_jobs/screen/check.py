@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 from pertcast.encoding.problems import Fault, report
 from pertcast.predictor import Predictor
-from pertcast_data.errors import ConfigError, SchemaError
+from pertcast_data.errors import ConfigError, SchemaError, nearest_sentence
 from pertcast_data.progress import ProgressCallback, no_progress
 
 from pertcast_jobs.screen.conditions import Grid
@@ -49,8 +49,7 @@ def find_refusals(
     for cell, message, suggestions in _unknown_cells(predictor, _first_conditions(good, grid), grid):
         rows = good.filter(cell_iname=cell).select("row", "pert_id").unique("row")
         if rows.is_empty():
-            nearest = f" Nearest known: {', '.join(suggestions)}." if suggestions else ""
-            raise ConfigError(f"--cells {cell}: {message}{nearest}")
+            raise ConfigError(f"--cells {cell}: {message}{nearest_sentence(suggestions)}")
         for row, name in rows.iter_rows():
             refused.setdefault(row, Refusal(row, name, "cell_iname", message, suggestions))
     return tuple(sorted(refused.values(), key=lambda item: item.row))

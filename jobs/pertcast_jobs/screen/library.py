@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import polars as pl
 from pertcast_data.compounds import Compound, canonicalise
-from pertcast_data.errors import SchemaError
+from pertcast_data.errors import SchemaError, nearest_sentence
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.text import counted
 from pertcast_data.vocabulary import (
@@ -72,7 +72,7 @@ class Refusal:
 
     def __str__(self) -> str:
         """Say it in one line."""
-        nearest = f" Nearest known: {', '.join(self.suggestions)}." if self.suggestions else ""
+        nearest = nearest_sentence(self.suggestions)
         return f"row {self.row} ({_shown(self.pert_id)}): {_shown(self.message, 400)}{nearest}"
 
 

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from pertcast.analysis.connectivity import MappingReport, TooFewGenes
 from pertcast.errors import PertcastError
-from pertcast_data.errors import CorruptStore, FormatError, StorageError, UnknownName, nearest_known
+from pertcast_data.errors import CorruptStore, FormatError, StorageError, UnknownName, nearest_sentence
 
 from pertcast_serve.places import in_names
-from pertcast_serve.problems import Refused
+from pertcast_serve.problems import Refused, unknown_name
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.schemas.predict import ItemError
 
@@ -34,16 +34,13 @@ def refused(detail: str, status: int = 422, errors: Iterable[dict[str, Any]] = (
 
 def unknown(kind: str, name: str, known: Iterable[str], remedy: str) -> Refused:
     """Return the refusal of a name that this server does not know, with the nearest that it does."""
-    near = nearest_known(name, known)
-    hint = f" Nearest known: {', '.join(near)}." if near else ""
-    suggested = [{"field": kind, "value": name[:_SHOWN_NAMES], "suggestions": near}]
-    return refused(f"There is no {kind} {name[:200]!r} here.{hint} {remedy}", 404, suggested)
+    return Refused(unknown_name(kind, name, known, remedy))
 
 
 def condition_refused(error: ItemError) -> Refused:
     """Return the refusal of a condition that the model cannot predict."""
-    near = f" Nearest known: {', '.join(error.suggestions)}." if error.suggestions else ""
-    said = near if error.suggestions and error.suggestions[0] not in error.message else ""
+    is_said = any(name in error.message for name in error.suggestions[:1])
+    said = "" if is_said else nearest_sentence(error.suggestions)
     return refused(f"condition.{error.field}: {error.message}{said}", 422, [error.model_dump()])
 
 

@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 from pertcast.errors import PertcastError
+from pertcast_data.errors import nearest_sentence
 
 from pertcast_serve.client.tables import row_table
 from pertcast_serve.schemas.predict import Condition, ItemError, PredictedItem
@@ -63,7 +64,7 @@ class Predictions:
         if self.errors.is_empty():
             return self
         first = self.errors.row(0, named=True)
-        near = f" Nearest known: {', '.join(first['suggestions'])}." if first["suggestions"] else ""
+        near = nearest_sentence(first["suggestions"])
         raise NotPredicted(
             f"{self.errors.height} of {self.errors.height + len(self)} conditions were not predicted. "
             f"Condition {first['index']}, {first['field']} {first['value']!r}: {first['message']}{near}"

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import polars as pl
 from pertcast.errors import SchemaError
-from pertcast_data.errors import nearest_known
+from pertcast_data.errors import nearest_known, nearest_sentence
 from pydantic import BaseModel
 
 Rows = Sequence[Mapping[str, Any]] | pl.DataFrame | Any
@@ -63,8 +63,7 @@ def _dicts(rows: Rows) -> Iterable[Mapping[str, Any]]:
 
 def _unknown_field(name: str, row: int, known: Iterable[str], is_list: bool) -> SchemaError:
     names = list(known)
-    near = nearest_known(name, names)
-    hint = f" Nearest known: {', '.join(near)}." if near else ""
+    hint = nearest_sentence(nearest_known(name, names))
     where = f"Row {row} has a field" if is_list else "The table has a column"
     return SchemaError(f"{where} {name!r}, which is none of {', '.join(names)}.{hint} Rename or drop it.")
 

@@ -14,10 +14,10 @@ from threading import Lock
 from pertcast.errors import PertcastError
 from pertcast.training.bundle import find_bundle
 from pertcast.training.bundle_manifest import read_manifest
-from pertcast_data.errors import nearest_known
 
 from pertcast_serve.places import in_names
 from pertcast_serve.prediction.described import DescribedBundle
+from pertcast_serve.problems import unknown_name
 from pertcast_serve.schemas.base import Problem
 
 log = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ class ModelRegistry:
         name, is_versioned, version = (asked or self.default).partition("@")
         named = self._names.get(name)
         if named is None:
-            return _unknown_model(name, list(self._names))
+            return unknown_name("model", name, self._names, "/v1/models lists all.")
         found = named.versions.get(version if is_versioned else named.current)
         if found is None:
             return _unknown_version(name, version, named.current)
@@ -187,13 +187,6 @@ def _stamp(path: Path) -> _Stamp:
     """Return what changes when any file of a bundle is replaced or written."""
     found = sorted((file.name, file.stat()) for file in path.iterdir() if file.is_file())
     return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in found)
-
-
-def _unknown_model(name: str, known: list[str]) -> Problem:
-    nearest = nearest_known(name, known)
-    hint = f" Nearest known: {', '.join(nearest)}." if nearest else ""
-    detail = f"No model is called {name[:200]!r}.{hint} /v1/models lists all."
-    return Problem(title="Unknown model", status=404, detail=detail)
 
 
 def _unknown_version(name: str, version: str, current: str) -> Problem:

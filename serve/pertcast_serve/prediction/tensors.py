@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from pertcast_data.errors import nearest_sentence
 from pydantic import ValidationError
 
 from pertcast_serve.prediction.answers import json_numbers
@@ -96,7 +97,7 @@ def wanted_outputs(request: InferRequest, has_sd: bool) -> list[str]:
 
 def failed_row(error: ItemError) -> str:
     """Return why a condition cannot be predicted, with its row and the remedy."""
-    near = f" Nearest known: {', '.join(error.suggestions)}." if error.suggestions else ""
+    near = nearest_sentence(error.suggestions)
     return (
         f"Condition {error.index}, {error.field} {error.value!r}: {error.message}{near} This protocol has no "
         "errors of single conditions; leave it out, or ask /v1/predict, which answers the others."
