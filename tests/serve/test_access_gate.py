@@ -230,6 +230,20 @@ def test_an_open_server_answers_to_the_loopbacks_names_only() -> None:
         assert caller(api)("GET", "/v1/health/live", headers={"host": host}).status_code == 200
 
 
+def test_an_open_server_answers_to_no_one_from_elsewhere_whatever_name_they_say() -> None:
+    api = guarded({})
+    for address in ("10.1.2.3", "fe80::1", "203.0.113.9", "::ffff:10.1.2.3"):
+        assert "no login" in problem(caller(api, address)("GET", "/who"), 403)
+        assert caller(api, address)("GET", "/v1/health/live").status_code == 200
+    for address in ("127.0.0.1", "127.8.0.1", "::1", "::ffff:127.0.0.1"):
+        assert caller(api, address)("GET", "/who").status_code == 200
+    # A proxy of this machine that passes on who asks, but logs no one in.
+    passed_on = {"x-forwarded-for": "203.0.113.9"}
+    assert "no login" in problem(caller(api)("GET", "/who", headers=passed_on), 403)
+    here = {"x-forwarded-for": "127.0.0.1"}
+    assert caller(api)("GET", "/who", headers=here).status_code == 200
+
+
 def test_a_guarded_server_answers_to_any_name(keys: Path) -> None:
     key = key_of(keys)
     call = caller(guarded({"keys": keys}), host="https://pertcast.lab.example")
@@ -326,6 +340,14 @@ def test_a_session_is_a_cookie_that_scripts_and_other_sites_do_not_get(keys: Pat
         caller(api)("POST", "/v1/session", json={"key": key}, headers={"x-forwarded-proto": "https"}),
     ):
         assert "secure" in https.headers["set-cookie"].lower()
+
+
+def test_behind_a_proxys_path_the_key_is_sent_to_this_server_alone(keys: Path) -> None:
+    key = key_of(keys)
+    call = caller(guarded({"keys": keys}, root_path="/pertcast"), root_path="/pertcast")
+    answers = (call("POST", "/v1/session", json={"key": key}), call("DELETE", "/v1/session"))
+    for answer in answers:
+        assert "Path=/pertcast;" in f"{answer.headers['set-cookie']};"
 
 
 def test_a_session_ends_and_none_begins_without_a_valid_key(keys: Path) -> None:

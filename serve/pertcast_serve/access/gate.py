@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pertcast_serve.access import paths
 from pertcast_serve.access.caller import ANONYMOUS
 from pertcast_serve.access.cross_site import is_from_another_site, names_loopback
-from pertcast_serve.access.identity import Identity, key_in_cookie, key_in_headers
+from pertcast_serve.access.identity import Identity, comes_from_here, key_in_cookie, key_in_headers
 from pertcast_serve.access.key_ring import Unauthorized
 from pertcast_serve.problems import problem_response
 from pertcast_serve.schemas.base import Problem
@@ -57,10 +57,10 @@ class Gate:
     async def _refusal(self, scope: Scope) -> Response | None:
         """Return why a request is refused; None where it may pass, with its caller in `scope`."""
         headers, path = Headers(scope=scope), paths.path_of(scope)
-        if self._identity.is_open and not names_loopback(headers) and not paths.is_probe(path):
+        if self._identity.is_open and not paths.is_probe(path) and not _is_here(scope, headers):
             return _forbidden(
-                "This server has no login and answers only to http://127.0.0.1, localhost and [::1]. Use one "
-                "of these names, or start it with a file of keys (pertcast key create)."
+                "This server has no login and answers only this machine, as http://127.0.0.1, localhost and "
+                "[::1]. Use one of these names on it, or start it with a file of keys (pertcast key create)."
             )
         if key_in_headers(headers) is None and is_from_another_site(scope["method"], headers):
             return _forbidden(
@@ -85,6 +85,11 @@ class Gate:
             # A link elsewhere does not carry the strict cookie. Asked for again from here, it does.
             return HTMLResponse(_AGAIN)
         return RedirectResponse(paths.login_path(scope, self._root_path), 303)
+
+
+def _is_here(scope: Scope, headers: Headers) -> bool:
+    """Return whether a request comes from this machine, under a name of this machine."""
+    return names_loopback(headers) and comes_from_here(scope, headers)
 
 
 def _forbidden(detail: str) -> Response:

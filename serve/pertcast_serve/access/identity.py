@@ -114,6 +114,26 @@ def forwarded_hosts(headers: Headers) -> set[str]:
     return {_without_port(word.strip()) for word in words}
 
 
+def comes_from_here(scope: Scope, headers: Headers) -> bool:
+    """Return whether a request began on this machine, also where a proxy of this machine passed it on.
+
+    Anyone can say "Host: localhost"; where a server is reached from elsewhere, only addresses tell.
+    """
+    client = scope.get("client")
+    # Without an address it came through a socket of this machine's file system.
+    hosts = {client[0]} if client else set()
+    return all(_is_loopback(host) for host in hosts | forwarded_hosts(headers) if host)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
 def _without_port(word: str) -> str:
     if word.startswith("["):
         return word[1:].partition("]")[0]

@@ -19,10 +19,11 @@ from pertcast_serve.services import Services
 SECONDS_KEPT: Final = 30 * 24 * 3600
 
 
-def _cookie_options(request: Request) -> dict[str, Any]:
+def _cookie_options(request: Request, root_path: str) -> dict[str, Any]:
+    """Return how the cookie is kept: other servers below the same name do not get it."""
     forwarded = request.headers.get("x-forwarded-proto", "")
     is_https = "https" in (request.url.scheme, forwarded)
-    return {"httponly": True, "samesite": "strict", "secure": is_https, "path": "/"}
+    return {"httponly": True, "samesite": "strict", "secure": is_https, "path": root_path or "/"}
 
 
 def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
@@ -36,13 +37,15 @@ def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
         except Unauthorized as error:
             problem = Problem(title="No valid key", status=401, detail=str(error))
             raise Refused(problem) from error
-        response.set_cookie(COOKIE, body.key.strip(), max_age=SECONDS_KEPT, **_cookie_options(request))
+        response.set_cookie(
+            COOKIE, body.key.strip(), max_age=SECONDS_KEPT, **_cookie_options(request, config.root_path)
+        )
         response.headers["Cache-Control"] = "no-store"
         return Session(name=caller.name, scopes=sorted(caller.scopes))
 
     async def log_out(request: Request, response: Response) -> None:
         """Forget the key of this browser."""
-        response.delete_cookie(COOKIE, **_cookie_options(request))
+        response.delete_cookie(COOKIE, **_cookie_options(request, config.root_path))
 
     refusals: dict[int | str, dict[str, Any]] = {
         status: PROBLEMS[status] for status in (401, 403, 413, 422, 429, 503)
