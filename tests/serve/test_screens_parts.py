@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pertcast.screens.progress import screen_progress
 from pertcast_serve.metrics import SCREEN_PROFILES
-from pertcast_serve.schemas.screens import Screen
+from pertcast_serve.schemas.screens import ListRow, Screen, ScreenEstimate, ScreenRequest
 from pertcast_serve.screens import watch as watching
+from pertcast_serve.screens.command import ScreenCommand
+from pertcast_serve.screens.estimates import Estimator
 from pertcast_serve.screens.event_stream import event_stream
 from pertcast_serve.screens.hits import HitFilter, hit_page
 from pertcast_serve.screens.identifiers import is_identifier, new_identifier
@@ -28,6 +31,22 @@ from pertcast_serve.screens.ranges import Part, file_bytes, wanted_part
 from pertcast_serve.screens.rate import screen_rate
 from pertcast_serve.screens.ray_jobs import RayJobs, entrypoint
 from pertcast_serve.screens.store import ScreenStore
+
+
+def test_what_is_remembered_of_an_estimate_does_not_grow_with_its_list(tmp_path: Path) -> None:
+    says = dict.fromkeys(("n_perturbations", "n_profiles", "n_refused", "n_repeated", "disk_bytes"), 1)
+    says |= {"profiles_per_second": 1, "seconds": 1, "workers": 1}
+    estimator = Estimator([], 30, (sys.executable, "-S", "-c", f"print('{json.dumps(says)}')"))
+    rows = [ListRow(pert_id=f"{number}" + "x" * 900) for number in range(2_000)]
+
+    async def two() -> list[Any]:
+        requests = [ScreenRequest(kind="genes", rows=each) for each in (rows, rows[1:])]
+        return [await estimator.estimate(ScreenCommand(each, str(tmp_path)), "m") for each in requests]
+
+    assert all(isinstance(found, ScreenEstimate) for found in anyio.run(two))
+    kept = [sys.getsizeof(key) for key in estimator.__dict__["_known"]]
+    assert len(kept) == 2, "another list is another estimate"
+    assert max(kept) < 1_000
 
 
 @given(st.text(max_size=30) | st.text("0123456789abcdefghjkmnpqrstvwxyz", min_size=15, max_size=19))

@@ -6,6 +6,7 @@ The command checks everything that it would check before it computes, and says i
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
@@ -116,7 +117,9 @@ def _key_of(command: ScreenCommand) -> str:
     request = command.request.model_copy(update={"title": "", "model": None})
     sets = command.gene_sets
     stamp = "" if sets is None or not sets.is_file() else f"{sets} {sets.stat().st_mtime_ns}"
-    return f"{command.bundle}\n{_stamp(Path(command.bundle))}\n{stamp}\n{request.model_dump_json()}"
+    words = f"{command.bundle}\n{_stamp(Path(command.bundle))}\n{stamp}\n{request.model_dump_json()}"
+    # Lists have megabytes, and hundreds of estimates are remembered.
+    return hashlib.sha256(words.encode()).hexdigest()
 
 
 def _stamp(bundle: Path) -> str:
