@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ from pertcast_serve.screens.hits import HitFilter, hit_page
 from pertcast_serve.screens.identifiers import is_identifier, new_identifier
 from pertcast_serve.screens.jobs import JobsUnavailable
 from pertcast_serve.screens.messages import error_in, in_our_words
+from pertcast_serve.screens.process_jobs import ProcessJobs
 from pertcast_serve.screens.ranges import Part, file_bytes, wanted_part
 from pertcast_serve.screens.rate import screen_rate
 from pertcast_serve.screens.ray_jobs import RayJobs, entrypoint
@@ -259,6 +261,27 @@ def test_hits_are_sorted_and_filtered_with_missing_values_last(
     count, rows = hit_page(path, 1, 2, sort, descending, filters)
     assert ([row.rank for row in rows], count) == (ranks[1:3], len(ranks))
     assert hit_page(path, 10**9, 5, sort, descending, filters) == (len(ranks), [])
+
+
+def test_a_process_gets_the_words_of_its_job_whatever_a_shell_would_make_of_them(tmp_path: Path) -> None:
+    words = [
+        "--a=$(touch x)`touch x`",
+        "'; touch x; '",
+        "-n",
+        "a\nb & touch x\n",
+        '"$HOME"',
+        "--b=\\",
+        "*",
+        "",
+    ]
+    prints = (sys.executable, "-S", "-c", "import json, sys; print(json.dumps(sys.argv[1:]))")
+    jobs = ProcessJobs(tmp_path, prints)
+    jobs.submit("job", words)
+    until = time.monotonic() + 20
+    while jobs.status("job") != "succeeded" and time.monotonic() < until:
+        time.sleep(0.02)
+    assert json.loads(jobs.log_tail("job")) == words
+    assert not [path for path in tmp_path.rglob("*") if path.name == "x"]
 
 
 def test_a_local_job_runs_this_interpreter_and_a_remote_one_the_images_program() -> None:
