@@ -21,7 +21,7 @@ from pertcast_serve.page.html import link, part
 from pertcast_serve.page.pages import Pages
 from pertcast_serve.page.views.asked import Asked, asked_for, candidates, types_for
 from pertcast_serve.page.views.choices import MOST_CHIPS, chip_groups
-from pertcast_serve.page.views.copies import curl_text, python_text
+from pertcast_serve.page.views.copies import predict_curl, predict_python
 from pertcast_serve.page.views.pathways import plain_terms
 from pertcast_serve.page.views.response import MOST_DRAWN, what_is_drawn
 from pertcast_serve.schemas.models import Vocabulary
@@ -300,16 +300,16 @@ def test_what_is_copied_as_curl_asks_for_the_same_prediction(page: Call) -> None
 
 def test_copied_commands_survive_a_shell_and_carry_a_key_only_where_one_is_needed() -> None:
     asked = Asked(None, "it's $(x) `y`", "trt_xpr", "HT29", None, None)
-    words = shlex.split(curl_text(asked, is_open=True))
+    words = shlex.split(predict_curl(asked, is_open=True))
     assert json.loads(words[-1])["conditions"][0]["pert_id"] == asked.pert
-    assert "Authorization" not in curl_text(asked, is_open=True)
-    assert '-H "Authorization: Bearer $PERTCAST_KEY"' in curl_text(asked, is_open=False)
+    assert "Authorization" not in predict_curl(asked, is_open=True)
+    assert '-H "Authorization: Bearer $PERTCAST_KEY"' in predict_curl(asked, is_open=False)
 
 
 def test_copied_python_is_python_that_asks_for_the_same_condition() -> None:
     asked = Asked("other@1", "a'b\"c", "trt_cp", "HT29", 10.0, 24.0)
     for is_open in (True, False):
-        tree = ast.parse(python_text(asked, is_open))
+        tree = ast.parse(predict_python(asked, is_open))
         call = next(
             n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == "client.predict"
         )
@@ -321,7 +321,7 @@ def test_copied_python_is_python_that_asks_for_the_same_condition() -> None:
             "pert_dose": 10.0,
             "pert_time": 24.0,
         }
-        assert ("PERTCAST_KEY" in python_text(asked, is_open)) == (not is_open)
+        assert ("PERTCAST_KEY" in predict_python(asked, is_open)) == (not is_open)
 
 
 def test_downloads_name_tables_that_the_endpoint_gives(page: Call) -> None:

@@ -13,7 +13,7 @@ from pertcast_serve.page.html import render
 from pertcast_serve.reference.document import TAGS, operations_of
 from pertcast_serve.reference.examples import ExampleNames, example_body, example_path
 from pertcast_serve.reference.fields import FieldRow, field_rows, kind_of, parameter_rows, type_anchor
-from pertcast_serve.reference.snippets import curl_text, python_text
+from pertcast_serve.reference.snippets import command_text, python_text
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _operation(
         fields=[],
         example="" if body is None else json.dumps(body, indent=1, ensure_ascii=False),
         answers=[_answer(status, answer) for status, answer in operation["responses"].items()],
-        curl=curl_text(method, address, body, needs_key),
+        curl=command_text(method, address, body, needs_key),
         python=python_text(method, path, address, origin, body, names, needs_key),
     )
 

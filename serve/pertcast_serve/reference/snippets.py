@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable
 from typing import Any, Final
 
-from pertcast_serve.negotiation import JSON
+from pertcast_serve.page.copied import KEY_VARIABLE, client_text, curl_text
 from pertcast_serve.reference.examples import ExampleNames
 
-_OPENED: Final = 'from pertcast_serve.client import Client\n\nclient = Client("{origin}"{key})\n'
-_KEY: Final = ', key="YOUR_KEY"'
+_LINE: Final = " \\\n  "
 
 
-def curl_text(method: str, address: str, body: dict[str, Any] | None, needs_key: bool) -> str:
-    """Return a command that sends a request."""
-    words = ["curl", "-s"]
-    if method == "head":
-        words.append("--head")
-    elif method not in ("get", "post") or (method == "post" and body is None):
-        words += ["-X", method.upper()]
+def command_text(method: str, address: str, body: dict[str, Any] | None, needs_key: bool) -> str:
+    """Return a curl command that sends a request, a header a line."""
+    options = ["--head"] if method == "head" else []
     if address.endswith("/events"):
-        words.append("-N")
-    lines = [" ".join([*words, shlex.quote(address)])]
-    if needs_key:
-        lines.append('-H "Authorization: Bearer $PERTCAST_KEY"')
-    if method == "post" and address.endswith("/v1/screens"):
-        lines.append("-H 'Idempotency-Key: my-first-screen'")
-    if body is not None:
-        lines += [f"-H 'Content-Type: {JSON}'", f"-d {shlex.quote(json.dumps(body))}"]
-    return " \\\n  ".join(lines)
+        options.append("-N")
+    is_usual = method in ("get", "head") or (method == "post" and body is not None)
+    is_screen = method == "post" and address.endswith("/v1/screens")
+    return curl_text(
+        address,
+        needs_key=needs_key,
+        method="" if is_usual else method,
+        body=body,
+        headers={"Idempotency-Key": "my-first-screen"} if is_screen else None,
+        options=options,
+        between=_LINE,
+    )
 
 
 def python_text(
@@ -46,18 +43,18 @@ def python_text(
     call = _CALLS.get((method, path))
     if call is None:
         return _httpx_text(method, address, body, needs_key)
-    return _OPENED.format(origin=origin, key=_KEY if needs_key else "") + call(names) + "\n"
+    return client_text(call(names), needs_key=needs_key, origin=origin)
 
 
 def _httpx_text(method: str, address: str, body: dict[str, Any] | None, needs_key: bool) -> str:
     given = [json.dumps(address)]
     if needs_key:
-        given.append('headers={"Authorization": f"Bearer {key}"}')
+        given.append(f'headers={{"Authorization": "Bearer " + os.environ["{KEY_VARIABLE}"]}}')
     if body is not None:
         given.append(f"json={body!r}")
-    key = 'key = "YOUR_KEY"\n' if needs_key else ""
+    imports = "import os\n\nimport httpx" if needs_key else "import httpx"
     called = f"answer = httpx.{method}({', '.join(given)})"
-    return f"import httpx\n\n{key}{called}\nprint(answer.status_code, answer.text)\n"
+    return f"{imports}\n\n{called}\nprint(answer.status_code, answer.text)\n"
 
 
 def _enrichment(names: ExampleNames) -> str:

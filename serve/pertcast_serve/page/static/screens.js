@@ -173,15 +173,11 @@
     return bytes < 1e6 ? `${count.format(Math.ceil(bytes / 1e3))} kB` : `${(bytes / 1e6).toPrecision(3)} MB`;
   }
 
-  // Commands that do the same elsewhere.
+  // Commands that do the same elsewhere: the page brings their texts, and the body's JSON is put in, quoted.
   const quoted = text => `'${text.replaceAll("'", "'\\''")}'`;
   const commands = {
-    curl: body => [`curl -X POST ${quoted(`${origin}/v1/screens`)}`, "-H 'Content-Type: application/json'",
-      '-H "Authorization: Bearer $PERTCAST_KEY"', `-d ${quoted(JSON.stringify(body))}`].join(" \\\n  "),
-    python: body => ["import json, os, urllib.request", "", `body = json.loads(${JSON.stringify(JSON.stringify(body))})`,
-      "request = urllib.request.Request(", `    ${JSON.stringify(`${origin}/v1/screens`)}, json.dumps(body).encode(),`,
-      '    {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ.get(\'PERTCAST_KEY\', \'\')}"},', ")",
-      "print(json.load(urllib.request.urlopen(request)))"].join("\n"),
+    shell: (body, text) => text.replace("{body}", () => quoted(JSON.stringify(body))),
+    string: (body, text) => text.replace("{body}", () => JSON.stringify(JSON.stringify(body))),
     command: body => ["pertcast screen", body.kind, ...(body.rows ? ["list.csv"] : []), "--model RUN --out SCREEN",
       ...option("cells", body.cell_iname), ...option("pert-types", body.pert_type), ...option("doses", body.pert_dose),
       ...option("times", body.pert_time), ...(body.up ? ["--up up.grp --down down.grp --objective", body.objective] : []),
@@ -192,7 +188,8 @@
 
   function copyAs(form, button) {
     delete button.dataset.copy;
-    return whileBusy(form, button, async () => { button.dataset.copy = commands[button.dataset.copyAs](bodyOf(form)); });
+    const {copyAs: kind, text} = button.dataset;
+    return whileBusy(form, button, async () => { button.dataset.copy = commands[kind](bodyOf(form), text); });
   }
 
   // Only what concerns the chosen kind is shown; hidden boxes send nothing.

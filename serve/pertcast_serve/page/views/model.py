@@ -15,6 +15,7 @@ from pertcast.report.theme import Tone
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.page.html import anchor, link, render, table
 from pertcast_serve.page.view import Html, PageContext, View
+from pertcast_serve.page.views.copies import model_curl
 from pertcast_serve.page.views.model_evaluation import Beside, evaluation_beside
 from pertcast_serve.page.views.model_scores import gain_by_stratum, scores
 from pertcast_serve.problems import Unavailable, or_refused
@@ -99,7 +100,7 @@ def _view(
         replicas=_replicas(config),
         passes=", ".join(str(size) for size in metadata.rows_per_pass),
         config=list(_flat(card.config)),
-        curl=_curl(card, config.access.is_open),
+        curl=model_curl(f"{card.id}@{card.version}", config.access.is_open),
     )
 
 
@@ -201,11 +202,6 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         else:
             found.append((f"{prefix}{name}", str(value)))
     return found
-
-
-def _curl(card: ModelCard, is_open: bool) -> str:
-    key = "" if is_open else ' -H "Authorization: Bearer $PERTCAST_KEY"'
-    return f"curl -s '{{origin}}/v1/models/{card.id}@{card.version}'{key}"
 
 
 VIEWS: Mapping[str, View] = {VIEW: model, f"{VIEW}/health": health}

@@ -18,7 +18,7 @@ from pertcast_serve.page.view import Html, PageContext, View
 from pertcast_serve.page.views.across import doses, lines
 from pertcast_serve.page.views.asked import COMPOUND, VIEW, Asked, candidates
 from pertcast_serve.page.views.choices import chip_groups
-from pertcast_serve.page.views.copies import curl_text, python_text, request_body
+from pertcast_serve.page.views.copies import predict_curl, predict_python, request_body
 from pertcast_serve.page.views.likeness import neighbors
 from pertcast_serve.page.views.pathways import SUMS, TABLE, enrichment, running_sum, set_table
 from pertcast_serve.page.views.response import HEIGHT, response, strongest_genes, what_is_drawn
@@ -79,8 +79,8 @@ def _view(
         strongest=strongest_genes(found, unit, asked, frozenset(vocabulary.targets)),
         has_doses=asked.pert_type == COMPOUND and len(vocabulary.doses) > 1,
         n_lines=len(vocabulary.cell_lines),
-        curl=curl_text(asked, is_open),
-        python=python_text(asked, is_open),
+        curl=predict_curl(asked, is_open),
+        python=predict_python(asked, is_open),
         pinned=asked.link(model=found.head.model),
         body=json.dumps(request_body(asked)),
         file_name=item.sig_id.replace("/", "_"),

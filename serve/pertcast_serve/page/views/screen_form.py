@@ -16,6 +16,7 @@ from pertcast_data.vocabulary import GENETIC_TYPES
 
 from pertcast_serve.page.html import render
 from pertcast_serve.page.view import Html, PageContext
+from pertcast_serve.page.views.copies import submit_curl, submit_python
 from pertcast_serve.page.views.screen_source import screens_of
 from pertcast_serve.problems import or_refused
 from pertcast_serve.schemas.models import ModelSummary, Vocabulary
@@ -84,6 +85,7 @@ async def form_view(context: PageContext, parameters: Mapping[str, str]) -> Html
     vocabulary: Vocabulary = or_refused(await context.predictor.vocabulary(asked))
     collections = await context.analysis.gene_sets()
     model = _model(models, asked)
+    is_open = context.config.access.is_open
     body = render(
         "screen_form.html",
         provenance=f"{model} · {_known(vocabulary)}",
@@ -108,6 +110,8 @@ async def form_view(context: PageContext, parameters: Mapping[str, str]) -> Html
         skip_unknown=parameters.get("skip_unknown", "") == "yes",
         most_profiles=context.config.limits.screen_profiles,
         most_running=context.config.limits.running_screens,
+        curl=submit_curl(is_open),
+        python=submit_python(is_open),
     )
     return Html(body, "New screen")
 

@@ -15,6 +15,7 @@ from pertcast_data.text import counted
 from pertcast_serve.page.figures import figure
 from pertcast_serve.page.html import anchor, link, render, table
 from pertcast_serve.page.view import Html, PageContext
+from pertcast_serve.page.views.copies import hits_curl, hits_python
 from pertcast_serve.page.views.screen_finished import FIGURES, finished_results, screen_figure, verdict_of
 from pertcast_serve.page.views.screen_hits import hits_section
 from pertcast_serve.page.views.screen_source import STOP_POLLING, folder_of, screen_of, screens_of
@@ -120,18 +121,9 @@ def _files(screen: Screen, artifacts: list[Artifact]) -> Markup:
 
 def _copies(context: PageContext, shown: ShownScreen) -> list[tuple[str, str]]:
     """Return names of what can be copied, and texts; {origin} becomes the server's address."""
-    address = f"{{origin}}/v1/screens/{shown.id}"
     is_open = context.config.access.is_open
-    key = "" if is_open else ' -H "Authorization: Bearer $PERTCAST_KEY"'
-    headers = "" if is_open else ', headers={"Authorization": "Bearer " + os.environ["PERTCAST_KEY"]}'
-    imports = ["import io", *([] if is_open else ["import os"]), "", "import httpx", "import polars as pl"]
-    python = (
-        "\n".join(imports) + "\n\n"
-        f'answer = httpx.get("{address}/artifacts/hits.parquet"{headers})\n'
-        "hits = pl.read_parquet(io.BytesIO(answer.raise_for_status().content))\n"
-    )
     return [
-        ("curl", f"curl -s '{address}/hits?limit=1000' -H 'Accept: text/csv'{key}"),
-        ("Python", python),
+        ("curl", hits_curl(_quoted(shown.id), is_open)),
+        ("Python", hits_python(shown.id, is_open)),
         ("Link to this view", "{here}"),
     ]

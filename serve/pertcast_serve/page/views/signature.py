@@ -17,6 +17,7 @@ from pertcast_serve.endpoints.analysis import rows_table
 from pertcast_serve.page.figures import figure
 from pertcast_serve.page.html import render
 from pertcast_serve.page.view import Html, PageContext, View
+from pertcast_serve.page.views.copies import connectivity_curl, connectivity_python
 from pertcast_serve.page.views.signature_asked import (
     SCORES,
     TEXTS,
@@ -26,7 +27,6 @@ from pertcast_serve.page.views.signature_asked import (
     search_of,
     signature_of,
 )
-from pertcast_serve.page.views.signature_copies import curl_text, python_text
 from pertcast_serve.page.views.signature_tables import (
     DRAWN_ROWS,
     by_chance,
@@ -245,8 +245,8 @@ def _answer(
         about_genes=[*asked.remarks, *about_genes],
         remarks=others,
         heatmap=_heatmap(found, drawn, profiles, values),
-        curl=curl_text(sent, is_open),
-        python=python_text(sent, is_open),
+        curl=connectivity_curl(sent, is_open),
+        python=connectivity_python(sent, is_open),
         body=json.dumps(sent),
         long_body=json.dumps(sent | {"per_tail": EXPORTED}),
         exported=EXPORTED,
