@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pertcast_serve.access.caller import Scope
 from pertcast_serve.access.keys import change_keys, new_key
 from pertcast_serve.analysis.service import AnalysisService
 from pertcast_serve.api import make_api
@@ -40,15 +41,11 @@ class Lab:
     def __init__(
         self, folder: Path, bundle: Path, client: Any, libraries: dict[str, Path], call_api: Any
     ) -> None:
-        made = {
-            name: new_key(name, scopes)
-            for name, scopes in (
-                ("ann", ("predict",)),
-                ("bea", ("predict",)),
-                ("eve", ("predict",)),
-                ("root", ("predict", "admin")),
-            )
+        scopes: dict[str, tuple[Scope, ...]] = {
+            **{name: ("predict",) for name in ("ann", "bea", "eve")},
+            "root": ("predict", "admin"),
         }
+        made = {name: new_key(name, each) for name, each in scopes.items()}
         change_keys(folder / "keys.json", lambda _: tuple(key for _, key in made.values()), may_create=True)
         self.keys = {name: text for name, (text, _) in made.items()}
         self.screens = {name: new_identifier() for name in ("ann", "bea", "nobody")}
