@@ -42,7 +42,7 @@ class Lab:
         self, folder: Path, bundle: Path, client: Any, libraries: dict[str, Path], call_api: Any
     ) -> None:
         scopes: dict[str, tuple[Scope, ...]] = {
-            **{name: ("predict",) for name in ("ann", "bea", "eve")},
+            **dict.fromkeys(("ann", "bea", "eve"), ("predict",)),
             "root": ("predict", "admin"),
         }
         made = {name: new_key(name, each) for name, each in scopes.items()}
