@@ -5,23 +5,14 @@ from __future__ import annotations
 import polars as pl
 
 from pertcast_serve.client.tables import parsed, row_table
-from pertcast_serve.client.transport import Transport, segment
+from pertcast_serve.client.transport import Asking, segment
 from pertcast_serve.schemas.analysis import GeneSetCollection, LibrarySummary
 from pertcast_serve.schemas.base import Version
 from pertcast_serve.schemas.models import ModelCard, ModelSummary, NameMatch
 
 
-class Catalog:
-    """Asks what there is.
-
-    Parameters
-    ----------
-    transport
-        Sends the requests.
-    """
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+class Catalog(Asking):
+    """Asks what there is."""
 
     def version(self) -> Version:
         """Return the versions of the server and its interface; needs no key."""

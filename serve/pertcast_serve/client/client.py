@@ -45,7 +45,7 @@ class Client(Predicting, Catalog, Questions, Screening):
     def __init__(
         self, url: str, key: str | None = None, timeout: float = TIMEOUT_S, patience_s: float = PATIENCE_S
     ) -> None:
-        self._transport = Transport(url, key, timeout, patience_s)
+        super().__init__(Transport(url, key, timeout, patience_s))
 
     def close(self) -> None:
         """Close all connections."""

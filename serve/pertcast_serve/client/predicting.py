@@ -12,7 +12,7 @@ from pertcast.errors import SchemaError, UnknownGene
 from pertcast_serve.client.errors import RequestRefused
 from pertcast_serve.client.predictions import Part, Predictions, merged, parsed_part
 from pertcast_serve.client.tables import Rows, parsed, sent_rows
-from pertcast_serve.client.transport import ARROW, Transport, encoded
+from pertcast_serve.client.transport import ARROW, Asking, encoded
 from pertcast_serve.schemas.models import Metadata
 from pertcast_serve.schemas.predict import MAX_CONDITIONS, MAX_GENES, Condition
 
@@ -21,17 +21,8 @@ _SPARE_BYTES: Final = 512
 """Of a body, for all but conditions and genes."""
 
 
-class Predicting:
-    """Asks for predictions.
-
-    Parameters
-    ----------
-    transport
-        Sends the requests.
-    """
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+class Predicting(Asking):
+    """Asks for predictions."""
 
     def predict(
         self, conditions: Rows, genes: Sequence[str] | None = None, model: str | None = None

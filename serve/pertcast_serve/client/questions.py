@@ -13,7 +13,7 @@ import polars as pl
 from pertcast.errors import SchemaError
 
 from pertcast_serve.client.tables import row_table, sent_rows
-from pertcast_serve.client.transport import Transport
+from pertcast_serve.client.transport import Asking
 from pertcast_serve.schemas.analysis import (
     ConnectivityRow,
     DroppedSet,
@@ -126,17 +126,8 @@ class Neighbors:
     remarks: list[str]
 
 
-class Questions:
-    """Asks about profiles. One is given as a condition (predicted now), as stored, or as values.
-
-    Parameters
-    ----------
-    transport
-        Sends the requests.
-    """
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+class Questions(Asking):
+    """Asks about profiles. One is given as a condition (predicted now), as stored, or as values."""
 
     def enrichment(
         self,

@@ -16,7 +16,7 @@ from pertcast_serve.client.downloads import download
 from pertcast_serve.client.errors import NotFound, ScreenFailed, StillRunning
 from pertcast_serve.client.following import ENDED, Follower
 from pertcast_serve.client.tables import Rows, parsed, row_table, sent_rows
-from pertcast_serve.client.transport import ARROW, Transport, segment
+from pertcast_serve.client.transport import ARROW, Asking, Transport, segment
 from pertcast_serve.schemas.screens import (
     MAX_PAGE_ROWS,
     Artifact,
@@ -185,17 +185,8 @@ class ScreenHandle:
         return download(self._transport, f"{self._path}/artifacts/{steps}", artifact, target)
 
 
-class Screening:
-    """Begins screens and finds them again.
-
-    Parameters
-    ----------
-    transport
-        Sends the requests.
-    """
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+class Screening(Asking):
+    """Begins screens and finds them again."""
 
     def submit(
         self,

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -21,6 +20,7 @@ import httpx
 from pertcast.errors import ConfigError, SchemaError
 
 from pertcast_serve.client.errors import ServerError, error_of, unreachable
+from pertcast_serve.ports import is_loopback
 
 JSON: Final = "application/json"
 ARROW: Final = "application/vnd.apache.arrow.stream"
@@ -55,7 +55,7 @@ class Transport:
         self.timeout = timeout
         headers = {} if key is None else {"Authorization": f"Bearer {_plain_key(key)}"}
         # A proxy that the environment names for other sites cannot reach this machine's own servers.
-        is_here = _is_loopback(urlsplit(self.url).hostname or "")
+        is_here = is_loopback(urlsplit(self.url).hostname or "")
         self._http = httpx.Client(headers=headers, timeout=timeout, trust_env=not is_here)
 
     def close(self) -> None:
@@ -187,8 +187,14 @@ def _plain_key(key: str) -> str:
     return plain
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+class Asking:
+    """What asks a server: the base of the client's subjects.
+
+    Parameters
+    ----------
+    transport
+        Sends the requests.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport

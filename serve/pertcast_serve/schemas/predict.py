@@ -15,8 +15,6 @@ MAX_GENES = 2000
 """Most genes that one request may choose."""
 MAX_SMILES_PARTS = 16
 """Most dot-separated parts of one structure: a compound and its salts, not a library."""
-MAX_BODY_BYTES = 2 << 20
-"""Largest request body; 256 conditions with long structures take about a quarter of it."""
 
 
 class Condition(RequestSchema):

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import polars as pl
 from markupsafe import Markup
-from pertcast.naming import kind_word
 from pertcast.report.tables import fixed
 
-from pertcast_serve.page.html import anchor, link, render, table
+from pertcast_serve.page.html import anchor, render, table
 from pertcast_serve.page.view import Html, PageContext
-from pertcast_serve.page.views.asked import COMPOUND, VIEW, Asked, asked_for
+from pertcast_serve.page.views.asked import Asked, asked_for
+from pertcast_serve.page.views.profile_rows import row_link, row_name
 from pertcast_serve.problems import or_refused
 from pertcast_serve.schemas.analysis import NeighborRow, NeighborsRequest, NeighborsResponse
 from pertcast_serve.schemas.base import Problem
@@ -72,7 +72,7 @@ def _tail_table(asked: Asked, rows: list[NeighborRow], header: str) -> Markup | 
     if not rows:
         return None
     columns: dict[str, list[Any]] = {
-        "name": [str(anchor(_name(row), _address(asked, row))) for row in rows],
+        "name": [str(anchor(row_name(row), row_link(row, asked.model))) for row in rows],
         "line": [row.cell_iname for row in rows],
         "cosine": [row.cosine for row in rows],
     }
@@ -80,27 +80,3 @@ def _tail_table(asked: Asked, rows: list[NeighborRow], header: str) -> Markup | 
         columns["seen"] = [row.seen_pert for row in rows]
     headers = {"name": header, "seen": "in training"}
     return table(pl.DataFrame(columns), headers=headers, formats={"cosine": fixed(2)}, raw_columns=["name"])
-
-
-def _name(row: NeighborRow) -> str:
-    """Return a neighbour without its cell line, which has a column: "nutlin-3, 10 uM, 24 h"."""
-    words = [row.cmap_name or row.pert_id or row.sig_id]
-    if row.pert_type not in (None, COMPOUND):
-        words[0] += f" {kind_word(str(row.pert_type))}"
-    if row.pert_dose is not None:
-        words.append(f"{row.pert_dose:.4g} uM")
-    if row.pert_time is not None:
-        words.append(f"{row.pert_time:.4g} h")
-    return ", ".join(words)
-
-
-def _address(asked: Asked, row: NeighborRow) -> str:
-    return link(
-        VIEW,
-        model=asked.model,
-        pert=row.pert_id or row.cmap_name,
-        type=row.pert_type,
-        cell=row.cell_iname,
-        dose=row.pert_dose,
-        time=row.pert_time,
-    )

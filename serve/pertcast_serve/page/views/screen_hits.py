@@ -33,12 +33,6 @@ _HYPHEN: Final = "\u2011"
 _FDR_LEVELS: Final = {"0.05": "5 %", "0.1": "10 %", "0.2": "20 %"}
 _BEST_LAST: Final = frozenset({"score", "effect_size"})
 """Columns whose first click sorts from the largest."""
-_LAST_COLUMNS: Final = (
-    ("top_up", "most increased", False),
-    ("top_down", "most decreased", False),
-    ("flag", "trust", False),
-    ("profile", "", False),
-)
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,15 @@ import plotly.graph_objects as go
 import polars as pl
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
-from pertcast.naming import kind_word
 from pertcast.report.screen.heatmaps import heatmap
 from pertcast.report.tables import fixed, format_number
 from pertcast.report.theme import INK
 from pertcast_data.gene_tables.identifiers import fold_gene
 from pertcast_data.text import counted, listed
 
-from pertcast_serve.page.html import anchor, link, table
+from pertcast_serve.page.html import anchor, table
 from pertcast_serve.page.views.asked import COMPOUND
-from pertcast_serve.page.views.asked import VIEW as PERTURBATION
+from pertcast_serve.page.views.profile_rows import row_link, row_name
 from pertcast_serve.schemas.analysis import ConnectivityResponse, ConnectivityRow, MappedList
 from pertcast_serve.schemas.models import Vocabulary
 from pertcast_serve.services import StoredProfiles
@@ -42,18 +41,6 @@ _HEADERS: Final = {
 def of_word(rows: Sequence[ConnectivityRow], word: str) -> list[ConnectivityRow]:
     """Return the rows that mimic, or those that reverse."""
     return [row for row in rows if row.word == word]
-
-
-def row_name(row: ConnectivityRow) -> str:
-    """Return a perturbation for people, without its cell line: "nutlin-3, 10 uM, 24 h"."""
-    words = [row.cmap_name or row.pert_id or row.sig_id or "unnamed"]
-    if row.pert_type not in (None, COMPOUND):
-        words[0] += f" {kind_word(str(row.pert_type))}"
-    if row.pert_dose is not None:
-        words.append(f"{row.pert_dose:.4g}\u00a0uM")
-    if row.pert_time is not None:
-        words.append(f"{row.pert_time:.4g}\u00a0h")
-    return ", ".join(words)
 
 
 def tail_table(
@@ -108,15 +95,7 @@ def _address(row: ConnectivityRow, vocabulary: Vocabulary, model: str | None) ->
     known = {*vocabulary.compounds, *vocabulary.targets, *vocabulary.genes}
     if not known.issuperset(parts):
         return None
-    return link(
-        PERTURBATION,
-        model=model,
-        pert=row.pert_id,
-        type=row.pert_type,
-        cell=row.cell_iname,
-        dose=row.pert_dose,
-        time=row.pert_time,
-    )
+    return row_link(row, model)
 
 
 def verdict(found: ConnectivityResponse) -> str:
