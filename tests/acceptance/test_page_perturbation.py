@@ -28,7 +28,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "serve"))
 toys: Any = importlib.import_module("page_toys")
-screen_toys: Any = importlib.import_module("screen_page_toys")
+LocalPredictor: Any = importlib.import_module("local_predictor").LocalPredictor
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -118,7 +118,7 @@ def root(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
     sets = toys.write_sets(tmp_path_factory.mktemp("sets") / "toy.gmt")
     config = ServeConfig(models={"default": tiny_bundle}, gene_sets={"toy": sets})
-    api = toys.page_api(screen_toys.Client(config, tiny_bundle), config)
+    api = toys.page_api(LocalPredictor(config, tiny_bundle), config)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])

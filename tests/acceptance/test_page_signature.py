@@ -21,12 +21,6 @@ from urllib.parse import urlsplit
 import polars as pl
 import pytest
 import uvicorn
-from pertcast.predictor import Predictor
-from pertcast_serve.prediction.registered import RegisteredModels
-from pertcast_serve.prediction.service import BundleService
-from pertcast_serve.schemas.base import Problem
-from pertcast_serve.schemas.predict import PredictRequest
-from pertcast_serve.services import PredictedProfiles
 from selenium import webdriver
 from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
@@ -37,6 +31,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 sys.path.append(str(Path(__file__).resolve().parents[1] / "serve"))
 toys: Any = importlib.import_module("analysis_toys")
 pages: Any = importlib.import_module("page_toys")
+LocalPredictor: Any = importlib.import_module("local_predictor").LocalPredictor
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -45,25 +40,6 @@ pytestmark = [
     ),
 ]
 UP, DOWN = toys.SETS["up"], toys.SETS["down"]
-
-
-class Local(RegisteredModels):
-    """A predictor without replicas."""
-
-    def __init__(self, bundle: Path, config: Any) -> None:
-        super().__init__(config)
-        self.service = BundleService(Predictor.from_bundle(bundle))
-
-    async def predict(self, request: PredictRequest, media_type: str) -> bytes | Problem:
-        answer = self.service.answer([request])[0]
-        return answer if isinstance(answer, Problem) else answer.body(media_type)
-
-    async def profiles(self, request: PredictRequest) -> PredictedProfiles | Problem:
-        answer = self.service.answer([request])[0]
-        return answer if isinstance(answer, Problem) else answer.profiles()
-
-    async def check(self) -> None:
-        return None
 
 
 class Page:
@@ -146,7 +122,7 @@ class Page:
 def page(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Iterator[Page]:
     folder = tmp_path_factory.mktemp("browser")
     config = toys.config_of(toys.write_files(tmp_path_factory.mktemp("libraries")), tiny_bundle)
-    api = pages.page_api(Local(tiny_bundle, config), config)
+    api = pages.page_api(LocalPredictor(config, tiny_bundle), config)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -10,6 +10,7 @@ from typing import Any, Final
 import httpx
 import numpy as np
 import polars as pl
+import pytest
 import zarr
 from fastapi import FastAPI
 from numpy.typing import NDArray
@@ -130,3 +131,23 @@ def refused(call: Call, subject: str, status: int = 422, **body: Any) -> dict[st
     assert answer.headers["content-type"] == "application/problem+json"
     found: dict[str, Any] = answer.json()
     return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the files of `write_files` are."""
+    return write_files(tmp_path_factory.mktemp("analysis"))
+
+
+@pytest.fixture(scope="module")
+def call(
+    call_api: Callable[[FastAPI], Call], folder: Path, tiny_bundle: Path, client: PredictorClient
+) -> Call:
+    """A server that holds them."""
+    return called_with(call_api, config_of(folder, tiny_bundle), client)
+
+
+@pytest.fixture(scope="module")
+def bare(call_api: Callable[[FastAPI], Call], serve_config: ServeConfig, client: PredictorClient) -> Call:
+    """A server without libraries and gene sets."""
+    return called_with(call_api, serve_config, client)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,35 +12,14 @@ import anyio
 import httpx
 import pytest
 from fastapi import FastAPI
-from pertcast.predictor import Predictor
 from pertcast_serve.api import make_api
 from pertcast_serve.config import ServeConfig
-from pertcast_serve.prediction.registered import RegisteredModels
-from pertcast_serve.prediction.service import BundleService
-from pertcast_serve.schemas.base import Problem
-from pertcast_serve.schemas.predict import PredictRequest
-from pertcast_serve.services import PredictedProfiles, Services
+from pertcast_serve.services import Services
+
+sys.path.append(str(Path(__file__).parent))
+LocalPredictor: Any = importlib.import_module("local_predictor").LocalPredictor
 
 Call = Callable[..., httpx.Response]
-
-
-class LocalClient(RegisteredModels):
-    """A predictor without replicas."""
-
-    def __init__(self, service: BundleService, config: ServeConfig) -> None:
-        super().__init__(config)
-        self.service = service
-
-    async def predict(self, request: PredictRequest, media_type: str) -> bytes | Problem:
-        answer = self.service.answer([request])[0]
-        return answer if isinstance(answer, Problem) else answer.body(media_type)
-
-    async def profiles(self, request: PredictRequest) -> PredictedProfiles | Problem:
-        answer = self.service.answer([request])[0]
-        return answer if isinstance(answer, Problem) else answer.profiles()
-
-    async def check(self) -> None:
-        return None
 
 
 def call_of(api: FastAPI) -> Call:
@@ -61,8 +42,8 @@ def call_api() -> Callable[[FastAPI], Call]:
 
 
 @pytest.fixture(scope="session")
-def client(tiny_bundle: Path, serve_config: ServeConfig) -> LocalClient:
-    return LocalClient(BundleService(Predictor.from_bundle(tiny_bundle)), serve_config)
+def client(tiny_bundle: Path, serve_config: ServeConfig) -> Any:
+    return LocalPredictor(serve_config, tiny_bundle)
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +52,6 @@ def serve_config(tiny_bundle: Path) -> ServeConfig:
 
 
 @pytest.fixture(scope="session")
-def call(client: LocalClient, serve_config: ServeConfig) -> Call:
+def call(client: Any, serve_config: ServeConfig) -> Call:
     services = Services(predictor=client, analysis=None, screens=None, page=None)  # type: ignore[arg-type]
     return call_of(make_api(services, serve_config))

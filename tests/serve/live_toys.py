@@ -21,12 +21,10 @@ from pertcast_serve.analysis.service import AnalysisService
 from pertcast_serve.api import make_api
 from pertcast_serve.config import AccessSettings, Limits, ScreenSettings, ServeConfig
 from pertcast_serve.page.pages import Pages
-from pertcast_serve.schemas.base import Problem
-from pertcast_serve.schemas.predict import PredictRequest
 from pertcast_serve.schemas.screens import ScreenRequest
 from pertcast_serve.screens.jobs import JobState
 from pertcast_serve.screens.service import ScreenService
-from pertcast_serve.services import PredictedProfiles, Services
+from pertcast_serve.services import Services
 
 sys.path.append(str(Path(__file__).parent))
 analysis_toys: Any = importlib.import_module("analysis_toys")
@@ -71,21 +69,9 @@ def config_of(
     )
 
 
-class Predictor(screen_toys.Client):  # type: ignore[misc]
-    """A predictor without replicas that knows which models there are."""
-
-    async def predict(self, request: PredictRequest, media_type: str) -> bytes | Problem:
-        served = self.registry.resolve(request.model)
-        return served if isinstance(served, Problem) else await super().predict(request, media_type)
-
-    async def profiles(self, request: PredictRequest) -> PredictedProfiles | Problem:
-        served = self.registry.resolve(request.model)
-        return served if isinstance(served, Problem) else await super().profiles(request)
-
-
 def whole_api(config: ServeConfig, bundle: Path, jobs: Any) -> tuple[FastAPI, ScreenService]:
     """Return a server with all of its subjects; `jobs` run its screens."""
-    client = Predictor(config, bundle)
+    client = screen_toys.LocalPredictor(config, bundle)
     analysis = AnalysisService(config, client)
     screens = ScreenService(config, jobs, client.registry, screen_toys.ESTIMATES)
     page = Pages(client, analysis, screens, config)
@@ -94,7 +80,7 @@ def whole_api(config: ServeConfig, bundle: Path, jobs: Any) -> tuple[FastAPI, Sc
 
 def finish_screen(config: ServeConfig, bundle: Path, **fields: Any) -> str:
     """Run a screen to its end, and return its id; servers over the same folder find it."""
-    client = screen_toys.Client(config, bundle)
+    client = screen_toys.LocalPredictor(config, bundle)
     service = ScreenService(config, screen_toys.JobsHere(), client.registry, screen_toys.ESTIMATES)
     request = ScreenRequest.model_validate({"kind": "compounds", **fields})
     screen = anyio.run(partial(service.submit, request, LOCAL))

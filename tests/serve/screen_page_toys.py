@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -9,18 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from pertcast.predictor import Predictor
 from pertcast_serve.api import make_api
 from pertcast_serve.config import Limits, ScreenSettings, ServeConfig
 from pertcast_serve.page.pages import Pages
-from pertcast_serve.prediction.registered import RegisteredModels
-from pertcast_serve.prediction.service import BundleService
 from pertcast_serve.schemas.analysis import GeneSetCollection
-from pertcast_serve.schemas.base import Problem
-from pertcast_serve.schemas.predict import PredictRequest
 from pertcast_serve.screens.jobs import JobState
 from pertcast_serve.screens.service import ScreenService
-from pertcast_serve.services import PredictedProfiles, Services
+from pertcast_serve.services import Services
+
+sys.path.append(str(Path(__file__).parent))
+LocalPredictor: Any = importlib.import_module("local_predictor").LocalPredictor
 
 ESTIMATE = {
     "n_perturbations": 12,
@@ -60,25 +59,6 @@ class JobsHere:
         return ""
 
 
-class Client(RegisteredModels):
-    """A predictor without replicas."""
-
-    def __init__(self, config: ServeConfig, bundle: Path) -> None:
-        super().__init__(config)
-        self.service = BundleService(Predictor.from_bundle(bundle))
-
-    async def predict(self, request: PredictRequest, media_type: str) -> bytes | Problem:
-        answer = self.service.answer([request])[0]
-        return answer if isinstance(answer, Problem) else answer.body(media_type)
-
-    async def profiles(self, request: PredictRequest) -> PredictedProfiles | Problem:
-        answer = self.service.answer([request])[0]
-        return answer if isinstance(answer, Problem) else answer.profiles()
-
-    async def check(self) -> None:
-        return None
-
-
 class NoGeneSets:
     """An analysis that holds no gene sets."""
 
@@ -95,7 +75,7 @@ def screen_server(
         screens=ScreenSettings(folder=folder),
         limits=Limits(**limits),
     )
-    client, analysis = Client(config, bundle), NoGeneSets()
+    client, analysis = LocalPredictor(config, bundle), NoGeneSets()
     screens = ScreenService(config, jobs, client.registry, estimates)
     page = Pages(client, analysis, screens, config)  # type: ignore[arg-type]
     services = Services(predictor=client, analysis=analysis, screens=screens, page=page)  # type: ignore[arg-type]

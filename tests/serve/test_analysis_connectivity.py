@@ -15,7 +15,6 @@ import pytest
 from pertcast.analysis.connectivity.significance import random_scores
 from pertcast_jobs.query import QueryRequest, ask
 from pertcast_serve.analysis import random_queries
-from pertcast_serve.config import ServeConfig
 
 sys.path.append(str(Path(__file__).parent))
 toys: Any = importlib.import_module("analysis_toys")
@@ -25,24 +24,9 @@ GENES = toys.GENES
 SETS = toys.SETS
 asked = toys.asked
 refused = toys.refused
+folder, call, bare = toys.folder, toys.call, toys.bare
 
 Call = Callable[..., httpx.Response]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toys.write_files(tmp_path_factory.mktemp("analysis"))
-
-
-@pytest.fixture(scope="module")
-def call(call_api: Any, folder: Path, tiny_bundle: Path, client: Any) -> Call:
-    return toys.called_with(call_api, toys.config_of(folder, tiny_bundle), client)
-
-
-@pytest.fixture(scope="module")
-def bare(call_api: Any, serve_config: ServeConfig, client: Any) -> Call:
-    """A server without libraries and gene sets."""
-    return toys.called_with(call_api, serve_config, client)
 
 
 @pytest.mark.parametrize("library", ["first", "l1000"])

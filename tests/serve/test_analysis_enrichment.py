@@ -18,7 +18,6 @@ from pertcast.analysis.enrichment import (
     running_sum,
 )
 from pertcast.analysis.gene_sets import GeneSets, index_sets
-from pertcast_serve.config import ServeConfig
 
 sys.path.append(str(Path(__file__).parent))
 toys: Any = importlib.import_module("analysis_toys")
@@ -28,24 +27,9 @@ GENES = toys.GENES
 profiles = toys.profiles
 asked = toys.asked
 refused = toys.refused
+folder, call, bare = toys.folder, toys.call, toys.bare
 
 Call = Callable[..., httpx.Response]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toys.write_files(tmp_path_factory.mktemp("analysis"))
-
-
-@pytest.fixture(scope="module")
-def call(call_api: Any, folder: Path, tiny_bundle: Path, client: Any) -> Call:
-    return toys.called_with(call_api, toys.config_of(folder, tiny_bundle), client)
-
-
-@pytest.fixture(scope="module")
-def bare(call_api: Any, serve_config: ServeConfig, client: Any) -> Call:
-    """A server without libraries and gene sets."""
-    return toys.called_with(call_api, serve_config, client)
 
 
 def gmt_sets(folder: Path) -> GeneSets:

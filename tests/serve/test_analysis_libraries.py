@@ -38,25 +38,10 @@ table = toys.table
 write_screen = toys.write_screen
 asked = toys.asked
 refused = toys.refused
+folder, call, bare = toys.folder, toys.call, toys.bare
 called_with = toys.called_with
 
 Call = Callable[..., httpx.Response]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toys.write_files(tmp_path_factory.mktemp("analysis"))
-
-
-@pytest.fixture(scope="module")
-def call(call_api: Any, folder: Path, tiny_bundle: Path, client: Any) -> Call:
-    return toys.called_with(call_api, toys.config_of(folder, tiny_bundle), client)
-
-
-@pytest.fixture(scope="module")
-def bare(call_api: Any, serve_config: ServeConfig, client: Any) -> Call:
-    """A server without libraries and gene sets."""
-    return toys.called_with(call_api, serve_config, client)
 
 
 def test_libraries_are_what_is_configured_by_what_the_folders_hold(call: Call) -> None:

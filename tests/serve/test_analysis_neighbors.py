@@ -27,6 +27,7 @@ CONDITION = toys.CONDITION
 profiles = toys.profiles
 asked = toys.asked
 refused = toys.refused
+folder, call = toys.folder, toys.call
 
 Call = Callable[..., httpx.Response]
 
@@ -54,16 +55,6 @@ class Counted:
 @pytest.fixture(scope="module")
 def counted(client: Any) -> Counted:
     return Counted(client)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toys.write_files(tmp_path_factory.mktemp("analysis"))
-
-
-@pytest.fixture(scope="module")
-def call(call_api: Any, folder: Path, tiny_bundle: Path, client: Any) -> Call:
-    return toys.called_with(call_api, toys.config_of(folder, tiny_bundle), client)
 
 
 @pytest.fixture(scope="module")

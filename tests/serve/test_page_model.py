@@ -17,11 +17,9 @@ import polars as pl
 import pytest
 from pertcast.evaluation.held_out import HeldOut
 from pertcast.evaluation.trust.table import TrustFacts, evaluate
-from pertcast.predictor import Predictor
 from pertcast_serve.config import Limits, PredictorSettings, ServeConfig
 from pertcast_serve.page.views import model as model_view
 from pertcast_serve.page.views.model_evaluation import evaluation_beside
-from pertcast_serve.prediction.service import BundleService
 from pertcast_serve.problems import Unavailable
 
 sys.path.append(str(Path(__file__).parent))
@@ -69,7 +67,7 @@ def run(tiny_bundle: Path, tmp_path: Path) -> Path:
 def serve(client: Any, call_api: Callable[..., Call]) -> Callable[..., Call]:
     def make(**options: Any) -> Call:
         config = ServeConfig(**options)
-        found = type(client)(BundleService(Predictor.from_bundle(client.config.models["default"])), config)
+        found = type(client)(config, client.config.models["default"])
         call: Call = call_api(pages.page_api(found, config))
         return call
 
