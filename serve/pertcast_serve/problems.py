@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pertcast_data.errors import nearest_known, nearest_sentence
 from starlette.exceptions import HTTPException
 
-from pertcast_serve.access.caller import Forbidden
+from pertcast_serve.access.caller import Forbidden, Scope
 from pertcast_serve.schemas.base import Problem
 
 log = logging.getLogger(__name__)
@@ -116,9 +116,21 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     return problem_response(problem, error.headers)
 
 
-async def _on_unavailable(request: Request, error: Exception) -> JSONResponse:
+def not_permitted(scope: Scope) -> Problem:
+    """Return the 403 of a caller whose key lacks a scope."""
+    detail = f"This key has no scope {scope!r}. Ask an administrator for a key with it."
+    return Problem(title="Not permitted", status=403, detail=detail)
+
+
+def not_now(error: Unavailable) -> Problem:
+    """Return the 503 that says why, and when to ask again."""
     detail = f"{error} Retry after {RETRY_AFTER_S} s."
-    return problem_response(Problem(title="Not available now", status=503, detail=detail))
+    return Problem(title="Not available now", status=503, detail=detail)
+
+
+async def _on_unavailable(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Unavailable)
+    return problem_response(not_now(error))
 
 
 async def _on_refused(request: Request, error: Exception) -> JSONResponse:
@@ -128,8 +140,7 @@ async def _on_refused(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_forbidden(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Forbidden)
-    detail = f"This key has no scope {error.scope!r}. Ask an administrator for a key with it."
-    return problem_response(Problem(title="Not permitted", status=403, detail=detail))
+    return problem_response(not_permitted(error.scope))
 
 
 def failure_response(path: str, error: Exception) -> JSONResponse:

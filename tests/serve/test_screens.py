@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -36,17 +37,11 @@ from pertcast_serve.screens.process_jobs import ProcessJobs
 from pertcast_serve.screens.service import ScreenService
 from pertcast_serve.services import Services
 
+sys.path.append(str(Path(__file__).parent))
+toys: Any = importlib.import_module("screen_page_toys")
+ESTIMATE, ESTIMATES = toys.ESTIMATE, toys.ESTIMATES
+
 PERTCAST = (sys.executable, "-m", "pertcast_jobs")
-ESTIMATE = {
-    "n_perturbations": 12,
-    "n_profiles": 48,
-    "n_refused": 0,
-    "n_repeated": 0,
-    "profiles_per_second": 1000.0,
-    "seconds": 2.0,
-    "workers": 1,
-    "disk_bytes": 5000,
-}
 BODY: dict[str, Any] = {"kind": "compounds", "title": "first"}
 
 
@@ -55,7 +50,6 @@ def script(text: str) -> tuple[str, ...]:
     return (sys.executable, "-S", "-c", text)
 
 
-ESTIMATES = script(f"print('''{json.dumps(ESTIMATE)}''')")
 SLEEPS = script("import time; time.sleep(60)")
 ANNE = Caller("anne", "Anne", frozenset(("predict", "screen")))
 BERT = Caller("bert", "Bert", frozenset(("predict", "screen")))

@@ -29,7 +29,7 @@ from pertcast_serve.prediction.tensors import (
     predict_request,
     wanted_outputs,
 )
-from pertcast_serve.problems import RETRY_AFTER_S, Refused, Unavailable, or_refused
+from pertcast_serve.problems import RETRY_AFTER_S, Refused, Unavailable, not_now, not_permitted, or_refused
 from pertcast_serve.schemas.inference import (
     InferenceError,
     InferRequest,
@@ -102,9 +102,9 @@ def _error_response(error: Exception) -> JSONResponse:
         # The protocol knows no 422.
         status = 400 if status == 422 else status
     elif isinstance(error, Forbidden):
-        status, text = 403, f"This key has no scope {error.scope!r}. Ask an administrator for a key with it."
+        status, text = 403, not_permitted(error.scope).detail
     elif isinstance(error, Unavailable):
-        status, text = 503, f"{error} Retry after {RETRY_AFTER_S} s."
+        status, text = 503, not_now(error).detail
     elif isinstance(error, HTTPException):
         status, text, headers = (
             error.status_code,

@@ -93,18 +93,19 @@ def _share_schemas(document: dict[str, Any]) -> None:
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for name, schema in _SHARED.items():
         described = schema.model_json_schema()
-        for _, _, operation in operations_of(document):
-            for response in operation["responses"].values():
-                if "content" in response:
-                    response["content"] = {
-                        media_type: _referred(content, described, name)
-                        for media_type, content in response["content"].items()
-                    }
+        for response in _responses(document):
+            contents = response.get("content", {})
+            contents |= {each: _referred(content, described, name) for each, content in contents.items()}
         schemas[name] = described
     text = str(document["paths"])
     for name in ("HTTPValidationError", "ValidationError"):
         if f"schemas/{name}'" not in text:
             schemas.pop(name, None)
+
+
+def _responses(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for _, _, operation in operations_of(document):
+        yield from operation["responses"].values()
 
 
 def _referred(content: dict[str, Any], described: dict[str, Any], name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pertcast.screens.files import MANIFEST
 
 from pertcast_serve.access.caller import Scope
 from pertcast_serve.page.view import PageContext
-from pertcast_serve.problems import Refused, or_refused
+from pertcast_serve.problems import Refused, not_permitted, or_refused
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.schemas.screens import Screen
 from pertcast_serve.screens.service import ScreenService
@@ -38,7 +38,7 @@ def screens_of(context: PageContext, scope: Scope = "predict") -> ScreenService:
     if context.screens is None or not context.screens.is_on:
         raise Refused(NO_SCREENS)
     if scope not in context.user.scopes:
-        raise Refused(_no_scope(scope))
+        raise Refused(not_permitted(scope))
     return context.screens
 
 
@@ -47,11 +47,6 @@ NO_SCREENS: Final = Problem(
     status=404,
     detail="Name a folder in the server's settings (screens: folder), or use pertcast screen.",
 )
-
-
-def _no_scope(scope: Scope) -> Problem:
-    detail = f"This needs a key with the scope {scope!r}. Ask an administrator for one, and sign in with it."
-    return Problem(title="Not permitted", status=403, detail=detail)
 
 
 async def screen_of(context: PageContext, parameters: Mapping[str, str]) -> Screen:

@@ -228,7 +228,7 @@ def _answer(
     tails = [
         (
             title,
-            tail_table([row for row in found.rows if row.word == word], word, vocabulary, asked.model, own),
+            tail_table(of_word(found.rows, word), word, vocabulary, asked.model, own),
         )
         for title, word in (("Mimickers", "mimics"), ("Reversers", "reverses"))
     ]
