@@ -39,7 +39,7 @@ from pertcast_serve.services import Services
 
 sys.path.append(str(Path(__file__).parent))
 toys: Any = importlib.import_module("screen_page_toys")
-ESTIMATE, ESTIMATES = toys.ESTIMATE, toys.ESTIMATES
+ESTIMATES = toys.ESTIMATES
 
 PERTCAST = (sys.executable, "-m", "pertcast_jobs")
 BODY: dict[str, Any] = {"kind": "compounds", "title": "first"}
