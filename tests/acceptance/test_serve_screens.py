@@ -91,10 +91,11 @@ def begun(client: httpx.Client, body: dict[str, Any], **headers: str) -> dict[st
 
 
 def followed(client: httpx.Client, identifier: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return the events of a screen from now to its end."""
-    found, name = [], ""
+    """Return the events of a screen from now to its end, which must come within five minutes."""
+    found, name, deadline = [], "", time.monotonic() + 300
     with client.stream("GET", f"/v1/screens/{identifier}/events") as answer:
         for line in answer.iter_lines():
+            assert time.monotonic() < deadline, found[-1:]
             if line.startswith("event: "):
                 name = line.removeprefix("event: ")
             elif line.startswith("data: "):
