@@ -7,12 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import shutil
-import socket
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,25 +15,18 @@ from typing import Any
 
 import polars as pl
 import pytest
-import uvicorn
 from pertcast_serve.screens.process_jobs import ProcessJobs
-from selenium import webdriver
 from selenium.webdriver.common.alert import Alert
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.append(str(REPOSITORY / "tests" / "serve"))
+browsing: Any = importlib.import_module("browsing")
 toys: Any = importlib.import_module("screen_page_toys")
 
-pytestmark = [
-    pytest.mark.acceptance,
-    pytest.mark.skipif(
-        not (shutil.which("chromium") and shutil.which("chromedriver")), reason="no browser is installed"
-    ),
-]
+pytestmark = browsing.MARKS
 SLOW = ("sh", "-c", 'sleep 3; exec env OMP_NUM_THREADS=1 "$0" -m pertcast_jobs "$@"', sys.executable)
 """`pertcast` that begins late: a running state can be seen, and cancelled."""
 REFUSAL = "error: row 2: 'no-such-drug' is no compound of the model. Add canonical_smiles, or --skip-unknown."
@@ -51,104 +39,19 @@ ESTIMATES = (
 """`pertcast screen --dry-run` that answers at once, and knows no compound of a list."""
 
 
-class Page:
-    """A browser on the page of a server.
-
-    Attributes
-    ----------
-    root
-        Address of the server.
-    downloads
-        Where the browser saves files.
-    screens
-        Folder of the server's screens.
-    """
+class Page(browsing.Browser):  # type: ignore[misc]
+    """A browser on the view of screens, and the folder of the server's screens."""
 
     def __init__(self, root: str, downloads: Path, screens: Path) -> None:
-        self.root, self.downloads, self.screens = root, downloads, screens
-        options = webdriver.ChromeOptions()
-        options.binary_location = str(shutil.which("chromium"))
-        for word in (
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-dev-shm-usage",
-            "--window-size=1280,900",
-            "--hide-scrollbars",
-        ):
-            options.add_argument(word)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-        service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
-        self.browser = webdriver.Chrome(options=options, service=service)
-        metrics = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        self.asked: list[str] = []
-
-    def open(self, path: str) -> None:
-        self.browser.get(self.root + path)
-
-    def find(self, selector: str) -> WebElement:
-        found: WebElement = self.until(lambda: self.browser.find_element(By.CSS_SELECTOR, selector))
-        return found
-
-    def all(self, selector: str) -> list[WebElement]:
-        return self.browser.find_elements(By.CSS_SELECTOR, selector)
-
-    def until(self, found: Callable[[], Any], seconds: float = 60) -> Any:
-        wait = WebDriverWait(self.browser, seconds, poll_frequency=0.05)
-        return wait.until(lambda _: _calm(found))
-
-    def press(self, *keys: str) -> None:
-        for key in keys:
-            webdriver.ActionChains(self.browser).send_keys(key).perform()
-
-    def tab_to(self, selector: str) -> None:
-        """Reach an element by the tabulator alone, as someone without a mouse does."""
-        for _ in range(60):
-            if self.browser.execute_script("return document.activeElement.matches(arguments[0])", selector):
-                return
-            self.press(Keys.TAB)
-        raise AssertionError(f"the tabulator does not reach {selector}")
-
-    def column(self, number: int) -> list[str]:
-        return [each.text for each in self.all(f"#hits tbody td:nth-child({number})")]
+        super().__init__(root, downloads)
+        self.screens = screens
 
     def sig_ids(self) -> list[str]:
         return [str(each.get_attribute("title")) for each in self.all("#hits td.name a")]
 
     def hits(self) -> pl.DataFrame:
-        identifier = self.browser.current_url.split("id=")[1].split("&")[0]
+        identifier = self.driver.current_url.split("id=")[1].split("&")[0]
         return pl.read_parquet(self.screens / identifier / "screen" / "hits.parquet").sort("rank")
-
-    def log(self, kind: str) -> list[dict[str, Any]]:
-        browser: Any = self.browser
-        entries: list[dict[str, Any]] = browser.get_log(kind)
-        return entries
-
-    def errors(self) -> list[dict[str, Any]]:
-        return [entry for entry in self.log("browser") if entry["level"] == "SEVERE"]
-
-    def requests(self) -> list[str]:
-        for entry in self.log("performance"):
-            message = json.loads(entry["message"])["message"]
-            if message["method"] == "Network.requestWillBeSent":
-                self.asked.append(message["params"]["request"]["url"])
-        return self.asked
-
-    def shoot(self, name: str) -> None:
-        if folder := os.environ.get("PERTCAST_SCREENSHOTS"):
-            time.sleep(0.8)
-            self.browser.save_screenshot(str(Path(folder) / name))
-
-
-def _calm(found: Callable[[], Any]) -> Any:
-    """Return what is found; nothing while the page is being changed."""
-    from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
-
-    try:
-        return found()
-    except (NoSuchElementException, StaleElementReferenceException):
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -157,22 +60,12 @@ def page(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Iterato
     (folder / "downloads").mkdir()
     jobs = ProcessJobs(folder / "jobs", SLOW)
     api, _ = toys.screen_server(tiny_bundle, folder / "screens", jobs, ESTIMATES, running_screens=2)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(api, host="127.0.0.1", port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the server did not start"
-        time.sleep(0.05)
-    found = Page(f"http://127.0.0.1:{port}", folder / "downloads", folder / "screens")
-    yield found
-    found.browser.quit()
-    for place in (folder / "jobs").glob("*"):
-        jobs.stop(place.name)
-    server.should_exit = True
-    thread.join(10)
+    with browsing.served(api) as root:
+        found = Page(root, folder / "downloads", folder / "screens")
+        yield found
+        found.driver.quit()
+        for place in (folder / "jobs").glob("*"):
+            jobs.stop(place.name)
 
 
 def test_a_scientist_starts_a_screen_by_keyboard_and_reads_its_hits(page: Page) -> None:
@@ -183,18 +76,18 @@ def test_a_scientist_starts_a_screen_by_keyboard_and_reads_its_hits(page: Page) 
     _fill_by_keyboard(page)
     page.tab_to("[data-estimate-now]")
     page.press(Keys.ENTER)
-    facts = page.until(lambda: page.browser.find_element(By.CSS_SELECTOR, "[data-estimate] dl").text)
+    facts = page.until(lambda: page.driver.find_element(By.CSS_SELECTOR, "[data-estimate] dl").text)
     assert "perturbations\n12" in facts and "profiles\n48" in facts and "refused rows\n0" in facts
     page.shoot("page_screen_new.png")
     page.tab_to("#title")
-    while not page.browser.execute_script("return document.activeElement.matches('form [type=submit]')"):
+    while not page.run("return document.activeElement.matches('form [type=submit]')"):
         page.press(Keys.TAB)
     page.press(Keys.ENTER, Keys.ENTER)
-    page.until(lambda: "/ui/screens/one?id=" in page.browser.current_url)
-    page.browser.execute_script("window.wasNotReloaded = true")
+    page.until(lambda: "/ui/screens/one?id=" in page.driver.current_url)
+    page.run("window.wasNotReloaded = true")
     assert page.find("[data-cancel]").is_displayed()
     page.until(lambda: page.all("#hits tbody tr"), 120)
-    assert page.browser.execute_script("return window.wasNotReloaded") is True
+    assert page.run("return window.wasNotReloaded") is True
     hits = page.hits()
     assert hits.height == 24 and set(hits["cell_iname"]) == {"HT29"}
     assert page.sig_ids() == hits["sig_id"].head(20).to_list()
@@ -231,21 +124,21 @@ def test_hits_are_sorted_filtered_and_paged_and_the_address_is_a_permalink(page:
     _wait_for_swap(page, lambda: page.find("#sort-effect_size").click())
     _wait_for_swap(page, lambda: page.find("#sort-effect_size").click())
     assert page.sig_ids() == hits.sort("effect_size", "rank")["sig_id"].head(20).to_list()
-    assert page.browser.execute_script("return document.activeElement.id") == "sort-effect_size"
+    assert page.run("return document.activeElement.id") == "sort-effect_size"
     page.find("#hits-text").send_keys("drug-1")
     _wait_for_swap(page, lambda: page.find("#hits-text").send_keys(Keys.ENTER))
     wanted = hits.filter(pl.col("cmap_name").str.contains("drug-1")).sort("effect_size", "rank")
     assert page.sig_ids() == wanted["sig_id"].to_list() != []
-    permalink = page.browser.current_url
+    permalink = page.driver.current_url
     assert "/ui/screens/one?" in permalink and "q=drug-1" in permalink and "sort=effect_size" in permalink
     page.open("/ui/screens")
-    page.browser.get(permalink)
+    page.driver.get(permalink)
     page.find("#hits tbody tr")
     assert page.sig_ids() == wanted["sig_id"].to_list()
     _wait_for_swap(page, lambda: page.find("#hits-clear").click())
     _wait_for_swap(page, lambda: page.find("#hits-next").click())
     assert page.sig_ids() == hits.sort("effect_size", "rank")["sig_id"].to_list()[20:]
-    page.browser.back()
+    page.driver.back()
     page.until(lambda: page.sig_ids() == hits.sort("effect_size", "rank")["sig_id"].head(20).to_list())
     assert page.errors() == []
 
@@ -264,13 +157,13 @@ def test_figures_are_drawn_and_a_point_leads_to_its_profile(page: Page) -> None:
     assert not page.all(".skeleton")
     follow = "arguments[1].emit('plotly_click', {points: [{customdata: arguments[0]}]})"
     first = page.hits()["sig_id"][0]
-    address = page.browser.execute_script(
+    address = page.run(
         "return document.querySelector('#rank [data-figure]').data.flatMap(trace => trace.customdata)"
         ".find(each => each.includes(encodeURIComponent(arguments[0])))",
         first,
     )
-    page.browser.execute_script(follow, address, page.find("#rank [data-figure]"))
-    page.until(lambda: "/ui/screens/profile" in page.browser.current_url)
+    page.run(follow, address, page.find("#rank [data-figure]"))
+    page.until(lambda: "/ui/screens/profile" in page.driver.current_url)
     assert page.find(".provenance").text.startswith(first)
     page.until(lambda: page.all("[data-drawn=yes] svg"))
     assert page.errors() == []
@@ -278,7 +171,7 @@ def test_figures_are_drawn_and_a_point_leads_to_its_profile(page: Page) -> None:
 
 def test_every_table_comes_down_as_it_lies_on_the_server(page: Page) -> None:
     _open_first(page)
-    identifier = page.browser.current_url.split("id=")[1]
+    identifier = page.driver.current_url.split("id=")[1]
     page.find("#files a[href$='hits.parquet']").click()
     saved = page.downloads / "hits.parquet"
     page.until(lambda: saved.is_file() and not list(page.downloads.glob("*.crdownload")))
@@ -292,28 +185,28 @@ def test_a_refused_list_says_why_and_keeps_what_was_typed(page: Page) -> None:
     typed = "pert_id,canonical_smiles\ndrug-1,\nno-such-drug,\n"
     page.find("#list").send_keys(typed)
     page.find("[data-screen-form] [type=submit]").click()
-    refusal = page.until(lambda: page.browser.find_element(By.CSS_SELECTOR, "[data-refusal]").text)
+    refusal = page.until(lambda: page.driver.find_element(By.CSS_SELECTOR, "[data-refusal]").text)
     assert "no-such-drug" in refusal
     assert page.find("#list").get_property("value") == typed
     assert page.find("[name=cell_iname][value=HT29]").is_selected()
-    assert page.browser.execute_script("return document.activeElement.matches('[data-refusal]')")
+    assert page.run("return document.activeElement.matches('[data-refusal]')")
     page.find("#list").clear()
     page.find("#list").send_keys("dose,pert_id\n1,drug-1\n")
     page.find("[data-screen-form] [type=submit]").click()
     page.until(lambda: "column dose" in page.find("[data-refusal]").text)
-    page.log("browser")  # A 422 is told by the browser too; it is no error of the page.
+    page.errors()  # A 422 is told by the browser too; it is no error of the page.
 
 
 def test_a_running_screen_is_cancelled_after_a_question(page: Page) -> None:
     page.open("/ui/screens/new?kind=compounds&title=To+be+cancelled")
     page.find("[data-screen-form] [type=submit]").click()
-    page.until(lambda: "/ui/screens/one?id=" in page.browser.current_url)
+    page.until(lambda: "/ui/screens/one?id=" in page.driver.current_url)
     page.find("[data-cancel]").click()
-    Alert(page.browser).dismiss()
+    Alert(page.driver).dismiss()
     assert page.find("[data-cancel]").is_displayed()
     page.find("[data-cancel]").click()
-    Alert(page.browser).accept()
-    page.until(lambda: page.browser.find_element(By.CSS_SELECTOR, ".badge").text == "cancelled", 20)
+    Alert(page.driver).accept()
+    page.until(lambda: page.driver.find_element(By.CSS_SELECTOR, ".badge").text == "cancelled", 20)
     assert not page.all("[data-cancel]")
     assert page.errors() == []
 
@@ -321,21 +214,17 @@ def test_a_running_screen_is_cancelled_after_a_question(page: Page) -> None:
 def test_the_list_keeps_itself_fresh_while_a_screen_runs(page: Page) -> None:
     page.open("/ui/screens/new?kind=compounds&cell_iname=A375&pert_dose=1&title=Watched+from+the+list")
     page.find("[data-screen-form] [type=submit]").click()
-    page.until(lambda: "/ui/screens/one?id=" in page.browser.current_url)
+    page.until(lambda: "/ui/screens/one?id=" in page.driver.current_url)
     page.open("/ui/screens")
-    page.browser.execute_script("window.wasNotReloaded = true")
+    page.run("window.wasNotReloaded = true")
     state = "tbody tr:first-child .badge"
     assert page.find(state).text in ("queued", "running")
     page.shoot("page_screens.png")
-    page.until(lambda: page.browser.find_element(By.CSS_SELECTOR, state).text == "finished", 120)
-    assert page.browser.execute_script("return window.wasNotReloaded") is True
+    page.until(lambda: page.driver.find_element(By.CSS_SELECTOR, state).text == "finished", 120)
+    assert page.run("return window.wasNotReloaded") is True
     assert page.errors() == []
 
 
 def test_no_request_left_the_server(page: Page) -> None:
-    asked = page.requests()
-    assert any("plotly.min.js" in each for each in asked)
-    strange = [
-        each for each in asked if not each.startswith((page.root, "data:", "blob:", "chrome:", "about:"))
-    ]
-    assert strange == []
+    assert any("plotly.min.js" in each for each in page.requests())
+    assert page.strangers() == []
