@@ -11,6 +11,7 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 
 from pertcast_serve.access.install import require_usable
+from pertcast_serve.analysis.checked import require_searchable
 from pertcast_serve.config import Scaling, ServeConfig
 from pertcast_serve.deployments.analysis import Analysis
 from pertcast_serve.deployments.ingress import Ingress
@@ -31,9 +32,11 @@ def build(config: ServeConfig) -> Application:
     Raises
     ------
     ConfigError, CorruptBundle
-        A folder holds no bundle, or its JSON is damaged; keys or the audit log cannot be used.
+        A folder holds no bundle, or its JSON is damaged; a library or gene sets cannot be searched; keys or
+        the audit log cannot be used.
     """
     ModelRegistry(config.models)
+    require_searchable(config)
     require_usable(config.access)
     predictor = BatchedPredictor.options(**_scaled(config.predictor)).bind(config)  # type: ignore[attr-defined]
     analysis = Analysis.options(**_scaled(config.analysis)).bind(predictor, config)  # type: ignore[attr-defined]

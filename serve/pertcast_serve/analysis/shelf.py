@@ -176,7 +176,7 @@ class LibraryShelf:
             stamp = _Stamp.of(place)
             known = self._open.get(name)
             if known is None or known[0] != stamp:
-                self._open[name] = (stamp, _opened(name, place))
+                self._open[name] = (stamp, open_library(name, place))
             self._open.move_to_end(name)
             self._give_up()
             return self._open[name][1]
@@ -201,7 +201,7 @@ class LibraryShelf:
                 stamp = _Stamp.of(place)
                 known = self._summaries.get(name)
                 is_known = known is not None and known[0] == stamp
-                found[name] = known if known and is_known else (stamp, _opened(name, place).summary())
+                found[name] = known if known and is_known else (stamp, open_library(name, place).summary())
             except (PertcastError, OSError) as error:
                 log.warning("library %s cannot be opened: %s", name, error)
         others = {
@@ -225,7 +225,8 @@ def _finished_screens(folder: Path | None) -> list[Path]:
     return sorted(finished, key=lambda place: (-finished[place], place.parent.name))
 
 
-def _opened(name: str, place: Path) -> OpenLibrary:
+def open_library(name: str, place: Path) -> OpenLibrary:
+    """Open a finished screen or a store of responses; raises PertcastError or OSError where it is neither."""
     is_screen = (place / PROFILES).is_dir()
     kind: Kind = "predicted" if is_screen else "measured"
     model = None
