@@ -33,6 +33,7 @@ from pertcast_serve.endpoints import screens as endpoints
 from pertcast_serve.problems import Unavailable, install_handlers
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.schemas.screens import Screen, ScreenRequest
+from pertcast_serve.screens import states
 from pertcast_serve.screens.process_jobs import ProcessJobs
 from pertcast_serve.screens.service import ScreenService
 from pertcast_serve.services import Services
@@ -480,6 +481,26 @@ def test_a_screen_whose_job_was_forgotten_is_submitted_once_by_two_servers(make:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda server: anyio.run(server.service.resume_all), (first, second)))
     assert [*first.jobs.started, *second.jobs.started] == [f"{screen.id}-1"]
+
+
+def test_a_screen_that_nobody_takes_is_kept_says_that_it_waits_and_goes_on(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = make()
+    with monkeypatch.context() as broken:
+        broken.setenv("PATH", "/nowhere")
+        screen = server.begun()
+        assert (screen.state, screen.message) == ("queued", "")
+        assert not list(server.jobs.folder.iterdir())
+        broken.setattr(states, "SUBMITTED_WITHIN_S", -1.0)
+        told = server.get(screen.id)
+        assert isinstance(told, Screen)
+        assert told.state == "queued"
+        assert "offered again" in told.message
+    assert anyio.run(server.service.resume_all) == [screen.id]
+    told = server.get(screen.id)
+    assert isinstance(told, Screen)
+    assert (told.state, told.message) == ("running", "")
 
 
 def test_one_key_begins_one_screen_even_when_sent_twice_at_once(make: Make) -> None:

@@ -87,7 +87,7 @@ class Screen(Schema):
     n_profiles: int | None = Field(description="Profiles of the whole screen; null before it is planned.")
     profiles_per_s: float | None
     eta_s: float | None
-    message: str = Field(description="Why it failed, with the remedy; empty otherwise.")
+    message: str = Field(description="Why it failed, with the remedy, or why it waits; else empty.")
 
 
 class ScreenList(Schema):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -58,7 +59,12 @@ class ProcessJobs:
             return
         except OSError as error:
             raise JobsUnavailable(f"{place} cannot be made: {error.strerror}") from error
-        self.start(place, argv)
+        try:
+            self.start(place, argv)
+        except JobsUnavailable:
+            # Else it would count as a job that was killed.
+            shutil.rmtree(place, ignore_errors=True)
+            raise
 
     def start(self, place: Path, argv: Sequence[str]) -> None:
         """Start the process of a new job; raises JobsUnavailable."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from datetime import UTC, datetime
 from typing import Final
 
 from pertcast.screens.progress import ScreenProgress, screen_progress
@@ -22,6 +23,13 @@ _KEPT: Final = 4_096
 _NOTHING: Final = ScreenProgress(0, None, False)
 _HELD: Final = "is being computed by another process"
 _JOB_ENDED: Final = ("succeeded", "failed", "stopped")
+SUBMITTED_WITHIN_S: Final = 15.0
+"""A screen that is not known by then to what runs screens is told to wait for it."""
+_NOT_REACHED: Final = "What runs screens cannot be reached now; the screen is kept, and goes on by itself."
+_NOT_TAKEN: Final = (
+    "What runs screens does not take it now; it is offered again every few seconds. If this lasts, an "
+    "administrator finds the reason in the server's log."
+)
 
 
 def is_ended(screen: Screen) -> bool:
@@ -85,8 +93,10 @@ class ScreenStates:
             job = self.job_of(folder)
         except JobsUnavailable as error:
             log.warning("no jobs can be reached", extra={"screen": folder.id, "reason": str(error)})
-            return ("running" if folder.out.is_dir() else "queued"), ""
+            return ("running" if folder.out.is_dir() else "queued"), _NOT_REACHED
         if job not in _JOB_ENDED:
+            if job == "unknown" and _waits_long(folder):
+                return "queued", _NOT_TAKEN
             return ("running" if job == "running" else "queued"), ""
         # It may have ended well, or been cancelled, after these files were looked for.
         if folder.is_finished:
@@ -123,6 +133,12 @@ class ScreenStates:
             eta_s=rate.eta_s,
             message=message,
         )
+
+
+def _waits_long(folder: ScreenFolder) -> bool:
+    """Return whether a screen was offered long ago to what runs screens, which knows nothing of it."""
+    waited = datetime.now(UTC) - datetime.fromisoformat(folder.record.submitted_at)
+    return bool(folder.attempts) and waited.total_seconds() > SUBMITTED_WITHIN_S
 
 
 def _plain(folder: ScreenFolder, message: str) -> str:
