@@ -145,7 +145,7 @@ class PageClient(Protocol):
     """The page: HTML of a view or of a part of one."""
 
     async def render(
-        self, view: str, parameters: Mapping[str, str], caller_name: str, caller: Caller = ANONYMOUS
+        self, view: str, parameters: Mapping[str, str], caller: Caller = ANONYMOUS
     ) -> tuple[int, str]:
         """Return (HTTP status, HTML) of a view by its name."""
 

@@ -110,7 +110,7 @@ class FixedScreens:
 
 
 def context_of(screens: Any, user: Caller = LOCAL) -> PageContext:
-    return PageContext(predictor=None, analysis=None, screens=screens, config=None, user=user)  # type: ignore[arg-type]
+    return PageContext(predictor=None, analysis=None, screens=screens, config=None, caller=user)  # type: ignore[arg-type]
 
 
 def test_the_list_shows_a_screen_with_its_state_and_leads_to_it(served: Served) -> None:

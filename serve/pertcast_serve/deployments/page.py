@@ -37,10 +37,10 @@ class Page:
         self._pages = Pages(client, AnalysisReplicas(analysis), screens, config)
 
     async def render(
-        self, view: str, parameters: Mapping[str, str], caller_name: str, caller: Caller = ANONYMOUS
+        self, view: str, parameters: Mapping[str, str], caller: Caller = ANONYMOUS
     ) -> tuple[int, str]:
         """Return (HTTP status, HTML) of a view by its name."""
-        return await self._pages.render(view, parameters, caller_name, caller)
+        return await self._pages.render(view, parameters, caller)
 
 
 class PageReplicas:
@@ -56,10 +56,8 @@ class PageReplicas:
         self._page = page
 
     async def render(
-        self, view: str, parameters: Mapping[str, str], caller_name: str, caller: Caller = ANONYMOUS
+        self, view: str, parameters: Mapping[str, str], caller: Caller = ANONYMOUS
     ) -> tuple[int, str]:
         """Return (HTTP status, HTML) of a view by its name."""
-        found: tuple[int, str] = await ask_replicas(
-            self._page.render, view, dict(parameters), caller_name, caller
-        )
+        found: tuple[int, str] = await ask_replicas(self._page.render, view, dict(parameters), caller)
         return found

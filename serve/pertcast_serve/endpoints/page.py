@@ -52,7 +52,7 @@ def add_routes(api: FastAPI, services: Services, config: ServeConfig) -> None:
         caller = caller_of(request)
         if not _may_see(caller, view):
             return _not_permitted(caller.name, config.root_path, is_part=named.startswith(PART))
-        status, html = await services.page.render(named, parameters, caller.name, caller)
+        status, html = await services.page.render(named, parameters, caller)
         headers = {"Cache-Control": "private, no-cache", "Vary": "HX-Request"}
         if status in (429, 503):
             headers["Retry-After"] = str(RETRY_AFTER_S)

@@ -5,20 +5,20 @@ Everything is escaped unless it is Markup already. Addresses start at /ui; a pro
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from functools import cache
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cache, wraps
+from typing import Any, ParamSpec
 from urllib.parse import quote, urlencode
 
-import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from pertcast.report.tables import Formatter, format_number, table_html
-from pertcast.report.theme import Tone
+from pertcast.report.page import badge_html
+from pertcast.report.tables import format_number, table_html
 
 from pertcast_serve.page.assets import asset_address
 
 Parameter = str | int | float | bool | None
+_Given = ParamSpec("_Given")
 
 
 @cache
@@ -77,42 +77,17 @@ def anchor(text: str, address: str) -> Markup:
     return Markup('<a href="{}">{}</a>').format(address, text)
 
 
-def badge(text: str, tone: Tone) -> Markup:
-    """Return a small coloured label, for example "seen in training" with the tone "good"."""
-    return Markup('<span class="badge tone-{}">{}</span>').format(tone, text)
+def _as_markup(write: Callable[_Given, str]) -> Callable[_Given, Markup]:
+    """Return a writer of HTML of reports, which escapes what it is given, as Markup for templates."""
+
+    @wraps(write)
+    def written(*given: _Given.args, **named: _Given.kwargs) -> Markup:
+        return Markup(write(*given, **named))
+
+    return written
 
 
-def table(
-    frame: pl.DataFrame,
-    *,
-    headers: Mapping[str, str] | None = None,
-    formats: Mapping[str, Formatter] | None = None,
-    row_classes: Sequence[str] | None = None,
-    raw_columns: Collection[str] = (),
-    number_columns: Collection[str] = (),
-    caption: str = "",
-    download: str | None = None,
-) -> Markup:
-    """Return a frame as a table of the page; the words are those of `pertcast.report.tables.table_html`.
-
-    Parameters
-    ----------
-    frame
-        The rows; numbers are right-aligned with three significant digits, null is a dash.
-    headers, formats, row_classes, number_columns, caption, download
-        As there.
-    raw_columns
-        Columns that hold HTML already (of `anchor`, `badge`); all others are escaped.
-    """
-    return Markup(
-        table_html(
-            frame,
-            headers=headers,
-            formats=formats,
-            row_classes=row_classes,
-            raw_columns=raw_columns,
-            number_columns=number_columns,
-            caption=caption,
-            download=download,
-        )
-    )
+badge = _as_markup(badge_html)
+"""A small coloured label, for example "seen in training" with the tone "good"."""
+table = _as_markup(table_html)
+"""A frame as a table of the page; `raw_columns` hold HTML already (of `anchor`, `badge`)."""

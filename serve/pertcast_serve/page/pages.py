@@ -17,7 +17,6 @@ from pydantic import ValidationError
 from pertcast_serve.access.caller import ANONYMOUS, Caller
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.page.html import environment, render
-from pertcast_serve.page.remembered import RememberingPredictor
 from pertcast_serve.page.view import Html, PageContext, View
 from pertcast_serve.page.views import model, perturbation, screens, search, signature
 from pertcast_serve.places import in_names, names_of
@@ -65,13 +64,13 @@ class Pages:
         screens: ScreenService | None,
         config: ServeConfig,
     ) -> None:
-        self._context = (RememberingPredictor(predictor), analysis, screens, config)
+        self._context = (predictor, analysis, screens, config)
         self._root = config.root_path
         self._names = names_of(config)
         self._views = _views()
 
     async def render(
-        self, view: str, parameters: Mapping[str, str], caller_name: str, caller: Caller = ANONYMOUS
+        self, view: str, parameters: Mapping[str, str], caller: Caller = ANONYMOUS
     ) -> tuple[int, str]:
         """Return (HTTP status, HTML) of a view; what goes wrong is shown in it, with the remedy.
 
@@ -81,15 +80,13 @@ class Pages:
             Its name; after "part/" it comes without the frame.
         parameters
             Those of the address.
-        caller_name
-            Whom it is shown to; "local" where nobody signs in.
         caller
-            What that one may do.
+            Whom it is shown to, and what that one may do.
         """
         name = view.removeprefix(PART)
-        context = PageContext(*self._context, caller=caller_name, user=caller)
+        context = PageContext(*self._context, caller)
         html = await self._answer(name, parameters, context)
-        body = html.body if view.startswith(PART) else _framed(name, html, parameters, caller_name)
+        body = html.body if view.startswith(PART) else _framed(name, html, parameters, caller.name)
         return html.status, _OWN_ADDRESS.sub(f"{self._root}/", body) if self._root else body
 
     async def _answer(self, name: str, parameters: Mapping[str, str], context: PageContext) -> Html:

@@ -22,17 +22,14 @@ class PageContext:
     config
         Settings of the server.
     caller
-        Whom the page is shown to.
-    user
-        What that one may do; nothing where it is not told.
+        Whom the page is shown to, and what that one may do.
     """
 
     predictor: PredictorClient
     analysis: AnalysisClient
     screens: ScreenService | None
     config: ServeConfig
-    caller: str = "local"
-    user: Caller = ANONYMOUS
+    caller: Caller = ANONYMOUS
 
 
 @dataclass(frozen=True)

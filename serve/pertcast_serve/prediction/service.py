@@ -25,8 +25,7 @@ from pertcast_serve.prediction.passes import rows_of_pass
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.schemas.predict import ItemError, PredictedItem, PredictHead, PredictRequest
 
-DEFAULT_SIZES = (1, 8, 32, 128)
-DEFAULT_CACHE = 4096
+_DEFAULTS = PredictorSettings()
 _LONGEST_SHOWN = 200
 
 Values = NDArray[np.float32]
@@ -74,9 +73,9 @@ class BundleService:
     def __init__(
         self,
         predictor: Predictor,
-        rows_per_pass: Sequence[int] = DEFAULT_SIZES,
+        rows_per_pass: Sequence[int] = _DEFAULTS.rows_per_pass,
         name: str = "default",
-        cached_conditions: int = DEFAULT_CACHE,
+        cached_conditions: int = _DEFAULTS.cached_conditions,
     ) -> None:
         self.predictor = predictor
         self.bundle = predictor.bundle.content_hash

@@ -4,7 +4,8 @@
   "use strict";
   const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const root = document.documentElement.dataset.root;
-  const origin = location.origin + root.replace(/\/ui$/, "");
+  const prefix = root.replace(/\/ui$/, "");
+  const origin = location.origin + prefix;
   const search = document.getElementById("search");
   const results = document.getElementById("search-results");
 
@@ -21,8 +22,10 @@
     return plotly;
   }
 
-  function follow(box, address) {
-    if (!address.startsWith(root)) return;
+  // Figures hold addresses without the prefix of a proxy.
+  function follow(box, own) {
+    if (!own.startsWith("/ui/")) return;
+    const address = prefix + own;
     const target = box.dataset.clickTarget;
     if (target) htmx.ajax("GET", address, {target, swap: "innerHTML"});
     else location.assign(address);

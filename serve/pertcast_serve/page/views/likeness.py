@@ -24,15 +24,15 @@ async def neighbors(context: PageContext, parameters: Mapping[str, str]) -> Html
     """Show both tails; across cell lines and types where the library has nothing within them."""
     model = parameters.get("model") or None
     asked = asked_for(parameters, or_refused(await context.predictor.vocabulary(model)))
-    libraries = [each.name for each in await context.analysis.libraries(context.user)]
+    libraries = [each.name for each in await context.analysis.libraries(context.caller)]
     if not libraries:
         return Html(render("likeness_none.html"))
     chosen = parameters.get("library") or libraries[0]
     everywhere = parameters.get("everywhere") == "yes"
-    found = await context.analysis.neighbors(_question(asked, chosen, everywhere), context.user)
+    found = await context.analysis.neighbors(_question(asked, chosen, everywhere), context.caller)
     if isinstance(found, Problem) and not everywhere:
         everywhere = True
-        found = await context.analysis.neighbors(_question(asked, chosen, everywhere), context.user)
+        found = await context.analysis.neighbors(_question(asked, chosen, everywhere), context.caller)
     answer = or_refused(found)
     choices = [(name, asked.part("neighbors", library=name), name == chosen) for name in libraries]
     reach = [

@@ -54,7 +54,7 @@ async def enrichment(context: PageContext, parameters: Mapping[str, str]) -> Htm
     if not collections:
         return Html(render("pathways_none.html"))
     chosen = parameters.get("sets") or collections[0]
-    found = await context.analysis.enrichment(_question(asked, chosen), context.user)
+    found = await context.analysis.enrichment(_question(asked, chosen), context.caller)
     if isinstance(found, Problem) and found.status == NO_ANSWER:
         # That no set fits these genes is an answer, which belongs into the card.
         return Html(render("problem.html", title="No gene set was scored", detail=found.detail))
@@ -66,7 +66,7 @@ async def set_table(context: PageContext, parameters: Mapping[str, str]) -> Html
     """Show all gene sets as a table, each leading to its running sum, with what limits the scores."""
     asked = await _asked(context, parameters)
     found = or_refused(
-        await context.analysis.enrichment(_question(asked, parameters.get("sets")), context.user)
+        await context.analysis.enrichment(_question(asked, parameters.get("sets")), context.caller)
     )
     return Html(await asyncio.to_thread(_table_card, asked, found), f"Gene sets: {asked.title}")
 
@@ -186,7 +186,7 @@ async def running_sum(context: PageContext, parameters: Mapping[str, str]) -> Ht
         detail = "Name a gene set: term=NAME; the pathways of a perturbation lead here."
         raise Refused(Problem(title="No gene set is named", status=422, detail=detail))
     question = _question(asked, parameters.get("sets"), [term])
-    found = or_refused(await context.analysis.enrichment(question, context.user))
+    found = or_refused(await context.analysis.enrichment(question, context.caller))
     if not found.curves:
         reason = next((each.reason for each in found.dropped if each.term == term), "it was not tested")
         detail = f"The set was dropped: {reason}. Choose one that the pathways show."

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
+from pertcast.analysis.enrichment import gene_ranks
 from pertcast.naming import response_unit
 from pertcast.report.profile_figures import response_plot, response_waterfall
 
@@ -47,7 +48,8 @@ def _figure(found: PredictedProfiles, unit: str, title: str) -> Markup:
     kept, _ = _drawn_genes(mean)
     names = [found.genes[index] for index in kept.tolist()]
     if found.sd is None:
-        drawn = response_waterfall(mean[kept], names, unit, ranks=_ranks(mean)[kept], size=PLOT_SIZE)
+        ranks = gene_ranks(found.mean[:1])[0].astype(np.int64) + 1
+        drawn = response_waterfall(mean[kept], names, unit, ranks=ranks[kept], size=PLOT_SIZE)
     else:
         drawn = response_plot(mean[kept], found.sd[0][kept], names, unit, PLOT_SIZE)
     return figure(drawn, f"Predicted response of every gene: {title}", HEIGHT)
@@ -70,13 +72,6 @@ def _drawn_genes(mean: NDArray[np.float32]) -> tuple[NDArray[np.int64], str]:
     step = -(-(len(mean) - half) // half)
     kept = np.sort(np.r_[order[:half], order[half::step]])
     return kept, f"the {half:,} strongest of {len(mean):,} genes and one in {step} of the others"
-
-
-def _ranks(mean: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the rank of each gene, 1 for the most increased."""
-    ranks = np.empty(len(mean), dtype=np.int64)
-    ranks[np.argsort(-mean, kind="stable")] = np.arange(1, len(mean) + 1)
-    return ranks
 
 
 def strongest_genes(found: PredictedProfiles, unit: str, asked: Asked, targets: Collection[str]) -> Markup:

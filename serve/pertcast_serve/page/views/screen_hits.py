@@ -140,7 +140,7 @@ async def hits_section(
 async def _page(context: PageContext, screen: Screen, asked: HitsAsked) -> HitPage | Any:
     return await screens_of(context).hits(
         screen.id,
-        context.user,
+        context.caller,
         (asked.page - 1) * ROWS,
         ROWS,
         asked.sort,

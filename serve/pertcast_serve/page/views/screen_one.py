@@ -73,7 +73,7 @@ async def _body(context: PageContext, screen: Screen, parameters: Mapping[str, s
     folder = await folder_of(context, screen)
     results = await asyncio.to_thread(finished_results, folder)
     section = verdict_of(results)
-    artifacts: list[Artifact] = or_refused(await screens_of(context).artifacts(screen.id, context.user))
+    artifacts: list[Artifact] = or_refused(await screens_of(context).artifacts(screen.id, context.caller))
     return render(
         "screen_results.html",
         id=screen.id,

@@ -30,11 +30,11 @@ async def profile_view(context: PageContext, parameters: Mapping[str, str]) -> H
     """Show the stored profile of one condition of a finished screen."""
     screen = await screen_of(context, parameters)
     sig_id = parameters.get("sig", "")
-    found = or_refused(await screens_of(context).profile(screen.id, context.user, sig_id))
+    found = or_refused(await screens_of(context).profile(screen.id, context.caller, sig_id))
     folder = await folder_of(context, screen)
     results = await asyncio.to_thread(finished_results, folder)
     filters = HitFilter(text=found.sig_id)
-    page = or_refused(await screens_of(context).hits(screen.id, context.user, 0, _ROWS, filters=filters))
+    page = or_refused(await screens_of(context).hits(screen.id, context.caller, 0, _ROWS, filters=filters))
     hit = next((row for row in page.rows if row.sig_id == found.sig_id), None)
     name = found.sig_id if hit is None else condition_name(hit.model_dump())
     drawn, said = await asyncio.to_thread(_response, found, results.unit)

@@ -37,7 +37,7 @@ def screens_of(context: PageContext, scope: Scope = "predict") -> ScreenService:
     """
     if context.screens is None or not context.screens.is_on:
         raise Refused(NO_SCREENS)
-    if scope not in context.user.scopes:
+    if scope not in context.caller.scopes:
         raise Refused(not_permitted(scope))
     return context.screens
 
@@ -51,12 +51,12 @@ NO_SCREENS: Final = Problem(
 
 async def screen_of(context: PageContext, parameters: Mapping[str, str]) -> Screen:
     """Return the screen that the address names; raises Refused."""
-    return or_refused(await screens_of(context).get(parameters.get("id", ""), context.user))
+    return or_refused(await screens_of(context).get(parameters.get("id", ""), context.caller))
 
 
 async def folder_of(context: PageContext, screen: Screen) -> Path:
     """Return the folder of a finished screen; raises Refused."""
-    manifest = await screens_of(context).artifact_path(screen.id, context.user, MANIFEST)
+    manifest = await screens_of(context).artifact_path(screen.id, context.caller, MANIFEST)
     return or_refused(manifest).parent
 
 

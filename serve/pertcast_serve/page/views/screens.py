@@ -61,7 +61,7 @@ async def table_part(context: PageContext, parameters: Mapping[str, str]) -> Htm
 
 async def _listed(context: PageContext, page: int) -> ScreenList:
     screens = screens_of(context)
-    return or_refused(await screens.list(context.user, (page - 1) * ROWS, ROWS))
+    return or_refused(await screens.list(context.caller, (page - 1) * ROWS, ROWS))
 
 
 def _is_going_on(found: ScreenList) -> bool:

@@ -101,7 +101,7 @@ async def _known(
     context: PageContext, parameters: Mapping[str, str]
 ) -> tuple[Vocabulary, list[LibrarySummary]]:
     vocabulary = await context.predictor.vocabulary(parameters.get("model") or None)
-    return or_refused(vocabulary), await context.analysis.libraries(context.user)
+    return or_refused(vocabulary), await context.analysis.libraries(context.caller)
 
 
 def _form(
@@ -136,7 +136,7 @@ async def _answer_or_notice(context: PageContext, asked: AskedSignature, vocabul
         request = await _request(context, asked)
     except Refused as refused:
         return _notice(refused.problem)
-    found = await context.analysis.connectivity(request, context.user)
+    found = await context.analysis.connectivity(request, context.caller)
     if isinstance(found, Problem):
         return _notice(found)
     drawn, profiles = await _drawn_profiles(context, found)
@@ -195,7 +195,7 @@ async def _drawn_profiles(
     if not drawn:
         return [], None
     names = [str(row.sig_id) for row in drawn]
-    profiles = await context.analysis.stored_profiles(found.library, names, context.user)
+    profiles = await context.analysis.stored_profiles(found.library, names, context.caller)
     return drawn, None if isinstance(profiles, Problem) else profiles
 
 
@@ -208,7 +208,7 @@ async def _signature_values(
     if asked.stored is None:
         return {}
     library, name = asked.stored.library, asked.stored.sig_id
-    stored = await context.analysis.stored_profiles(library, [name], context.user)
+    stored = await context.analysis.stored_profiles(library, [name], context.caller)
     if isinstance(stored, Problem):
         return {}
     return dict(zip(stored.genes, stored.values[0].tolist(), strict=True))
