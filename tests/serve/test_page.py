@@ -317,6 +317,6 @@ def test_every_input_has_a_name_for_those_who_do_not_see_it(page: Call) -> None:
 def test_pages_answers_what_the_services_protocol_asks(client: Any, serve_config: ServeConfig) -> None:
     analysis: Any = None
     pages = Pages(client, analysis, None, serve_config)
-    status, html = anyio.run(pages.render, "login", {"next": "/ui"}, "local")
+    status, html = anyio.run(pages.render, "login", {"next": "/ui"})
     assert status == 200
     assert html.startswith("<!doctype html>")

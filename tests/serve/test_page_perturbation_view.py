@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 import numpy as np
 import pytest
+from pertcast_serve.access.caller import Caller
 from pertcast_serve.config import AccessSettings, ServeConfig
 from pertcast_serve.page.html import link, part
 from pertcast_serve.page.pages import Pages
@@ -340,7 +341,8 @@ def test_where_keys_are_needed_the_page_names_the_caller_and_the_copied_command_
 ) -> None:
     config = ServeConfig(models={"default": tiny_bundle}, access=AccessSettings(keys=Path("keys.json")))
     analysis: Any = None
-    _, html = anyio.run(Pages(client, analysis, None, config).render, "perturbation", {}, "<alice>")
+    alice = Caller("alice", "<alice>", frozenset(("predict",)))
+    _, html = anyio.run(Pages(client, analysis, None, config).render, "perturbation", {}, alice)
     assert "PERTCAST_KEY" in html
     assert "&lt;alice&gt;" in html
     assert "Sign out" in html
