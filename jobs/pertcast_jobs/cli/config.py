@@ -19,6 +19,7 @@ from pertcast_jobs.run_config import (
     load_config,
     load_sweep,
     shipped_configs,
+    shipped_places,
 )
 
 app = typer.Typer(
@@ -30,7 +31,10 @@ app = typer.Typer(
 
 ConfigArgument = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped configuration.")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Overrides a.b=c; values are read as YAML.", metavar="[A.B=C]...")
+    list[str] | None,
+    typer.Argument(
+        help="Overrides a.b=c (values are YAML), or @place: see `config list`.", metavar="[A.B=C]..."
+    ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -47,11 +51,12 @@ def _engine_config(config: RunConfig) -> dict[str, Any] | None:
 
 @app.command("list")
 def list_configs() -> None:
-    """Name the shipped configurations and their files.
+    """Name the shipped configurations, then (@name) the places that any of them trains in, and their files.
 
     Example: pertcast config list
     """
-    for name, path in shipped_configs().items():
+    places = {f"@{name}": path for name, path in shipped_places().items()}
+    for name, path in (shipped_configs() | places).items():
         print(f"{name}\t{path}")
 
 

@@ -1,4 +1,4 @@
-"""Configurations from YAML files or shipped names, with overrides ``a.b=c`` from the command line.
+"""Configurations from YAML files or shipped names, with ``a.b=c`` and ``@place`` from the command line.
 
 Nothing is ignored silently: an unknown or doubled key is an error that names the nearest known one.
 """
@@ -49,6 +49,12 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.012345
 def shipped_configs() -> dict[str, Path]:
     """Return the shipped configurations: name -> file."""
     folder = Path(str(files("pertcast_jobs"))) / "configs"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def shipped_places() -> dict[str, Path]:
+    """Return the shipped descriptions of where a run trains (``@name``): name -> file."""
+    folder = Path(str(files("pertcast_jobs"))) / "configs" / "where"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
@@ -118,12 +124,37 @@ def validate_config(config_type: type[Config], mapping: Mapping[str, Any], where
         raise config_error(error, config_type, where) from error
 
 
+def _place_file(word: str) -> Path:
+    """Return the file that ``@word`` names."""
+    places = shipped_places()
+    if word in places:
+        return places[word]
+    if Path(word).is_file():
+        return Path(word)
+    nearest = nearest_known(word, places) or list(places)
+    raise ConfigError(
+        f"@{word} is neither a file nor a shipped description of where to train. "
+        f"Nearest shipped: {', '.join('@' + name for name in nearest)}."
+    )
+
+
+def _merged(mapping: Mapping[str, Any], fragment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `mapping` with the values of `fragment`, key by key at every depth."""
+    merged = copy.deepcopy(dict(mapping))
+    for key, value in fragment.items():
+        inner = merged.get(key)
+        is_nested = isinstance(inner, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(inner, value) if is_nested else copy.deepcopy(value)
+    return merged
+
+
 def _with_overrides(name_or_path: str | Path, overrides: Sequence[str]) -> tuple[dict[str, Any], str]:
-    path = _config_file(name_or_path)
-    mapping = _read_mapping(path)
+    mapping = _read_mapping(_config_file(name_or_path))
     for override in overrides:
-        key, value = parse_override(override)
-        mapping = with_value(mapping, key, value)
+        if override.startswith("@"):
+            mapping = _merged(mapping, _read_mapping(_place_file(override[1:])))
+        else:
+            mapping = with_value(mapping, *parse_override(override))
     return mapping, str(name_or_path)
 
 
@@ -140,7 +171,8 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> RunC
     name_or_path
         A YAML file, or the name of a shipped configuration such as ``response_mlp``.
     overrides
-        ``a.b=c`` each; values are read as YAML.
+        ``a.b=c`` (values are read as YAML) or ``@place``: a shipped description of where to train, or a file
+        of keys. Later ones win.
 
     Raises
     ------
