@@ -43,7 +43,8 @@ def tune(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Overrides a.b=c, such as data.store=STORE data.split=split.json.", metavar="[A.B=C]..."
+            help="Overrides a.b=c, such as data.store=STORE, and @place, such as @node_8gpu.",
+                metavar="[A.B=C]...",
         ),
     ] = None,
     out: Annotated[

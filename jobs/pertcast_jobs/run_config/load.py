@@ -143,8 +143,10 @@ def _merged(mapping: Mapping[str, Any], fragment: Mapping[str, Any]) -> dict[str
     merged = copy.deepcopy(dict(mapping))
     for key, value in fragment.items():
         inner = merged.get(key)
-        is_nested = isinstance(inner, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merged(inner, value) if is_nested else copy.deepcopy(value)
+        if isinstance(inner, Mapping) and isinstance(value, Mapping):
+            merged[key] = _merged(inner, value)
+        else:
+            merged[key] = copy.deepcopy(value)
     return merged
 
 
