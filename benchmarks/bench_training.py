@@ -135,7 +135,7 @@ def bare_speed(sizes: Sizes, batches: Sequence[Batch]) -> Speed:
     assert isinstance(stage, GradientStage)
     module = stage.module.train()
     parameters = trained_parameters(module)
-    optimiser = build_adamw(parameters, stage.optimiser, fused=True)
+    optimiser = build_adamw(parameters, stage.optimiser)
     average = MovingAverage(trained_parameters(copy.deepcopy(module)), parameters, 0.999)
 
     def step(index: int) -> None:
@@ -178,7 +178,7 @@ def fit_speed(
     )
     (began, began_cpu, first), (ended, ended_cpu, last) = seen[0], seen[-1]
     rows = (last.global_step - first.global_step) * sizes.batch
-    wait = statistics.fmean(report.data_wait_share for *_, report in seen[1:])
+    wait = statistics.fmean(report.speed.data_wait_share for *_, report in seen[1:])
     return Speed(rows / (ended - began), rows / (ended_cpu - began_cpu), wait)
 
 

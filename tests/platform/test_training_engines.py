@@ -103,6 +103,34 @@ def test_deepspeed_resumes_to_bit_equal_weights(tmp_path: Path, zero_stage: int)
     assert all(torch.equal(value, theirs[name]) for name, value in undisturbed.state_dict().items())
 
 
+def test_a_run_resumes_with_another_engine_and_other_micro_batches(tmp_path: Path) -> None:
+    def halt(report: Any) -> None:
+        if report.global_step == 13:
+            raise toys.Halt
+
+    undisturbed, losses, validation = trained()
+    with pytest.raises(toys.Halt):
+        fit(
+            toys.toy_model(dropout=0.0),
+            toys.toy_data(),
+            toys.toy_train_config(log_every_steps=1),
+            tmp_path,
+            report=halt,
+        )
+    found: list[float] = []
+    config = toys.toy_train_config(
+        log_every_steps=1, accumulate=2, engine=EngineConfig(name="deepspeed", zero_stage=3)
+    )
+    resumed = toys.toy_model(dropout=0.0)
+    data = toys.toy_data(config.micro_batch_size())
+    result = fit(resumed, data, config, tmp_path, report=lambda r: found.extend(_loss(r)))
+    assert result.resumed_from.global_step == 10
+    assert found == pytest.approx(losses[10:], rel=1e-5)
+    assert result.validation["loss"] == pytest.approx(validation["loss"], rel=1e-5)
+    for ours, theirs in zip(resumed.parameters(), undisturbed.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
 def test_deepspeed_compiles_nothing_on_a_cpu() -> None:
     trained(epochs=1, engine=EngineConfig(name="deepspeed", zero_stage=1))
     from deepspeed.comm import comm
@@ -141,7 +169,7 @@ def test_two_sharded_ranks_agree_with_data_parallel_ones(two_ranks: Path, name: 
 
 
 def test_the_deepspeed_configuration_follows_the_training_configuration() -> None:
-    engine = EngineConfig(name="deepspeed", zero_stage=2, offload=True)
+    engine = EngineConfig(name="deepspeed", zero_stage=2, offload="optimiser")
     config = toys.toy_train_config(batch_size=64, accumulate=2, engine=engine, grad_clip=0.5)
     plain = json.loads(json.dumps(deepspeed_config(config, world_size=4)))
     assert plain["train_micro_batch_size_per_gpu"] == 8

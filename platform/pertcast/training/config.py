@@ -21,21 +21,29 @@ class EngineConfig(BaseModel):
     zero_stage
         DeepSpeed only. 0: nothing is sharded; 1: optimiser state; 2: and gradients; 3: and parameters.
     offload
-        DeepSpeed stages 1-3 only: keep the optimiser state in main memory instead of on the GPU.
+        DeepSpeed only: what is kept, and stepped on, in main memory instead of on the GPU. "optimiser": the
+        optimiser's state (stages 1-3); "optimiser_and_parameters": also the parameters, each fetched when it
+        is used (stage 3).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["torch", "deepspeed"] = "torch"
     zero_stage: Literal[0, 1, 2, 3] = 0
-    offload: bool = False
+    offload: Literal["none", "optimiser", "optimiser_and_parameters"] = "none"
 
     @model_validator(mode="after")
     def _belongs_to_deepspeed(self) -> EngineConfig:
-        if self.name == "torch" and (self.zero_stage or self.offload):
+        offloads = self.offload != "none"
+        if self.name == "torch" and (self.zero_stage or offloads):
             raise ValueError("zero_stage and offload need engine.name=deepspeed")
-        if self.offload and self.zero_stage == 0:
+        if offloads and self.zero_stage == 0:
             raise ValueError("offload needs engine.zero_stage 1, 2 or 3")
+        if self.offload == "optimiser_and_parameters" and self.zero_stage != 3:
+            raise ValueError(
+                "offload=optimiser_and_parameters needs engine.zero_stage=3, which alone shards parameters; "
+                "use it, or offload=optimiser"
+            )
         return self
 
 
@@ -61,10 +69,18 @@ class TrainConfig(BaseModel):
         "fp32" or "bf16" (automatic mixed precision; weights stay float32).
     engine
         Which engine takes the steps.
+    activation_checkpointing
+        Whether the networks' blocks are computed again in the backward pass instead of keeping what they need
+        for it: less memory, more time, the same result.
+    compile
+        Whether the loss is compiled by torch.compile: faster where it pays, rounding differs a little.
     checkpoint_every_steps
         Optimiser steps between checkpoints; one is written at the end of each stage in any case.
     keep_checkpoints
         How many of the newest checkpoints are kept.
+    storage_patience_s
+        Seconds that training goes on without being able to write a checkpoint (storage away, disk full), and
+        that a start waits for storage it cannot read.
     patience
         Validations without a better loss after which a stage stops; None: never early.
     validate_every_epochs
@@ -73,6 +89,12 @@ class TrainConfig(BaseModel):
         Optimiser steps between log lines and checks for losses that are not finite.
     prefetch
         Micro-batches read ahead by a thread; 0: none.
+    frozen_stages
+        Stages that keep the weights of the bundle that a run starts from, besides those that the model keeps
+        in any case (docs/finetuning.md); a run with fresh weights freezes none.
+    peak_tflops
+        What one GPU can do at most in this precision (dense, TFLOP/s), for the utilisation that reports
+        tell; None: what its data sheet says, where it is known (`pertcast.training.flops`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,12 +107,17 @@ class TrainConfig(BaseModel):
     accumulate: int = Field(1, ge=1)
     precision: Literal["fp32", "bf16"] = "fp32"
     engine: EngineConfig = EngineConfig()
+    activation_checkpointing: bool = False
+    compile: bool = False
     checkpoint_every_steps: int = Field(500, ge=1)
     keep_checkpoints: int = Field(2, ge=1)
+    storage_patience_s: float = Field(600.0, ge=0)
     patience: int | None = Field(10, ge=1)
     validate_every_epochs: int = Field(1, ge=1)
     log_every_steps: int = Field(20, ge=1)
     prefetch: int = Field(2, ge=0)
+    frozen_stages: tuple[str, ...] = ()
+    peak_tflops: float | None = Field(None, gt=0)
 
     def micro_batch_size(self, world_size: int = 1) -> int:
         """Return the rows that one worker loads at a time: what a `BatchSource` is built with.

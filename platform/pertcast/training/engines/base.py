@@ -44,11 +44,21 @@ class Engine(Protocol):
         ...
 
     def save(self, folder: Path) -> None:
-        """Write this rank's share of the engine's state into `folder`, an empty one or its siblings' too."""
+        """Write this rank's share of the engine's state into `folder`, an empty one or its siblings' too.
+
+        Any engine can load it, at any ZeRO stage, on any number of ranks. Averaged weights and buffers are
+        not in it: they go with the stage's module, after `export`.
+        """
         ...
 
     def load(self, folder: Path) -> None:
-        """Continue from what `save` wrote on all ranks."""
+        """Continue from what `save` wrote on all ranks; the stage's module has been restored before.
+
+        Raises
+        ------
+        CorruptBundle
+            A part is missing or damaged.
+        """
         ...
 
     def close(self) -> None:
@@ -74,9 +84,15 @@ def warmup_cosine(config: OptimiserConfig, total_steps: int) -> Callable[[int], 
     return factor
 
 
-def build_adamw(parameters: list[nn.Parameter], config: OptimiserConfig, *, fused: bool) -> AdamW:
+def build_adamw(parameters: list[nn.Parameter], config: OptimiserConfig) -> AdamW:
     """Return AdamW as the stage asks for it."""
-    return AdamW(parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=fused)
+    return AdamW(parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
+
+
+def set_learning_rate(optimiser: AdamW, rate: float) -> None:
+    """Let the next step be taken at a rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
 
 
 def trained_parameters(module: nn.Module) -> list[nn.Parameter]:
@@ -84,6 +100,7 @@ def trained_parameters(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
+@torch.no_grad()
 def copy_buffers(source: nn.Module, target: nn.Module) -> None:
     """Copy the values of all buffers between two copies of one module."""
     for theirs, ours in zip(source.buffers(), target.buffers(), strict=True):

@@ -22,12 +22,15 @@ def deepspeed_config(config: TrainConfig, world_size: int = 1, *, on_gpu: bool =
     if config.engine.zero_stage == 3:
         # Small tensors stay whole on each worker by default; then they would be averaged but not sharded.
         zero |= {"stage3_param_persistence_threshold": 0, "sub_group_size": 1_000_000_000}
-    if config.engine.offload:
+    if config.engine.offload != "none":
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": on_gpu}
+    if config.engine.offload == "optimiser_and_parameters":
+        zero["offload_param"] = {"device": "cpu", "pin_memory": on_gpu}
     return {
         "train_micro_batch_size_per_gpu": config.micro_batch_size(world_size),
         "gradient_accumulation_steps": config.accumulate,
-        "gradient_clipping": config.grad_clip or 0.0,
+        # At stage 0 the engine clips: DeepSpeed would, but keeps the norm to itself.
+        "gradient_clipping": config.grad_clip or 0.0 if config.engine.zero_stage else 0.0,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -15,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pertcast_data.errors import ConfigError, CorruptBundle
-from torch import Tensor
+from pertcast_data.errors import ConfigError
+from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.modules.batchnorm import _NormBase
-from torch.optim.lr_scheduler import LambdaLR
 
 from pertcast.models.batch import Batch
 from pertcast.models.contract import GradientStage
@@ -31,12 +31,20 @@ from pertcast.training.engines.base import (
     build_adamw,
     copy_buffers,
     mean_losses,
+    set_learning_rate,
     trained_parameters,
     warmup_cosine,
 )
 from pertcast.training.engines.deepspeed_config import deepspeed_config
-
-_TAG = "deepspeed"
+from pertcast.training.engines.state import (
+    Fragment,
+    shapes_of,
+    share_of,
+    stored_state,
+    whole_fragments,
+    write_state,
+)
+from pertcast.training.engines.zero_partitions import ShardedAverage, owned_fragments, publish_weights
 
 
 def _import_deepspeed(*, on_gpu: bool) -> Any:
@@ -102,47 +110,43 @@ class DeepSpeedEngine:
         self._has_own_group = _join_process_group(self._deepspeed, on_gpu=on_gpu)
         self._averaged = stage.module
         self._working = copy.deepcopy(stage.module).train()
-        self._is_sharded = config.engine.zero_stage == 3
-        shapes = [parameter.shape for parameter in trained_parameters(self._working)]
-        optimiser = build_adamw(trained_parameters(self._working), stage.optimiser, fused=False)
+        self._zero_stage = config.engine.zero_stage
+        self._optimiser = build_adamw(trained_parameters(self._working), stage.optimiser)
         self._engine, *_ = self._deepspeed.initialize(
             model=self._working,
-            optimizer=optimiser,
-            lr_scheduler=LambdaLR(optimiser, warmup_cosine(stage.optimiser, total_steps)),
+            optimizer=self._optimiser,
             config=deepspeed_config(config, world_size(), on_gpu=on_gpu),
             dist_init_required=False,
         )
-        self._shapes = shapes
-        self._shards = self._local_weights() if self._is_sharded else []
-        self._shards = [shard.clone() for shard in self._shards]
         self._average = self._moving_average(config.ema_decay)
-        self._clips = config.grad_clip is not None
+        self._peak_rate = stage.optimiser.lr
+        self._rate_factor = warmup_cosine(stage.optimiser, total_steps)
+        self._grad_clip = math.inf if config.grad_clip is None else config.grad_clip
         self.learning_rate = 0.0
 
-    def _local_weights(self) -> list[Tensor]:
-        """Return this rank's float32 share of each parameter (stage 3), views into DeepSpeed's buffers."""
-        from deepspeed.utils import safe_get_local_fp32_param
-
-        return [safe_get_local_fp32_param(p).detach() for p in trained_parameters(self._working)]
-
     def _moving_average(self, decay: float) -> MovingAverage:
-        if self._is_sharded:
-            return MovingAverage(self._shards, self._local_weights(), decay)
-        return MovingAverage(trained_parameters(self._averaged), trained_parameters(self._working), decay)
+        averaged = trained_parameters(self._averaged)
+        if self._zero_stage == 3:
+            return ShardedAverage(averaged, self._working, decay)
+        return MovingAverage(averaged, trained_parameters(self._working), decay)
 
     def step(self, micro_batches: Sequence[Batch], noise: KeyedNoise) -> dict[str, Tensor]:
         """Take one optimiser step; see `Engine.step`."""
-        parts = []
+        self.learning_rate = self._peak_rate * self._rate_factor(self._average.updates)
+        set_learning_rate(self._optimiser, self.learning_rate)
+        parts, norm = [], None
         for batch in micro_batches:
             losses = self._engine(batch, noise)
-            self.learning_rate = float(self._engine.get_lr()[0])
             self._engine.backward(losses["loss"])
+            if self._zero_stage == 0 and self._engine.is_gradient_accumulation_boundary():
+                # DeepSpeed would clip these gradients too, and not tell their norm.
+                norm = nn.utils.clip_grad_norm_(trained_parameters(self._working), self._grad_clip)
             self._engine.step()
             parts.append(losses)
         result = mean_losses(parts)
-        norm = self._engine.get_global_grad_norm() if self._clips else None
-        if norm is not None:
-            result["grad_norm"] = torch.as_tensor(norm, device=result["loss"].device).detach()
+        if self._zero_stage > 0:
+            norm = self._engine.get_global_grad_norm()
+        result["grad_norm"] = torch.as_tensor(norm, device=result["loss"].device).detach()
         self._average.update()
         return result
 
@@ -150,36 +154,34 @@ class DeepSpeedEngine:
     def export(self) -> None:
         """Bring the stage's module up to date; at stage 3 the shards are gathered on every rank."""
         copy_buffers(self._working, self._averaged)
-        if not self._is_sharded:
-            return
-        targets = trained_parameters(self._averaged)
-        for target, shard, shape in zip(targets, self._shards, self._shapes, strict=True):
-            gathered = [torch.empty_like(shard) for _ in range(world_size())]
-            dist.all_gather(gathered, shard)
-            target.copy_(torch.cat(gathered)[: shape.numel()].view(shape))
+        if isinstance(self._average, ShardedAverage):
+            self._average.gather()
+
+    def _fragments(self) -> list[Fragment]:
+        if self._zero_stage == 0:
+            return whole_fragments(self._working)
+        return owned_fragments(self._engine.optimizer, self._working, self._zero_stage)
 
     def save(self, folder: Path) -> None:
-        """Write DeepSpeed's checkpoint, and the averaged shards beside it."""
-        self._engine.save_checkpoint(str(folder), tag=_TAG, save_latest=False)
-        state = {"average_updates": self._average.updates, "shards": self._shards}
-        torch.save(state, folder / _average_file())
+        """Write what this rank's optimiser steps on; at stage 0 all ranks hold the same and share it out."""
+        fragments = self._fragments()
+        if self._zero_stage == 0:
+            fragments = share_of(fragments, rank(), world_size())
+        write_state(folder, self._optimiser, fragments, shapes_of(self._averaged), self._average.updates)
 
     def load(self, folder: Path) -> None:
-        """Continue from `save`; at stages 0-2 the averaged weights come with the model."""
-        path, _ = self._engine.load_checkpoint(str(folder), tag=_TAG)
-        if path is None:
-            raise CorruptBundle(f"{folder} holds no DeepSpeed state; resume from an earlier checkpoint.")
-        state = torch.load(folder / _average_file(), map_location="cpu", weights_only=True)
-        self._average.updates = state["average_updates"]
-        for ours, theirs in zip(self._shards, state["shards"], strict=True):
-            ours.copy_(theirs)
+        """Continue from what any engine saved; see `Engine.load`."""
+        copy_buffers(self._averaged, self._working)
+        with stored_state(folder, shapes_of(self._averaged)) as state:
+            state.restore(self._optimiser, self._fragments())
+            self._average.updates = state.steps
+        if self._zero_stage > 0:
+            publish_weights(self._engine.optimizer, self._zero_stage)
+        if isinstance(self._average, ShardedAverage):
+            self._average.cut()
 
     def close(self) -> None:
         """Let go of DeepSpeed's hooks and of the process group, where it was opened here."""
         self._engine.destroy()
         if self._has_own_group:
             self._deepspeed.comm.destroy_process_group()
-
-
-def _average_file() -> str:
-    return f"average-{rank():05d}.pt"

@@ -12,23 +12,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.lr_scheduler import LambdaLR
 
 from pertcast.models.batch import Batch
 from pertcast.models.contract import GradientStage
 from pertcast.models.noise import KeyedNoise
 from pertcast.training.config import TrainConfig
-from pertcast.training.distributed import is_distributed, rank
+from pertcast.training.distributed import is_distributed, rank, world_size
 from pertcast.training.ema import MovingAverage
 from pertcast.training.engines.base import (
     build_adamw,
     copy_buffers,
     mean_losses,
+    set_learning_rate,
     trained_parameters,
     warmup_cosine,
 )
-
-STATE_FILE = "engine.pt"
+from pertcast.training.engines.state import shapes_of, share_of, stored_state, whole_fragments, write_state
 
 
 def _distributed(module: nn.Module, device: torch.device) -> DistributedDataParallel:
@@ -65,8 +64,9 @@ class TorchEngine:
         self._working = copy.deepcopy(stage.module).train()
         self._parameters = trained_parameters(self._working)
         self._called: nn.Module = _distributed(self._working, device) if is_distributed() else self._working
-        self._optimiser = build_adamw(self._parameters, stage.optimiser, fused=True)
-        self._schedule = LambdaLR(self._optimiser, warmup_cosine(stage.optimiser, total_steps))
+        self._optimiser = build_adamw(self._parameters, stage.optimiser)
+        self._peak_rate = stage.optimiser.lr
+        self._rate_factor = warmup_cosine(stage.optimiser, total_steps)
         self._average = MovingAverage(trained_parameters(self._averaged), self._parameters, config.ema_decay)
         self._grad_clip = math.inf if config.grad_clip is None else config.grad_clip
         self._device_type = device.type
@@ -85,10 +85,10 @@ class TorchEngine:
             parts.append(losses)
         result = mean_losses(parts)
         result["grad_norm"] = nn.utils.clip_grad_norm_(self._parameters, self._grad_clip)
-        self.learning_rate = float(self._schedule.get_last_lr()[0])
+        self.learning_rate = self._peak_rate * self._rate_factor(self._average.updates)
+        set_learning_rate(self._optimiser, self.learning_rate)
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
-        self._schedule.step()
         self._average.update()
         return result
 
@@ -103,24 +103,17 @@ class TorchEngine:
         copy_buffers(self._working, self._averaged)
 
     def save(self, folder: Path) -> None:
-        """Write weights, optimiser and schedule; rank 0 only, for all ranks hold the same."""
-        if rank() == 0:
-            state = {
-                "working": self._working.state_dict(),
-                "optimiser": self._optimiser.state_dict(),
-                "schedule": self._schedule.state_dict(),
-                "average_updates": self._average.updates,
-            }
-            torch.save(state, folder / STATE_FILE)
+        """Write this rank's share of weights and moments; all ranks hold the same."""
+        fragments = share_of(whole_fragments(self._working), rank(), world_size())
+        shapes = shapes_of(self._averaged)
+        write_state(folder, self._optimiser, fragments, shapes, self._average.updates)
 
     def load(self, folder: Path) -> None:
-        """Continue from `save`; the averaged weights come with the model."""
-        device = next(iter(self._parameters)).device
-        state = torch.load(folder / STATE_FILE, map_location=device, weights_only=True)
-        self._working.load_state_dict(state["working"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._schedule.load_state_dict(state["schedule"])
-        self._average.updates = state["average_updates"]
+        """Continue from what any engine saved; see `Engine.load`."""
+        copy_buffers(self._averaged, self._working)
+        with stored_state(folder, shapes_of(self._averaged)) as state:
+            state.restore(self._optimiser, whole_fragments(self._working))
+            self._average.updates = state.steps
 
     def close(self) -> None:
         """Nothing to let go of: no process group was opened."""
