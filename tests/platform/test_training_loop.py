@@ -17,6 +17,7 @@ from pertcast.models.noise import KeyedNoise
 from pertcast.torch_threads import torch_threads
 from pertcast.training.config import EngineConfig, TrainConfig
 from pertcast.training.engines.base import warmup_cosine
+from pertcast.training.files import load_tensors
 from pertcast.training.fit import fit
 from pertcast.training.gradient import seed_step
 from pertcast.training.window import NonFiniteLoss
@@ -211,7 +212,7 @@ def test_a_loss_that_is_not_finite_names_stage_step_and_rows_and_keeps_the_last_
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     good_step = 0 if log_every == 1000 else 2
     assert kept[-1] == f"stage-01-step-{good_step:09d}"
-    weights = torch.load(tmp_path / "checkpoints" / kept[-1] / "model.pt", weights_only=True)
+    weights = load_tensors(tmp_path / "checkpoints" / kept[-1] / "model.safetensors")
     assert all(torch.isfinite(value).all() for name, value in weights.items() if name != "mean")
 
 
@@ -241,7 +242,7 @@ def test_reports_count_to_the_planned_total() -> None:
     assert {report.total_steps for report in seen} == {14 + 24}
     assert [r.step for r in seen] == sorted(r.step for r in seen)
     assert seen[-1].step == seen[-1].total_steps
-    assert all(0 <= r.data_wait_share <= 1 for r in seen)
+    assert all(0 <= r.speed.data_wait_share <= 1 for r in seen)
 
 
 def test_a_checkpoint_of_another_training_is_refused_by_name(tmp_path: Path) -> None:

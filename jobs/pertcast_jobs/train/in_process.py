@@ -12,6 +12,7 @@ from pertcast_data.errors import ConfigError
 from pertcast_data.progress import ProgressCallback
 
 from pertcast_jobs.run_folder import RunFolder
+from pertcast_jobs.train.checkpoint_place import open_checkpoint_store
 from pertcast_jobs.train.outcome import Trained
 from pertcast_jobs.train.prepare import (
     PreparedRun,
@@ -74,6 +75,7 @@ def train_in_process(
         run.path,
         device=choose_device(config.cluster.use_gpu),
         report=report,
+        store=open_checkpoint_store(config, run),
     )
     return Trained(weights=cpu_weights(model), result=result)
 

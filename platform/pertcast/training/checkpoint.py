@@ -1,14 +1,12 @@
-"""Checkpoints: folders that appear whole, are verified before use, and of which the newest good one counts.
+"""What a checkpoint is: a folder that counts once it is whole, and is verified before use.
 
-Where they live is a `CheckpointStore`: a local folder here; a launcher may bring its own.
+Where checkpoints live is a `CheckpointStore`; `checkpoint_keeper` writes and finds them on all ranks.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,49 +14,76 @@ from typing import Any, Final, Protocol
 
 from pertcast_data.errors import CorruptBundle
 
-from pertcast.training.distributed import barrier, rank, world_size
+from pertcast.training.distributed import rank, world_size
 from pertcast.training.early_stopping import EarlyStopping
-from pertcast.training.files import replace_folder, sha256_of, write_json
+from pertcast.training.files import sha256_of, write_json
 from pertcast.training.reports import Position, StageResult, stage_to_json
 
-log = logging.getLogger(__name__)
-
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 STATE_FILE: Final = "state.json"
-MODEL_FILE: Final = "model.pt"
-BEST_FILE: Final = "best.pt"
+MODEL_FILE: Final = "model.safetensors"
+BEST_FILE: Final = "best.safetensors"
 _NAME = re.compile(r"stage-\d{2}-step-\d{9}")
 
 WriteShare = Callable[[Path], None]
-"""Writes this rank's files into an empty folder."""
+"""Writes this rank's files into an empty folder. Ranks do it alone: it holds no collective operation."""
 
 
 class CheckpointStore(Protocol):
-    """Keeps checkpoints. `save` is called on every rank at the same positions, `latest` once at the start.
+    """A place for checkpoints, as single acts of single ranks; `CheckpointKeeper` puts them in order.
 
-    An implementation gives each rank an empty folder, calls `write` with it, and brings all ranks' files
-    together in one folder: their names never clash. What `latest` returns must hold that union; `fit`
-    verifies it and raises CorruptBundle if it is damaged.
+    Each raises a storage fault (OSError, StorageError) where the place cannot be used just now. A checkpoint
+    that was begun and not committed is never listed, and is cleaned away when the next one is begun.
+
+    Attributes
+    ----------
+    place
+        Folder or address, for messages.
     """
 
-    def save(self, position: Position, metrics: Mapping[str, float], write: WriteShare) -> None:
-        """Keep a checkpoint; `metrics` are the newest losses ("validation_..." for held-out ones)."""
+    place: str
+
+    def begin(self, name: str) -> None:
+        """On rank 0, before all shares: make room for a checkpoint; one of this name counts until then."""
         ...
 
-    def latest(self) -> Path | None:
-        """Return the folder of the newest good checkpoint, the same on every rank, or None."""
+    def write_share(self, name: str, write: WriteShare) -> None:
+        """On every rank: call `write` with an empty folder and keep what it holds. Names never clash."""
+        ...
+
+    def commit(self, name: str) -> None:
+        """On rank 0, after all shares: make the checkpoint count, then drop the oldest."""
+        ...
+
+    def discard(self, name: str) -> None:
+        """On rank 0: remove what was written of a checkpoint that could not be committed."""
+        ...
+
+    def names(self) -> list[str]:
+        """On rank 0: return the committed checkpoints, oldest first."""
+        ...
+
+    def fetch(self, name: str) -> Path:
+        """On every rank: return a local folder that holds all ranks' files of a checkpoint, not verified."""
         ...
 
 
-class NoCheckpoints:
-    """Keeps nothing: for models that train in seconds."""
+def checkpoint_name(position: Position) -> str:
+    """Return the name of the checkpoint at a position; names sort as positions do."""
+    return f"stage-{position.stage:02d}-step-{position.global_step:09d}"
 
-    def save(self, position: Position, metrics: Mapping[str, float], write: WriteShare) -> None:
-        """Keep nothing."""
 
-    def latest(self) -> Path | None:
-        """Return None."""
-        return None
+def is_checkpoint_name(name: str) -> bool:
+    """Whether a folder of this name is a committed checkpoint."""
+    return _NAME.fullmatch(name) is not None
+
+
+def too_old(names: list[str], newest: str, keep: int) -> list[str]:
+    """Return what may be dropped once `newest` is committed.
+
+    Later ones (damaged, or of an attempt that was not resumed from) neither count as kept nor are touched.
+    """
+    return sorted(name for name in names if name <= newest)[:-keep]
 
 
 @dataclass(frozen=True)
@@ -77,6 +102,8 @@ class TrainingState:
         Early stopping of the running stage.
     seconds
         Wall time so far.
+    ranks
+        Number of ranks that trained when it was written.
     """
 
     position: Position
@@ -84,6 +111,7 @@ class TrainingState:
     results: tuple[StageResult, ...] = ()
     stopping: EarlyStopping = field(default_factory=EarlyStopping)
     seconds: float = 0.0
+    ranks: int = 1
 
     def save(self, folder: Path) -> None:
         """Write `state.json`."""
@@ -94,6 +122,7 @@ class TrainingState:
             "results": [stage_to_json(result) for result in self.results],
             "stopping": self.stopping.to_json(),
             "seconds": self.seconds,
+            "ranks": self.ranks,
         }
         write_json(folder / STATE_FILE, content)
 
@@ -112,6 +141,7 @@ class TrainingState:
             results=tuple(StageResult(**result) for result in content["results"]),
             stopping=EarlyStopping.from_json(content["stopping"]),
             seconds=content["seconds"],
+            ranks=content["ranks"],
         )
 
 
@@ -152,70 +182,3 @@ def verify_checkpoint(folder: Path) -> None:
             if sha256_of(path) != record["sha256"]:
                 raise CorruptBundle(f"{path} is damaged: its SHA-256 is not the recorded one.")
         index += 1
-
-
-def _name(position: Position) -> str:
-    return f"stage-{position.stage:02d}-step-{position.global_step:09d}"
-
-
-class LocalCheckpointStore:
-    """Checkpoints as folders below one folder that all ranks see.
-
-    Parameters
-    ----------
-    folder
-        Where they are kept, one folder a checkpoint; made when needed.
-    keep
-        How many of the newest are kept.
-    """
-
-    def __init__(self, folder: Path, keep: int = 2) -> None:
-        self.folder = folder
-        self.keep = keep
-
-    def save(self, position: Position, metrics: Mapping[str, float], write: WriteShare) -> None:
-        """Write every rank's share to a temporary sibling, join them, rename, drop the oldest."""
-        target = self.folder / _name(position)
-        partial = self.folder / f".{target.name}.partial"
-        if rank() == 0:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-        barrier()
-        share = partial / f"share-{rank():05d}"
-        share.mkdir()
-        write(share)
-        barrier()
-        if rank() == 0:
-            _join_shares(partial)
-            replace_folder(partial, target)
-            self._drop_oldest()
-
-    def latest(self) -> Path | None:
-        """Return the newest checkpoint that verifies; damaged ones are named in the log and skipped."""
-        for path in reversed(self._all()):
-            try:
-                verify_checkpoint(path)
-            except CorruptBundle as error:
-                log.warning("skipping checkpoint %s: %s", path.name, error)
-            else:
-                return path
-        return None
-
-    def _all(self) -> list[Path]:
-        if not self.folder.is_dir():
-            return []
-        return sorted(path for path in self.folder.iterdir() if _NAME.fullmatch(path.name))
-
-    def _drop_oldest(self) -> None:
-        for path in self._all()[: -self.keep]:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _join_shares(folder: Path) -> None:
-    for share in sorted(folder.glob("share-*")):
-        for path in sorted(share.rglob("*")):
-            if path.is_file():
-                target = folder / path.relative_to(share)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.rename(target)
-        shutil.rmtree(share)

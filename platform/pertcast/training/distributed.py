@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+
+Value = TypeVar("Value")
 
 
 def is_distributed() -> bool:
@@ -35,6 +38,30 @@ def sum_over_ranks(tensors: Iterable[Tensor]) -> None:
     if is_distributed():
         for tensor in tensors:
             dist.all_reduce(tensor)
+
+
+def from_rank_zero(value: Value) -> Value:
+    """Return rank 0's value on every rank; it is pickled, so it is something small and plain."""
+    if not is_distributed():
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def gather_objects(value: Value) -> list[Value]:
+    """Return the values of all ranks, by rank, on every rank; small and plain ones."""
+    if not is_distributed():
+        return [value]
+    values: list[Value] = [value] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def largest_over_ranks(tensor: Tensor) -> None:
+    """Replace each value by the largest over ranks, in place."""
+    if is_distributed():
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
 
 
 @torch.no_grad()

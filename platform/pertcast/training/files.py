@@ -14,6 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
+import torch
+from pertcast_data.errors import CorruptBundle
+from safetensors import SafetensorError
+from torch import Tensor
+
 _READ_BYTES = 1 << 20
 
 
@@ -92,3 +98,16 @@ def replace_lines(path: Path, lines: list[str]) -> None:
     temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     sync_file(temporary)
     temporary.replace(path)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as safetensors."""
+    safetensors.torch.save_file({name: value.contiguous() for name, value in tensors.items()}, path)
+
+
+def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file; CorruptBundle where it is not one."""
+    try:
+        return safetensors.torch.load_file(path, device=str(device))
+    except SafetensorError as error:
+        raise CorruptBundle(f"{path} cannot be read: {error}.") from error

@@ -18,18 +18,17 @@ import torch
 from pertcast_data.errors import ConfigError
 
 from pertcast.models.contract import GradientStage, ResponseModel, Stage, StatisticsStage
-from pertcast.training.checkpoint import (
-    CheckpointStore,
-    LocalCheckpointStore,
-    NoCheckpoints,
-    TrainingState,
-    verify_checkpoint,
-)
+from pertcast.training.attempt import Resumed, resume_run, told
+from pertcast.training.checkpoint import CheckpointStore
+from pertcast.training.checkpoint_keeper import CheckpointKeeper
+from pertcast.training.checkpoint_local import LocalCheckpointStore, NoCheckpoints
 from pertcast.training.config import TrainConfig
 from pertcast.training.data import TrainingData
 from pertcast.training.distributed import copy_from_rank_zero, rank
+from pertcast.training.events import EventLog
+from pertcast.training.freezing import frozen_stages
 from pertcast.training.gradient import train_stage
-from pertcast.training.interrupts import InterruptGuard
+from pertcast.training.interrupts import InterruptGuard, stop_error
 from pertcast.training.log import RunLog
 from pertcast.training.reports import (
     FitResult,
@@ -40,6 +39,7 @@ from pertcast.training.reports import (
     ignore_report,
 )
 from pertcast.training.run import TrainingRun
+from pertcast.training.speed import Speed
 from pertcast.training.statistics import collect_sums
 
 log = logging.getLogger(__name__)
@@ -57,12 +57,13 @@ def fit(
     resume: Literal["auto", "never"] = "auto",
     report: ReportCallback = ignore_report,
     store: CheckpointStore | None = None,
+    interrupts: InterruptGuard | None = None,
     device: torch.device | str | None = None,
 ) -> FitResult:
     """Train `model` in place, stage after stage.
 
-    Called on every rank where torch.distributed is initialised. A SIGINT lets the step finish, writes a
-    checkpoint and raises KeyboardInterrupt.
+    Called on every rank where torch.distributed is initialised. SIGINT and SIGTERM let the step finish,
+    write a checkpoint and raise KeyboardInterrupt, for SIGTERM its kind `Preempted`.
 
     Parameters
     ----------
@@ -73,7 +74,8 @@ def fit(
     config
         Training configuration.
     run_dir
-        Where metrics, TensorBoard curves and checkpoints go; None: nowhere.
+        Where metrics, TensorBoard curves, events and checkpoints go; None: nowhere. It is made, unless the
+        caller brings a `store`: then it is there.
     resume
         "auto": continue from the newest good checkpoint, where there is one; "never": begin anew, which
         needs a place without checkpoints.
@@ -81,6 +83,8 @@ def fit(
         Told of progress; see `TrainReport` for which reports come at the same steps on every rank.
     store
         Where checkpoints go; None: below `run_dir`.
+    interrupts
+        Through which the caller may ask to stop, from any thread; None: signals alone.
     device
         Where to train; None: this rank's GPU where there is one.
 
@@ -91,22 +95,24 @@ def fit(
         does not group them, or a checkpoint belongs to another training.
     NonFiniteLoss
         When a loss or gradient is NaN or infinite.
-    CorruptBundle
-        When a `store` of the caller's returns a damaged checkpoint.
+    StorageUnavailable
+        When checkpoints could not be read, or none be written, for `config.storage_patience_s`.
     """
     device = torch.device(device) if device is not None else _default_device()
     if store is None:
-        folder = run_dir / CHECKPOINT_FOLDER if run_dir is not None else None
-        store = LocalCheckpointStore(folder, config.keep_checkpoints) if folder else NoCheckpoints()
+        store = _store_below(run_dir, config)
     model.to(device).eval()
     copy_from_rank_zero(model)
     stages = model.stages()
     with ExitStack() as stack:
         gpus = [device.index or 0] if device.type == "cuda" else []
         stack.enter_context(torch.random.fork_rng(devices=gpus))
-        interrupts = stack.enter_context(InterruptGuard())
-        run = TrainingRun(model, data, config, device, store, stages, report, interrupts)
-        resumed = _resume(run, store, resume)
+        guard = stack.enter_context(interrupts or InterruptGuard())
+        events = EventLog(run_dir)
+        keeper = CheckpointKeeper(store, config.storage_patience_s, events)
+        run = TrainingRun(model, data, config, device, keeper, events, stages, report, guard)
+        stack.enter_context(told(run))
+        resumed = resume_run(run, run_dir, resume)
         if run_dir is not None and rank() == 0 and any(isinstance(s, GradientStage) for s in stages):
             run.emit = stack.enter_context(_logged(run_dir, run.global_step, report))
         _train_stages(run, resumed)
@@ -130,21 +136,14 @@ def _logged(run_dir: Path, resumed_step: int, report: ReportCallback) -> Iterato
         yield emit
 
 
-def _resume(
-    run: TrainingRun, store: CheckpointStore, resume: Literal["auto", "never"]
-) -> tuple[Path, TrainingState] | None:
-    folder = store.latest()
-    if folder is None:
-        return None
-    if resume == "never":
-        raise ConfigError(f"{folder.parent} holds checkpoints: resume, or train into another run folder.")
-    verify_checkpoint(folder)
-    state = run.restore(folder)
-    log.info("resuming at step %d from %s", state.position.global_step, folder.name)
-    return folder, state
+def _store_below(run_dir: Path | None, config: TrainConfig) -> CheckpointStore:
+    if run_dir is None:
+        return NoCheckpoints()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return LocalCheckpointStore(run_dir / CHECKPOINT_FOLDER, config.keep_checkpoints)
 
 
-def _train_stages(run: TrainingRun, resumed: tuple[Path, TrainingState] | None) -> None:
+def _train_stages(run: TrainingRun, resumed: Resumed) -> None:
     for index in range(len(run.results), len(run.stages)):
         stage = run.stages[index]
         within = resumed if resumed is not None and resumed[1].position.stage == index else None
@@ -152,13 +151,13 @@ def _train_stages(run: TrainingRun, resumed: tuple[Path, TrainingState] | None) 
         result = _train_one(run, index, stage, within if is_begun else None)
         run.results.append(result)
         run.model.eval()
-        metrics = {f"validation_{term}": value for term, value in (result.validation or {}).items()}
-        run.checkpoint(Position(index + 1, 0, 0, run.global_step), metrics=metrics)
+        run.checkpoint(Position(index + 1, 0, 0, run.global_step))
 
 
-def _train_one(
-    run: TrainingRun, index: int, stage: Stage, within: tuple[Path, TrainingState] | None
-) -> StageResult:
+def _train_one(run: TrainingRun, index: int, stage: Stage, within: Resumed) -> StageResult:
+    if stage.name in frozen_stages(run.model, run.stages, run.config.frozen_stages):
+        run.units[index] = 0
+        return StageResult(stage.name)
     if isinstance(stage, StatisticsStage):
         return _solve_stage(run, index, stage)
     if run.steps_of(index, 0) == 0:
@@ -177,8 +176,9 @@ def _solve_stage(run: TrainingRun, index: int, stage: StatisticsStage) -> StageR
 
     def on_batch(done: int, n_rows: int) -> None:
         nonlocal rows, told
-        if run.interrupts.requested:
-            raise KeyboardInterrupt(f"stopped in stage {stage.name!r}, which will begin again")
+        if run.interrupts.reason is not None:
+            text = f"stopped in stage {stage.name!r}, which will begin again"
+            raise stop_error(run.interrupts.reason, text)
         rows += n_rows
         now = time.monotonic()
         if now - told >= _STATISTICS_REPORT_S or done == run.units[index]:
@@ -192,20 +192,23 @@ def _solve_stage(run: TrainingRun, index: int, stage: StatisticsStage) -> StageR
                     step=run.units_before(index) + done,
                     total_steps=sum(run.units),
                     global_step=run.global_step,
-                    samples_per_second=rows / max(now - began, 1e-9),
+                    speed=Speed(samples_per_second=rows / max(now - began, 1e-9)),
                 )
             )
 
-    stage.finish(collect_sums(stage, run.data.statistics, run.device, on_batch))
+    sums = collect_sums(stage, run.data.statistics, run.device, on_batch)
+    if run.model.start is None:
+        stage.finish(sums)
+    else:
+        stage.refit(sums, run.model.start.known_genes)
     return StageResult(stage.name, facts=stage.facts())
 
 
-def _result(run: TrainingRun, resumed: tuple[Path, TrainingState] | None) -> FitResult:
+def _result(run: TrainingRun, resumed: Resumed) -> FitResult:
     return FitResult(
         stages=tuple(run.results),
         global_step=run.global_step,
         seconds=run.seconds,
-        samples_per_second=run.rows / run.step_seconds if run.step_seconds else 0.0,
-        data_wait_share=run.wait_seconds / run.step_seconds if run.step_seconds else 0.0,
+        speed=run.meter.speed(),
         resumed_from=resumed[1].position if resumed is not None else None,
     )

@@ -13,12 +13,16 @@ from pertcast.models.batch import Batch
 from pertcast.models.contract import GradientStage
 from pertcast.models.noise import KeyedNoise
 from pertcast.training.checkpoint import BEST_FILE, TrainingState
-from pertcast.training.distributed import rank, world_size
+from pertcast.training.distributed import rank
 from pertcast.training.early_stopping import EarlyStopping
 from pertcast.training.engines import build_engine
+from pertcast.training.files import load_tensors
+from pertcast.training.flops import flops_of_row
+from pertcast.training.interrupts import StopVote
 from pertcast.training.prefetch import Prefetcher
 from pertcast.training.reports import Position, StageResult, TrainReport
 from pertcast.training.run import TrainingRun
+from pertcast.training.speed import Speed, window_speed
 from pertcast.training.validation import validate
 from pertcast.training.window import NonFiniteLoss, StepWindow, WindowSummary
 
@@ -68,10 +72,13 @@ class _StageTrainer:
         self.engine = build_engine(stage, run.config, run.units[index], run.device)
         self.stopping = EarlyStopping()
         self.best: dict[str, Tensor] | None = None
-        self.window = StepWindow(stage.name)
+        self.window = StepWindow(stage.name, run.device)
         self.summary: WindowSummary | None = None
-        self.metrics: dict[str, float] = {}
-        self.stop_is_wanted = False
+        self.speed = Speed()
+        self.flops_of_row: float | None = None
+        self.flops_are_counted = False
+        self.a_batch: Batch | None = None
+        self.vote = StopVote(run.interrupts)
         self.first_global_step = run.global_step
 
     def restore(self, folder: Path, state: TrainingState) -> Position:
@@ -80,7 +87,7 @@ class _StageTrainer:
         self.stopping = state.stopping
         self.first_global_step = sum(result.steps for result in state.results)
         if (folder / BEST_FILE).exists():
-            self.best = torch.load(folder / BEST_FILE, map_location="cpu", weights_only=True)
+            self.best = load_tensors(folder / BEST_FILE)
         return state.position
 
     def train(self, start: Position) -> StageResult:
@@ -123,6 +130,7 @@ class _StageTrainer:
                     self._checkpoint_if_due(Position(self.index, epoch, step + 1, self.run.global_step))
 
     def _take_step(self, batches: Prefetcher) -> None:
+        self.window.begin_step()
         began = time.perf_counter()
         micro_batches: list[Batch] = [next(batches) for _ in range(self.run.config.accumulate)]
         fetched = time.perf_counter()
@@ -131,6 +139,8 @@ class _StageTrainer:
         losses = self.engine.step(micro_batches, noise)
         self.run.global_step += 1
         self.window.add(losses, micro_batches, time.perf_counter() - began, fetched - began)
+        if not self.flops_are_counted:
+            self.a_batch = micro_batches[0]
 
     def _is_checkpoint_step(self) -> bool:
         return self.run.global_step % self.run.config.checkpoint_every_steps == 0
@@ -139,15 +149,21 @@ class _StageTrainer:
         return self.run.global_step % self.run.config.log_every_steps == 0
 
     def _close_window(self, epoch: int) -> None:
-        summary = self.window.close(epoch, self.run.global_step, stop_is_wanted=self.run.interrupts.requested)
-        self.window = StepWindow(self.stage.name)
-        self.stop_is_wanted = summary.stop_is_wanted
+        summary = self.window.close(epoch, self.run.global_step)
+        self.window = StepWindow(self.stage.name, self.run.device)
         self.summary = summary
-        self.run.rows += summary.rows
-        self.run.step_seconds += summary.seconds
-        self.run.wait_seconds += summary.wait_seconds
-        self.metrics |= summary.losses
+        self._count_flops()
+        self.run.meter.add(summary, self.flops_of_row)
+        self.speed = window_speed(summary, self.flops_of_row, self.run.meter.peak_flops)
         self._emit(epoch, summary)
+
+    def _count_flops(self) -> None:
+        """Count once a stage, between two windows, so that no step's time holds the counting."""
+        if self.flops_are_counted or self.a_batch is None:
+            return
+        batch, self.a_batch, self.flops_are_counted = self.a_batch, None, True
+        config, noise = self.run.config, KeyedNoise(self.run.config.seed)
+        self.flops_of_row = flops_of_row(self.stage.module, batch, noise, config.precision, self.run.device)
 
     def _emit(
         self, epoch: int, summary: WindowSummary, validation: Mapping[str, float] | None = None
@@ -165,8 +181,7 @@ class _StageTrainer:
                 losses=summary.losses,
                 validation=validation,
                 learning_rate=self.engine.learning_rate,
-                samples_per_second=summary.samples_per_second,
-                data_wait_share=summary.data_wait_share,
+                speed=self.speed,
             )
         )
 
@@ -185,18 +200,19 @@ class _StageTrainer:
             state = self.stage.module.state_dict()
             self.best = {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
         self.stopping = self.stopping.after(epoch, losses)
-        self.metrics |= {f"validation_{term}": value for term, value in losses.items()}
         self._emit(epoch, summary, losses)
 
     def _checkpoint_if_due(self, position: Position) -> None:
-        """Write a checkpoint where one is due; where the user asked to stop, write one and stop."""
-        stops = self.stop_is_wanted if world_size() > 1 else self.run.interrupts.requested
-        if not (stops or self._is_checkpoint_step()):
+        """Write a checkpoint where one is due; where somebody asked to stop, write one and stop."""
+        reason = self.vote.outcome(position.global_step)
+        if reason is None and not self._is_checkpoint_step():
             return
         if len(self.window):
             self._close_window(position.epoch)
         self.run.checkpoint(
-            position, engine=self.engine, stopping=self.stopping, best=self.best, metrics=self.metrics
+            position,
+            engine=self.engine,
+            stopping=self.stopping,
+            best=self.best,
+            stopping_because=reason,
         )
-        if stops:
-            raise KeyboardInterrupt(f"stopped at step {position.global_step}; the checkpoint is written")

@@ -17,20 +17,39 @@ from pertcast.models.contract import GradientStage, ResponseModel, Stage
 from pertcast.training.checkpoint import (
     BEST_FILE,
     MODEL_FILE,
-    CheckpointStore,
     TrainingState,
     seal_share,
 )
+from pertcast.training.checkpoint_keeper import CheckpointKeeper
 from pertcast.training.config import TrainConfig
 from pertcast.training.data import TrainingData
 from pertcast.training.distributed import rank, world_size
 from pertcast.training.early_stopping import EarlyStopping
 from pertcast.training.engines.base import Engine
-from pertcast.training.interrupts import InterruptGuard
+from pertcast.training.events import EventLog
+from pertcast.training.files import load_tensors, save_tensors
+from pertcast.training.flops import peak_flops
+from pertcast.training.interrupts import InterruptGuard, StopReason, stop_error
 from pertcast.training.reports import Position, StageResult, TrainReport
+from pertcast.training.speed import SpeedMeter
 
-_FREE_TO_CHANGE = ("checkpoint_every_steps", "keep_checkpoints", "log_every_steps", "patience", "prefetch")
-"""Settings that may differ when a run is resumed: they do not change what is computed up to then."""
+_FREE_TO_CHANGE = (
+    "accumulate",
+    "activation_checkpointing",
+    "checkpoint_every_steps",
+    "compile",
+    "engine",
+    "keep_checkpoints",
+    "log_every_steps",
+    "patience",
+    "peak_tflops",
+    "prefetch",
+    "storage_patience_s",
+)
+"""Settings that may differ when a run is resumed, as may the number of workers.
+
+They do not change what is computed, up to rounding: every engine reads the state that any other has written.
+"""
 
 
 @dataclass
@@ -39,8 +58,12 @@ class TrainingRun:
 
     Attributes
     ----------
-    model, data, config, device, store
+    model, data, config, device
         As given to `fit`.
+    keeper
+        Writes and finds checkpoints on all ranks together.
+    events
+        Told of what happens.
     stages
         The model's stages.
     emit
@@ -55,8 +78,8 @@ class TrainingRun:
         Optimiser steps so far.
     results
         Stages that are done.
-    rows, step_seconds, wait_seconds
-        Rows trained on by this attempt, time in steps and the waiting part of it.
+    meter
+        Speed of this attempt's steps.
     earlier_seconds, began
         Wall time of earlier attempts, and when this one began.
     """
@@ -65,7 +88,8 @@ class TrainingRun:
     data: TrainingData
     config: TrainConfig
     device: torch.device
-    store: CheckpointStore
+    keeper: CheckpointKeeper
+    events: EventLog
     stages: tuple[Stage, ...]
     emit: Callable[[TrainReport], None]
     interrupts: InterruptGuard
@@ -73,13 +97,13 @@ class TrainingRun:
     units: list[int] = field(default_factory=list)
     global_step: int = 0
     results: list[StageResult] = field(default_factory=list)
-    rows: int = 0
-    step_seconds: float = 0.0
-    wait_seconds: float = 0.0
     earlier_seconds: float = 0.0
     began: float = field(default_factory=time.monotonic)
+    meter: SpeedMeter = field(init=False)
 
     def __post_init__(self) -> None:
+        peak = peak_flops(self.device, self.config.precision, self.config.peak_tflops)
+        self.meter = SpeedMeter(None if peak is None else peak * world_size())
         self.data_of = [
             self.data.of_stage(stage) if isinstance(stage, GradientStage) else self.data
             for stage in self.stages
@@ -122,7 +146,6 @@ class TrainingRun:
             "model.config": self.model.config.model_dump(mode="json"),
             "stages": [stage.name for stage in self.stages],
             "training rows": self.data.train.n_rows,
-            "workers": world_size(),
             **grouped,
         }
         plain: dict[str, Any] = json.loads(json.dumps(content))
@@ -135,26 +158,49 @@ class TrainingRun:
         engine: Engine | None = None,
         stopping: EarlyStopping | None = None,
         best: Mapping[str, Tensor] | None = None,
-        metrics: Mapping[str, float] | None = None,
+        stopping_because: StopReason | None = None,
     ) -> None:
-        """Hand a checkpoint to the store; called on every rank."""
+        """Write a checkpoint; called on every rank.
+
+        Where the storage does not take it, training goes on without, for `train.storage_patience_s`.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            With `stopping_because`, once it is written or was tried for a while; `Preempted` for
+            "preemption".
+        StorageUnavailable
+            When none could be written for longer than the patience.
+        """
         state = TrainingState(
-            position, self.fingerprint(), tuple(self.results), stopping or EarlyStopping(), self.seconds
+            position=position,
+            fingerprint=self.fingerprint(),
+            results=tuple(self.results),
+            stopping=stopping or EarlyStopping(),
+            seconds=self.seconds,
+            ranks=world_size(),
         )
 
         def write(folder: Path) -> None:
             if engine is not None:
                 engine.save(folder)
             if rank() == 0:
-                torch.save(self.model.state_dict(), folder / MODEL_FILE)
+                save_tensors(folder / MODEL_FILE, self.model.state_dict())
                 if best is not None:
-                    torch.save(dict(best), folder / BEST_FILE)
+                    save_tensors(folder / BEST_FILE, best)
                 state.save(folder)
             seal_share(folder)
 
         if engine is not None:
             engine.export()
-        self.store.save(position, metrics or {}, write)
+        if stopping_because is None:
+            self.keeper.save(position, write)
+            return
+        reason = self.keeper.save_at_last(position, write)
+        outcome = (
+            "the checkpoint is written" if reason is None else f"no checkpoint could be written: {reason}"
+        )
+        raise stop_error(stopping_because, f"stopped at step {position.global_step}; {outcome}")
 
     def restore(self, folder: Path) -> TrainingState:
         """Take up a verified checkpoint: the model's tensors and what is done.
@@ -166,8 +212,7 @@ class TrainingRun:
         """
         state = TrainingState.load(folder)
         _require_equal(folder, dict(state.fingerprint), self.fingerprint())
-        weights = torch.load(folder / MODEL_FILE, map_location=self.device, weights_only=True)
-        self.model.load_state_dict(weights)
+        self.model.load_state_dict(load_tensors(folder / MODEL_FILE, self.device))
         self.results = list(state.results)
         self.global_step = state.position.global_step
         self.earlier_seconds = state.seconds

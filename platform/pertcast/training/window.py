@@ -15,7 +15,9 @@ from pertcast_data.errors import PertcastError
 from torch import Tensor
 
 from pertcast.models.batch import Batch
-from pertcast.training.distributed import rank, sum_over_ranks, world_size
+from pertcast.training.distributed import largest_over_ranks, rank, sum_over_ranks, world_size
+from pertcast.training.memory import PeakMemory, peak_memory
+from pertcast.training.step_times import StepClock
 
 _IDS_IN_MESSAGE = 8
 
@@ -60,40 +62,51 @@ class WindowSummary:
         Rows trained on, over all ranks.
     seconds, wait_seconds
         Time in steps, and of it waiting for rows; means over ranks.
-    stop_is_wanted
-        Whether any rank was asked to stop.
+    step_seconds
+        Time of each step; means over ranks.
+    memory
+        Peaks since the processes began; of the rank with the largest.
     """
 
     losses: Mapping[str, float]
     rows: int
     seconds: float
     wait_seconds: float
-    stop_is_wanted: bool
-
-    @property
-    def samples_per_second(self) -> float:
-        """Rows a second over all ranks."""
-        return self.rows / self.seconds if self.seconds else 0.0
-
-    @property
-    def data_wait_share(self) -> float:
-        """Share of the time spent waiting for rows."""
-        return self.wait_seconds / self.seconds if self.seconds else 0.0
+    step_seconds: tuple[float, ...]
+    memory: PeakMemory
 
 
 @dataclass
 class StepWindow:
-    """Collects steps without waiting for the device; `close`, called once, waits and adds up over ranks."""
+    """Collects steps without waiting for the device; `close`, called once, waits and adds up over ranks.
+
+    Attributes
+    ----------
+    stage
+        Name of the stage.
+    device
+        Where its steps are taken.
+    """
 
     stage: str
+    device: torch.device
     _losses: list[dict[str, Tensor]] = field(default_factory=list)
     _ids: list[tuple[Tensor, ...]] = field(default_factory=list)
     _rows: int = 0
     _seconds: float = 0.0
     _wait: float = 0.0
+    _clock: StepClock = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._clock = StepClock(self.device)
 
     def __len__(self) -> int:
         return len(self._losses)
+
+    def begin_step(self) -> None:
+        """Note that a step begins, before its rows are asked for."""
+        if not len(self):
+            self._clock.mark()
 
     def add(
         self, losses: dict[str, Tensor], batches: Sequence[Batch], seconds: float, wait_seconds: float
@@ -104,8 +117,9 @@ class StepWindow:
         self._rows += sum(len(batch) for batch in batches)
         self._seconds += seconds
         self._wait += wait_seconds
+        self._clock.mark()
 
-    def close(self, epoch: int, global_step: int, *, stop_is_wanted: bool) -> WindowSummary:
+    def close(self, epoch: int, global_step: int) -> WindowSummary:
         """Sum up; called on every rank after the same step, on a window with at least one.
 
         Raises
@@ -117,19 +131,21 @@ class StepWindow:
         # What is minimised is named first when it is bad, the gradient, which only follows, last.
         terms = sorted(self._losses[0], key=lambda term: (term == "grad_norm", term != "loss", term))
         table = torch.stack([torch.stack([step[t].double() for t in terms]) for step in self._losses])
-        facts = table.new_tensor([self._rows, self._seconds, self._wait, stop_is_wanted])
+        steps = self._clock.seconds()
+        facts = table.new_tensor([*steps, self._rows, self._seconds, self._wait])
         both = torch.cat((table.flatten(), facts))
         sum_over_ranks([both])
-        both_list = both.tolist()
-        rows, seconds, wait, stops = both_list[-4:]
-        self._check(epoch, global_step, terms, both_list[:-4])
-        means = both[:-4].view(len(self), len(terms)).mean(dim=0) / world_size()
+        n_losses, both_list = table.numel(), both.tolist()
+        self._check(epoch, global_step, terms, both_list[:n_losses])
+        *steps, rows, seconds, wait = both_list[n_losses:]
+        means = both[:n_losses].view(len(self), len(terms)).mean(dim=0) / world_size()
         return WindowSummary(
             losses=dict(zip(terms, means.tolist(), strict=True)),
             rows=int(rows),
             seconds=seconds / world_size() + time.perf_counter() - began,
             wait_seconds=wait / world_size(),
-            stop_is_wanted=stops > 0,
+            step_seconds=tuple(each / world_size() for each in steps),
+            memory=_largest_memory(self.device),
         )
 
     def _check(self, epoch: int, global_step: int, terms: list[str], values: list[float]) -> None:
@@ -140,3 +156,12 @@ class StepWindow:
         ids = torch.cat(self._ids[step]).tolist()
         at = global_step - len(self) + step + 1
         raise NonFiniteLoss(self.stage, epoch, at, terms[term], values[first], ids)
+
+
+def _largest_memory(device: torch.device) -> PeakMemory:
+    mine = peak_memory(device)
+    on_gpu = (mine.gpu_allocated_bytes or 0, mine.gpu_reserved_bytes or 0)
+    peaks = torch.tensor([mine.resident_bytes, *on_gpu], dtype=torch.int64, device=device)
+    largest_over_ranks(peaks)
+    resident, allocated, reserved = peaks.tolist()
+    return PeakMemory(resident, allocated, reserved) if device.type == "cuda" else PeakMemory(resident)
