@@ -31,6 +31,13 @@ ENGINES: dict[str, EngineConfig] = {
     "zero2-offload": EngineConfig(name="deepspeed", zero_stage=2, offload="optimiser"),
     "zero3-offload": EngineConfig(name="deepspeed", zero_stage=3, offload="optimiser_and_parameters"),
 }
+SETTINGS: dict[str, dict[str, Any]] = {
+    "bf16": {"precision": "bf16"},
+    "accumulate": {"accumulate": 4},
+    "clip hard": {"grad_clip": 0.1},
+    "no clipping": {"grad_clip": None},
+    "bf16 and accumulate": {"precision": "bf16", "accumulate": 2, "grad_clip": 0.5},
+}
 TWO_RANK_ENGINES = ("torch", "zero1", "zero2-offload", "zero3")
 
 
@@ -54,6 +61,16 @@ def take_steps(engine: Engine, first: int, last: int, accumulate: int = 1) -> li
         loss, norm = (whole / world_size()).tolist()
         found.append({"loss": loss, "grad_norm": norm, "rate": engine.learning_rate})
     return found
+
+
+def first_steps(name: str, settings: str) -> tuple[list[dict[str, float]], list[Tensor]]:
+    """Return the terms of four steps with an engine under `SETTINGS`, and the averaged weights after them."""
+    chosen = SETTINGS[settings]
+    model, engine = start_engine(name, **chosen)
+    found = take_steps(engine, 0, 4, chosen.get("accumulate", 1))
+    engine.export()
+    engine.close()
+    return found, [parameter.detach() for parameter in model.parameters()]
 
 
 def save_engine(model: Any, engine: Engine, folder: Path) -> None:
@@ -123,6 +140,8 @@ def two_rank_states(folder: Path) -> None:
         save_engine(model, engine, folder / f"two-{name}")
         facts[f"{name}: undisturbed"] = take_steps(engine, 3, 6)
         engine.close()
+        for settings in SETTINGS:
+            facts[f"{name}: {settings}"] = first_steps(name, settings)[0]
     for source in TWO_RANK_ENGINES:
         for ranks in ("one", "two"):
             for target in TWO_RANK_ENGINES:

@@ -34,7 +34,12 @@ def deepspeed_config(config: TrainConfig, world_size: int = 1, *, on_gpu: bool =
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
-        "torch_autocast": {"enabled": config.precision == "bf16", "dtype": "bfloat16"},
+        # Without modules that are "safe", gradients are added up over workers in float32, as torch does.
+        "torch_autocast": {
+            "enabled": config.precision == "bf16",
+            "dtype": "bfloat16",
+            "lower_precision_safe_modules": [],
+        },
         "steps_per_print": 1_000_000_000,
         "wall_clock_breakdown": False,
     }

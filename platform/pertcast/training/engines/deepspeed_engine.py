@@ -127,7 +127,7 @@ class DeepSpeedEngine:
     def _moving_average(self, decay: float) -> MovingAverage:
         averaged = trained_parameters(self._averaged)
         if self._zero_stage == 3:
-            return ShardedAverage(averaged, self._working, decay)
+            return ShardedAverage(averaged, self._engine.optimizer, self._working, decay)
         return MovingAverage(averaged, trained_parameters(self._working), decay)
 
     def step(self, micro_batches: Sequence[Batch], noise: KeyedNoise) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from pertcast.training.distributed import rank, world_size
 from pertcast.training.ema import MovingAverage
@@ -61,6 +61,17 @@ def publish_weights(zero: Any, zero_stage: int) -> None:
         zero.update_lp_params()
 
 
+def _padded_shard(zero: Any, parameter: Any) -> Tensor:
+    """Return this rank's share of a parameter at stage 3, as a view into the buffer that is stepped on.
+
+    It is padded to the same length on all ranks. DeepSpeed's public function for it returns a copy where
+    parameters are offloaded.
+    """
+    group, offset, length = zero.grad_position[zero.get_param_id(parameter)]
+    buffer: Tensor = zero.fp32_partitioned_groups_flat[group]
+    return buffer.detach()[offset : offset + length]
+
+
 class ShardedAverage(MovingAverage):
     """The moving average at stage 3: each rank averages its shards; whole tensors are made when asked for.
 
@@ -68,19 +79,18 @@ class ShardedAverage(MovingAverage):
     ----------
     averaged
         The whole parameters, in the order of `module`'s.
+    zero
+        DeepSpeed's optimiser.
     module
         The sharded working copy.
     decay
         As in `MovingAverage`.
     """
 
-    def __init__(self, averaged: list[nn.Parameter], module: nn.Module, decay: float) -> None:
-        from deepspeed.utils import safe_get_local_fp32_param
-
+    def __init__(self, averaged: list[nn.Parameter], zero: Any, module: nn.Module, decay: float) -> None:
         pairs = zip(averaged, named_trained(module).values(), strict=True)
         kept = [(whole, sharded) for whole, sharded in pairs if whole.numel()]
-        # Views into DeepSpeed's float32 buffers, padded to equal lengths on all ranks.
-        live = [safe_get_local_fp32_param(sharded).detach() for _, sharded in kept]
+        live = [_padded_shard(zero, sharded) for _, sharded in kept]
         self._whole = [whole.detach() for whole, _ in kept]
         self._shards = [shard.clone() for shard in live]
         super().__init__(self._shards, live, decay)
@@ -89,8 +99,10 @@ class ShardedAverage(MovingAverage):
     def gather(self) -> None:
         """Bring the whole parameters up to date, on every rank."""
         for whole, shard in zip(self._whole, self._shards, strict=True):
-            gathered = [torch.empty_like(shard) for _ in range(world_size())]
-            dist.all_gather(gathered, shard)
+            # Where parameters are offloaded, shards are in main memory, which NCCL does not reach.
+            sent = shard.to(whole.device)
+            gathered = [torch.empty_like(sent) for _ in range(world_size())]
+            dist.all_gather(gathered, sent)
             whole.copy_(torch.cat(gathered)[: whole.numel()].view(whole.shape))
 
     @torch.no_grad()
