@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pertcast_jobs.progress import told_regularly
 from pertcast_jobs.run_folder import now, write_text
+from pertcast_jobs.train.speed_lines import speed_note
 
 
 class WorkerNote(BaseModel):
@@ -70,6 +71,8 @@ def progress_note(report: TrainReport) -> str:
         words.append(f"loss {report.losses['loss']:.4g}")
     if report.validation and "loss" in report.validation:
         words.append(f"validation {report.validation['loss']:.4g}")
+    if report.speed.samples_per_second:
+        words.append(speed_note(report.speed))
     return ", ".join(words)
 
 
@@ -133,7 +136,9 @@ class NoteWriter:
 
     def _write(self) -> None:
         self._note = self._note.model_copy(update={"updated": now()})
-        write_text(note_path(self._folder, self._note.rank), self._note.model_dump_json())
+        # Storage that is away for a while does not end a training; the next note will do.
+        with suppress(OSError):
+            write_text(note_path(self._folder, self._note.rank), self._note.model_dump_json())
 
 
 @contextmanager

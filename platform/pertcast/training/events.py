@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from pertcast.training.distributed import rank, world_size
-from pertcast.training.line_file import LineFile
+from pertcast.training.patient_file import LineFile
 
 EVENTS_FILE: Final = "events.jsonl"
 
@@ -84,7 +84,7 @@ class EventLog:
         if self._file is None or rank() != 0:
             return
         event = Event(round(time.time(), 3), kind, global_step, ranks or world_size(), text)
-        self._file.add(json.dumps(asdict(event)))
+        self._file.add_line(json.dumps(asdict(event)))
 
 
 def read_events(path: Path) -> list[Event]:

@@ -92,14 +92,6 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def replace_lines(path: Path, lines: list[str]) -> None:
-    """Write a text file through a temporary sibling."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    sync_file(temporary)
-    temporary.replace(path)
-
-
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors as safetensors."""
     safetensors.torch.save_file({name: value.contiguous() for name, value in tensors.items()}, path)

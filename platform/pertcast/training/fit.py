@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -114,7 +113,7 @@ def fit(
         stack.enter_context(told(run))
         resumed = resume_run(run, run_dir, resume)
         if run_dir is not None and rank() == 0 and any(isinstance(s, GradientStage) for s in stages):
-            run.emit = stack.enter_context(_logged(run_dir, run.global_step, report))
+            run.emit = _logged(run_dir, run.global_step, report)
         _train_stages(run, resumed)
     return _result(run, resumed)
 
@@ -125,15 +124,14 @@ def _default_device() -> torch.device:
     return torch.device("cpu")
 
 
-@contextmanager
-def _logged(run_dir: Path, resumed_step: int, report: ReportCallback) -> Iterator[ReportCallback]:
-    with RunLog(run_dir, resumed_step) as run_log:
+def _logged(run_dir: Path, resumed_step: int, report: ReportCallback) -> ReportCallback:
+    run_log = RunLog(run_dir, resumed_step)
 
-        def emit(news: TrainReport) -> None:
-            run_log.write(news)
-            report(news)
+    def emit(news: TrainReport) -> None:
+        run_log.write(news)
+        report(news)
 
-        yield emit
+    return emit
 
 
 def _store_below(run_dir: Path | None, config: TrainConfig) -> CheckpointStore:
