@@ -120,3 +120,34 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
             metrics={"pearson_delta": 0.25, "undefined": None},
         ),
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_members(tiny_bundle: Path) -> list[Any]:
+    """Three bundles in memory that differ in seed and weights: `tiny_bundle` and two beside it."""
+    from dataclasses import replace
+
+    import torch
+    from pertcast.training.bundle import load_bundle_files
+
+    files = load_bundle_files(tiny_bundle)
+    found = []
+    for seed in range(3):
+        torch_random = torch.Generator().manual_seed(seed)
+        weights = {
+            name: value + 0.1 * seed * torch.randn(value.shape, generator=torch_random)
+            if value.is_floating_point()
+            else value
+            for name, value in files.weights.items()
+        }
+        facts = files.facts.model_copy(update={"seed": seed})
+        found.append(replace(files, weights=weights, facts=facts, content_hash=f"{seed}" * 64))
+    return found
+
+
+@pytest.fixture(scope="session")
+def tiny_ensemble(tiny_members: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of an ensemble of `tiny_members`."""
+    from pertcast.training.bundle_ensemble import save_ensemble
+
+    return save_ensemble(tmp_path_factory.mktemp("tiny_ensemble") / "bundle", tiny_members)

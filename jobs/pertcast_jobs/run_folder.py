@@ -52,6 +52,8 @@ class RunManifest(BaseModel):
         What each file of gene features knows of the store's genes; empty without files.
     result
         Best metrics, steps and seconds, once done.
+    members
+        Of an ensemble: the run folders of its members, relative to its own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,6 +78,7 @@ class RunManifest(BaseModel):
     compound_embedding: EmbeddingCoverage | None = None
     gene_features: tuple[GeneCoverage, ...] = ()
     result: dict[str, Any] = Field(default_factory=dict)
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,14 +54,16 @@ def predict(
     Returns
     -------
     AnnData
-        X: predicted response; layers "sd" and, where the model predicts levels, "expression" (basal plus
-        response); obs: the table with sig_id and the applicability flags; var: genes.
+        X: predicted response; layers "sd", of an ensemble "sd_between" (what its members disagree on) and,
+        where the model predicts levels, "expression" (basal plus response); obs: the table with sig_id and
+        the applicability flags; var: genes.
     """
     if not isinstance(predictor, Predictor):
         predictor = load_bundle(predictor)
     frame = table if isinstance(table, pl.DataFrame) else pl.from_pandas(table)
     found = predictor.predict(frame, n_samples=n_samples, seed=seed)
-    layers = {} if found.sd is None else {"sd": found.sd}
+    spreads = {"sd": found.sd, "sd_between": found.sd_between}
+    layers = {name: values for name, values in spreads.items() if values is not None}
     if predictor.space.measure == "expression":
         layers["expression"] = found.basal + found.mean
     obs = found.table.to_pandas()

@@ -1,7 +1,8 @@
-"""Several bundles that answer as one: folds, seeds or families trained for the same profiles.
+"""Several bundles that answer as one, though each encodes conditions in its own way: folds or families.
 
 The mean of their means; what they disagree on is part of the spread. A condition that one of them cannot
-predict is refused, and counts as seen only where all have seen it.
+predict is refused, and counts as seen only where all have seen it. Members that differ in their seed alone
+are better trained as one bundle (`pertcast train --ensemble`), which encodes conditions once.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import polars as pl
 import torch
 from pertcast_data.errors import ConfigError
 
+from pertcast.bundle_summary import BundleSummary
 from pertcast.models.batch import ConditionBatch, Prediction
-from pertcast.predictor import BundleSummary, PredictedConditions, Predictor, Values
+from pertcast.models.ensemble import combined
+from pertcast.predictor import PredictedConditions, Predictor, Values
 
 _FLAGS = ("seen_pert", "seen_cell", "is_in_domain")
 
@@ -67,9 +70,8 @@ class Ensemble(Predictor):
     ) -> PredictedConditions:
         """Predict the conditions of a table with every member; see `Predictor.predict`.
 
-        mean: of the members' means. sd: root of the mean of their variances plus the variance of their means;
-        where not every member states a spread, the standard deviation of their means alone. samples: of one
-        member after the other, `n_samples` each.
+        mean, sd, sd_between: as of `pertcast.models.ensemble.combined`. samples: of one member after the
+        other, `n_samples` each.
         """
         found = [each.predict(table, n_samples, seed, batch_size, on_error) for each in self._members]
         rows = found[0].rows
@@ -77,16 +79,18 @@ class Ensemble(Predictor):
             rows = np.intersect1d(rows, other.rows)
         kept = [_only(each, rows) for each in found]
         problems = {problem.row: problem for each in reversed(found) for problem in each.problems}
-        means = np.stack([each.mean for each in kept])
+        spreads = [None if each.sd is None else torch.from_numpy(each.sd) for each in kept]
+        mean, sd, between = combined([torch.from_numpy(each.mean) for each in kept], spreads)
         samples = [each.samples for each in kept if each.samples is not None]
         return PredictedConditions(
             table=_with_flags([each.table for each in kept]),
             rows=rows,
-            mean=means.mean(axis=0),
-            sd=_spread(means, [each.sd for each in kept]),
+            mean=mean.numpy(),
+            sd=sd.numpy(),
             samples=np.concatenate(samples, axis=1) if len(samples) == len(kept) else None,
             basal=np.stack([each.basal for each in kept]).mean(axis=0),
             problems=tuple(problems[row] for row in sorted(problems)),
+            sd_between=between.numpy(),
         )
 
     def predict_encoded(
@@ -162,16 +166,6 @@ def _only(found: PredictedConditions, rows: np.ndarray) -> PredictedConditions:
         samples=None if found.samples is None else found.samples[place],
         basal=found.basal[place],
     )
-
-
-def _spread(means: Values, spreads: Sequence[Values | None]) -> Values:
-    stated = [np.square(sd, dtype=np.float64) for sd in spreads if sd is not None]
-    if len(stated) < len(spreads):
-        alone: Values = means.std(axis=0, ddof=1, dtype=np.float64).astype(np.float32)
-        return alone
-    variance = np.stack(stated).mean(axis=0) + means.var(axis=0, dtype=np.float64)
-    both: Values = np.sqrt(variance).astype(np.float32)
-    return both
 
 
 def _with_flags(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pertcast_data.errors import ConfigError
 from torch import Tensor
 
+from pertcast.bundle_summary import BundleSummary
 from pertcast.encoding.basal import BasalProfiles
 from pertcast.encoding.encoder import ConditionEncoder
 from pertcast.encoding.problems import Fault, RowProblem, report
@@ -21,42 +22,11 @@ from pertcast.evaluation.hit_calibration.calibration import HitCalibration
 from pertcast.models.batch import ConditionBatch, ModelSpace, Prediction
 from pertcast.models.contract import ResponseModel
 from pertcast.models.noise import KeyedNoise
-from pertcast.training.bundle import BundleFacts, build_model, load_bundle_files
+from pertcast.training.bundle import build_model, load_bundle_files
 
 Values = NDArray[np.float32]
 CALIBRATION: Final = "hit_calibration"
 """Name of the supplement of a bundle that its hits are calibrated by."""
-
-
-@dataclass(frozen=True)
-class BundleSummary:
-    """What a predictor knows of the bundle it came from.
-
-    Attributes
-    ----------
-    path
-        The bundle's folder.
-    model_name, model_config
-        Registered name and plain configuration of the model.
-    facts
-        Provenance and held-out metrics.
-    version
-        Pertcast version that wrote the bundle.
-    content_hash
-        Hash of everything in it but the metrics.
-    """
-
-    path: Path
-    model_name: str
-    model_config: dict[str, Any]
-    facts: BundleFacts
-    version: str
-    content_hash: str
-
-    @property
-    def hash(self) -> str:
-        """The content hash."""
-        return self.content_hash
 
 
 @dataclass(frozen=True)
@@ -79,6 +49,9 @@ class PredictedConditions:
         (N, G) float32 basal profiles; zero for measure "response".
     problems
         What was wrong with the other rows; empty unless they were collected.
+    sd_between
+        (N, G) float32, of an ensemble what its members disagree on: the standard deviation of their means,
+        which is part of `sd`. None for one model.
     """
 
     table: pl.DataFrame
@@ -88,6 +61,7 @@ class PredictedConditions:
     samples: Values | None
     basal: Values
     problems: tuple[RowProblem, ...]
+    sd_between: Values | None = None
 
 
 class Predictor:
@@ -127,19 +101,11 @@ class Predictor:
     def from_bundle(cls, path: Path | str, device: torch.device | str = "cpu") -> Predictor:
         """Load a bundle; raises CorruptBundle where a file is missing or damaged."""
         files = load_bundle_files(path)
-        summary = BundleSummary(
-            path=files.path,
-            model_name=files.model_name,
-            model_config=files.model_config,
-            facts=files.facts,
-            version=files.version,
-            content_hash=files.content_hash,
-        )
         encoder = ConditionEncoder.from_state(*files.encoder_state)
         basal = BasalProfiles.from_state(*files.basal_state)
         saved = files.supplements.get(CALIBRATION)
         calibration = None if saved is None else HitCalibration.from_bytes(saved)
-        return cls(build_model(files, device), encoder, basal, device, summary, calibration)
+        return cls(build_model(files, device), encoder, basal, device, BundleSummary.of(files), calibration)
 
     @property
     def bundle(self) -> BundleSummary:
@@ -215,10 +181,11 @@ class Predictor:
             table=described.with_columns(flags.get_columns()),
             rows=rows,
             mean=prediction.mean.numpy(),
-            sd=None if prediction.sd is None else prediction.sd.numpy(),
-            samples=None if prediction.samples is None else prediction.samples.numpy(),
+            sd=_values(prediction.sd),
+            samples=_values(prediction.samples),
             basal=basal,
             problems=_problems(faults),
+            sd_between=_values(prediction.sd_between),
         )
 
     @torch.inference_mode()
@@ -248,21 +215,17 @@ class Predictor:
 def _room(like: Prediction, count: int) -> Prediction:
     """Return room for the predictions of so many conditions, on the CPU; nothing is joined afterwards."""
 
-    def room(part: Tensor) -> Tensor:
-        return torch.empty((count, *part.shape[1:]), dtype=part.dtype)
+    def room(part: Tensor | None) -> Tensor | None:
+        return None if part is None else torch.empty((count, *part.shape[1:]), dtype=part.dtype)
 
-    sd, samples = like.sd, like.samples
-    return Prediction(
-        mean=room(like.mean),
-        sd=None if sd is None else room(sd),
-        samples=None if samples is None else room(samples),
-    )
+    mean = torch.empty((count, *like.mean.shape[1:]), dtype=like.mean.dtype)
+    return Prediction(mean, room(like.sd), room(like.samples), room(like.sd_between))
 
 
 def _write(found: Prediction, whole: Prediction, start: int, size: int) -> None:
     """Write the first rows of a padded batch into their place."""
-    pairs = ((found.mean, whole.mean), (found.sd, whole.sd), (found.samples, whole.samples))
-    for part, into in pairs:
+    for name in ("mean", "sd", "samples", "sd_between"):
+        part, into = getattr(found, name), getattr(whole, name)
         if part is not None and into is not None:
             into[start : start + size] = part[:size]
 
@@ -293,6 +256,10 @@ def _with_sig_id(table: pl.DataFrame, names: list[str]) -> pl.DataFrame:
     if "sig_id" not in table.columns:
         return table.with_columns(named)
     return table.with_columns(pl.col("sig_id").cast(pl.String).fill_null(named))
+
+
+def _values(part: Tensor | None) -> Values | None:
+    return None if part is None else part.numpy()
 
 
 def _problems(faults: dict[int, Fault]) -> tuple[RowProblem, ...]:

@@ -13,12 +13,12 @@ import pytest
 import torch
 from pertcast.training.bundle import (
     BundleFacts,
-    add_metrics,
     build_model,
     load_bundle_files,
     save_bundle,
 )
 from pertcast.training.bundle_manifest import TENSOR_FILES
+from pertcast.training.bundle_metrics import add_metrics
 from pertcast_data.errors import ConfigError, CorruptBundle
 
 sys.path.append(str(Path(__file__).parent))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from pertcast.predictor import Predictor
-from pertcast.training.bundle import add_metrics
+from pertcast.training.bundle_metrics import add_metrics
 from pertcast.training.bundle_manifest import read_manifest
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.prediction.described import DescribedBundle

@@ -63,7 +63,12 @@ def _commands(evaluation: Evaluation, options: str) -> tuple[str, ...]:
     said.append(f"pertcast data split {facts.store} --kind {facts.split_kind} --out split.json")
     said += [
         f"pertcast train {run.name}/config.yaml data.store={facts.store} data.split=split.json "
-        f"--out again/{run.name}"
+        f"--out again/{run.name}{_ensemble_option(run)}"
         for run in evaluation.runs
     ]
     return (*said, f"{evaluation.command}{options}")
+
+
+def _ensemble_option(run: Path) -> str:
+    members = RunFolder.open(run).manifest().members
+    return f" --ensemble {len(members)}" if members else ""

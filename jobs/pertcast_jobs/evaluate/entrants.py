@@ -22,7 +22,6 @@ from pertcast.evaluation.populations import PredictedCells
 from pertcast.evaluation.scores.score_board import Contender, ScoreBoard
 from pertcast.models.batch import ConditionBatch
 from pertcast.models.contract import ResponseModel
-from pertcast.models.registry import MODELS
 from pertcast.predictor import Predictor
 from pertcast_data.progress import ProgressCallback, no_progress
 
@@ -40,7 +39,7 @@ def gather_entrants(predictor: Predictor, part: HeldOutPart, sums: SharedSums, s
     """Return the model first, then the baselines fitted on `sums`, then the negative controls."""
     conditions = part.inputs.conditions
     encoder, name = predictor.encoder, predictor.bundle.model_name
-    model = Entrant(Contender(name, MODELS[name].title, "model"), predictor.model, conditions)
+    model = Entrant(Contender(name, predictor.bundle.title, "model"), predictor.model, conditions)
     baselines = [
         Entrant(fitted.contender, fitted.model, conditions)
         for fitted in fit_baselines(encoder.space, encoder.training_conditions, sums, leave_out=name)

@@ -28,7 +28,7 @@ from pertcast.evaluation.from_store.held_out_part import first_units
 from pertcast.evaluation.held_out import FloatArray
 from pertcast.evaluation.trust.members import N_MEMBERS
 from pertcast.evaluation.units import Units, lay_out_units
-from pertcast.models.registry import MODELS, baselines_for
+from pertcast.models.registry import baselines_for
 from pertcast_data.errors import SchemaError
 from pertcast_data.loading import pair_controls
 from pertcast_data.progress import ProgressCallback, no_progress
@@ -179,7 +179,7 @@ def _predictions(
     encoder, own = run.predictor.encoder, run.predictor.bundle.model_name
     kept = () if evaluation.evidence is None else tuple(evaluation.evidence.predictions)
     wanted = {*kept, ADDITIVE_RULE} - {own}
-    found = {MODELS[own].title: forecast(run.predictor.model, inputs.conditions, inputs).mean}
+    found = {run.predictor.bundle.title: forecast(run.predictor.model, inputs.conditions, inputs).mean}
     data = make_training_data(
         run.store, run.split, run.fold, encoder, batch_size=BASELINE_BATCH, seed=seed, rank=0, world_size=1,
         reader=run.reader,

@@ -28,7 +28,6 @@ from pertcast.evaluation.trust.evidence import KEPT_BASELINES, Evidence
 from pertcast.evaluation.trust.table import TrustFacts, TrustTable, make_board, trust_table
 from pertcast.models.batch import ConditionBatch
 from pertcast.models.contract import ResponseModel
-from pertcast.models.registry import MODELS
 from pertcast.predictor import Predictor
 from pertcast.training.bundle import find_bundle
 from pertcast_data.progress import ProgressCallback, no_progress
@@ -197,7 +196,7 @@ def _predictions(
     """Return (N, S) responses over the shared genes: the model first, then all that stands beside it."""
     name, conditions = predictor.bundle.model_name, part.inputs.conditions
     queue: list[tuple[Contender, ResponseModel, ConditionBatch]] = [
-        (Contender(name, MODELS[name].title, "model"), predictor.model, conditions)
+        (Contender(name, predictor.bundle.title, "model"), predictor.model, conditions)
     ]
     if training.sums is not None:
         space, trained = predictor.space, predictor.encoder.training_conditions
@@ -229,7 +228,7 @@ def _facts(
     remarks = (*part.remarks, training.remark, _OPTIMISTIC, ceilings.remark)
     return TrustFacts(
         model=bundle.model_name,
-        title=MODELS[bundle.model_name].title,
+        title=bundle.title,
         bundle=bundle.content_hash[:12],
         store=store.path.name,
         data_hash=store.data_hash,

@@ -24,7 +24,6 @@ from pertcast.evaluation.held_out import FloatArray
 from pertcast.models.baselines.statistics import ConditionStatistics
 from pertcast.models.batch import ConditionBatch
 from pertcast.models.contract import ResponseModel
-from pertcast.models.registry import MODELS
 from pertcast_data.progress import ProgressCallback, no_progress
 
 from pertcast_jobs.evaluate.dose_curves import GRID_DOSES, MOST_CURVES, dense_conditions
@@ -81,7 +80,7 @@ def coordinates_of_run(run: OpenRun, statistics: ConditionStatistics) -> Coordin
     Components are fitted on the mean profiles of the training conditions alone: the mean control of their
     cell line and time, plus their mean response.
     """
-    model, title = run.predictor.model, MODELS[run.predictor.bundle.model_name].title
+    model, title = run.predictor.model, run.predictor.bundle.title
     training = run.predictor.encoder.training_conditions
     nothing = np.zeros((1, run.store.n_genes), np.float32)
     if model_latent(model, training.take(torch.zeros(1, dtype=torch.int64)), nothing, nothing) is not None:
@@ -124,7 +123,7 @@ def _profiles(run: OpenRun, part: HeldOutPart, space: Coordinates, generated: Fl
         space.of(conditions, control, response)
         for response in (held.truth, generated, np.zeros_like(control))
     )
-    title = MODELS[run.predictor.bundle.model_name].title
+    title = run.predictor.bundle.title
     table = held.conditions.select(CONDITION_COLUMNS)
     kept = whole_perturbations(table, MOST_CONDITIONS)
     sides = [side[kept] for side in (measured, predicted, untreated)]

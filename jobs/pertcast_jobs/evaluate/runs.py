@@ -33,15 +33,16 @@ from pertcast.evaluation.scores.negative_controls import PERMUTED, permuted_labe
 from pertcast.evaluation.scores.score_board import Contender, ScoreBoard
 from pertcast.evaluation.trust.evidence import KEPT_BASELINES, Evidence
 from pertcast.evaluation.trust.table import TrustFacts, TrustTable, make_board, trust_table
-from pertcast.models.registry import MODELS
 from pertcast.predictor import Predictor
-from pertcast.training.bundle import add_metrics, find_bundle
+from pertcast.training.bundle import find_bundle
+from pertcast.training.bundle_metrics import add_metrics
 from pertcast_data.errors import LeakageError
 from pertcast_data.progress import ProgressCallback, no_progress
 from pertcast_data.splits import Provenance, Split
 from pertcast_data.store import ExpressionStore, RowReader
 from pertcast_data.vocabulary import Normalisation
 
+from pertcast_jobs.evaluate.ensemble_gain import ensemble_gain
 from pertcast_jobs.evaluate.entrants import Entrant, forecast_all, gather_entrants, score_populations
 from pertcast_jobs.evaluate.oracle import CONTENDER, oracle_responses
 from pertcast_jobs.evaluate.saving import Evaluation, save_predictions, save_trust
@@ -98,19 +99,20 @@ def open_run(path: Path) -> OpenRun:
     return OpenRun(folder, config, store, store.reader(), split, fold, predictor, audit.warnings)
 
 
-def _config_hash(config: RunConfig) -> str:
+def _config_hash(config: RunConfig, n_members: int) -> str:
     """Return a hash of what decides a training but its seed, its fold and where it ran."""
     plain = config.model_dump(mode="json", include={"model", "encoder", "train"})
     plain["train"].pop("seed")
+    if n_members:
+        plain["members"] = n_members
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def _facts(run: OpenRun, part: HeldOutPart, remarks: Sequence[str]) -> TrustFacts:
     bundle = run.predictor.bundle
-    entry = MODELS[bundle.model_name]
     return TrustFacts(
         model=bundle.model_name,
-        title=entry.title,
+        title=bundle.title,
         bundle=bundle.content_hash[:12],
         store=run.store.path.name,
         data_hash=run.store.data_hash,
@@ -125,7 +127,7 @@ def _facts(run: OpenRun, part: HeldOutPart, remarks: Sequence[str]) -> TrustFact
         left_out=part.left_out,
         remarks=tuple(remarks),
         seeds=(run.config.train.seed,),
-        config_hash=_config_hash(run.config),
+        config_hash=_config_hash(run.config, len(bundle.members)),
     )
 
 
@@ -209,6 +211,7 @@ def _judge(run: OpenRun, asked: Asked, progress: ProgressCallback) -> tuple[Trus
         parts=TrustParts(
             held_out=count_held_out(run.split, run.store, run.fold),
             control_hits=_false_hits(run, part, cells),
+            ensemble=ensemble_gain(run.predictor, part, board, n_draws=asked.n_draws, seed=seed),
         ),
         evidence=evidence,
     )

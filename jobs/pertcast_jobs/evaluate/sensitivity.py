@@ -19,7 +19,6 @@ from pertcast.evaluation.sensitivity.drug_sensitivity import DrugSensitivity, dr
 from pertcast.evaluation.sensitivity.pairs import SensitivityPairs
 from pertcast.evaluation.sensitivity.result import SensitivityFacts
 from pertcast.evaluation.sensitivity.scores import N_DRAWS
-from pertcast.models.registry import MODELS
 from pertcast_data.compounds import morgan_fingerprints
 from pertcast_data.errors import ConfigError
 from pertcast_data.progress import ProgressCallback, no_progress
@@ -249,7 +248,7 @@ def _questions(joined: JoinedSensitivity, dose: float | None, time: float | None
 def _generators(
     runs: Sequence[OpenRun], options: SensitivityOptions, progress: ProgressCallback
 ) -> list[Generators]:
-    title = MODELS[runs[0].predictor.bundle.model_name].title
+    title = runs[0].predictor.bundle.title
     model = Generators(title, tuple(run.predictor for run in runs))
     baseline = strongest_baseline(runs, options.seed, progress) if options.with_baseline else None
     return [model] if baseline is None else [model, baseline]

@@ -37,16 +37,25 @@ def forecasted(part: HeldOutPart, found: Forecast) -> Forecasted:
     """Return truth and forecast of a part; the sd is that of a condition's mean over its profiles.
 
     A model states the sd of single profiles around its mean: taken at its word, the mean of n profiles
-    scatters by sd / sqrt(n).
+    scatters by sd / sqrt(n). What the members of an ensemble disagree on is not averaged away.
     """
     n_rows = part.held.conditions["n_rows"].to_numpy().astype(np.float64)
     return Forecasted(
         truth=part.held.truth,
         mean=found.mean,
-        sd=None if found.sd is None else found.sd / np.sqrt(n_rows)[:, None],
+        sd=None if found.sd is None else _sd_of_mean(found.sd, found.sd_between, n_rows),
         cluster=part.held.conditions[CLUSTER].to_numpy(),
         distance=_distance(part),
     )
+
+
+def _sd_of_mean(sd: FloatArray, between: FloatArray | None, n_rows: FloatArray) -> FloatArray:
+    """Return (N, G) the sd of the means of (N,) numbers of profiles."""
+    if between is None:
+        return np.asarray(sd / np.sqrt(n_rows)[:, None])
+    shared = np.square(between, dtype=np.float64)
+    own = np.maximum(np.square(sd, dtype=np.float64) - shared, 0.0)
+    return np.asarray(np.sqrt(own / n_rows[:, None] + shared))
 
 
 def measure_uncertainty(

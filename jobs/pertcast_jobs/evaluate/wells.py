@@ -10,7 +10,6 @@ from pertcast.evaluation.from_store.held_out_part import HeldOutPart, held_out_p
 from pertcast.evaluation.wells.from_part import well_populations
 from pertcast.evaluation.wells.populations import WellPopulations
 from pertcast.models.baselines.statistics import ConditionStatistics
-from pertcast.models.registry import MODELS
 from pertcast_data.progress import ProgressCallback, no_progress
 
 from pertcast_jobs.evaluate.runs import BASELINE_BATCH, OpenRun, open_run
@@ -66,5 +65,5 @@ def well_populations_of_run(
     if opened.store.info.layout != "dense":
         return None
     part = part_of_run(opened, statistics_of_run(opened, seed, progress), seed)
-    title = MODELS[opened.predictor.bundle.model_name].title
+    title = opened.predictor.bundle.title
     return well_populations(opened.predictor.model, title, part, seed=seed, progress=progress)

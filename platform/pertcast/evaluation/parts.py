@@ -252,6 +252,26 @@ class SeedSpread:
 
 
 @dataclass(frozen=True)
+class EnsembleGain:
+    """What an ensemble gains over its members.
+
+    Attributes
+    ----------
+    metric
+        What is compared.
+    members
+        Member -> its own score.
+    gain
+        The ensemble minus the mean of its members, positive where the ensemble is better; the interval covers
+        held-out perturbations and the choice of members.
+    """
+
+    metric: str
+    members: Mapping[str, Estimate]
+    gain: Estimate
+
+
+@dataclass(frozen=True)
 class TrustParts:
     """Everything of a trust report beside the table.
 
@@ -273,3 +293,4 @@ class TrustParts:
     control_hits: ControlHits | None = None
     held_out: HeldOutCounts | None = None
     seeds: SeedSpread | None = None
+    ensemble: EnsembleGain | None = None

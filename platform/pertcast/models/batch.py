@@ -210,8 +210,11 @@ class Prediction:
         (N, G) float32, standard deviation of single profiles around the mean, or None.
     samples
         (N, K, G) float32, or None where no samples were asked for.
+    sd_between
+        (N, G) float32, of an ensemble the standard deviation of its members' means (part of `sd`); else None.
     """
 
     mean: Tensor
     sd: Tensor | None = None
     samples: Tensor | None = None
+    sd_between: Tensor | None = None

@@ -131,7 +131,7 @@ class ResponseModel(nn.Module, ABC):
         Whether `take_up` is to be called before training.
     """
 
-    samples_profiles: ClassVar[bool] = False
+    samples_profiles: bool = False
     wants_priors: ClassVar[bool] = False
 
     def __init__(self, config: ModelConfig, space: ModelSpace, conditions: ConditionBatch) -> None:

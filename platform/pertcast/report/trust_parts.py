@@ -152,6 +152,27 @@ def seeds(trust: TrustTable) -> Section | None:
     return Section("From seed to seed", html, width="half")
 
 
+def ensemble(trust: TrustTable) -> Section | None:
+    """Return the score of every member of an ensemble, and what the ensemble gains over them."""
+    found = trust.parts.ensemble
+    if found is None:
+        return None
+    own = trust.summary[trust.board.model.name][found.metric]
+    scored = {"the ensemble": own, **found.members}
+    rows = [
+        {"": name, found.metric: each.mean, "low": each.low, "high": each.high}
+        for name, each in scored.items()
+    ]
+    gain = found.gain
+    html = table_html(
+        pl.DataFrame(rows),
+        formats=dict.fromkeys((found.metric, "low", "high"), fixed(3)),
+        caption=f"The ensemble gains {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] over the mean of "
+        "its members: 95 % over held-out perturbations and members.",
+    )
+    return Section("The ensemble and its members", html, width="half")
+
+
 def control_hits(trust: TrustTable) -> Section | None:
     """Return how often the test calls a gene where controls are compared with controls."""
     found = trust.parts.control_hits

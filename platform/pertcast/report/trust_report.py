@@ -73,6 +73,7 @@ def trust_report(trust: TrustTable, command: str = "", further: Sequence[Section
         parts.gene_structure(trust),
         parts.gene_function(trust),
         parts.seeds(trust),
+        parts.ensemble(trust),
         parts.control_hits(trust),
         tables.metric_reliability(trust),
         tables.strength_of_effects(trust),

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +22,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from safetensors import SafetensorError
 from torch import Tensor
 
-from pertcast import __version__
 from pertcast.models.batch import ConditionBatch, ModelSpace
 from pertcast.models.contract import ModelEntry, ResponseModel
+from pertcast.models.ensemble import EnsembleModel
 from pertcast.models.registry import MODELS
 from pertcast.training.bundle_manifest import (
-    FORMAT,
-    FORMAT_VERSION,
     MANIFEST,
     TENSOR_FILES,
     content_hash,
-    file_record,
+    members_of,
     read_manifest,
-    sealed,
     verify_files,
+    weights_file,
 )
 from pertcast.training.bundle_supplements import read_supplements
-from pertcast.training.files import new_folder, write_json
-
-State = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]
-"""Plain facts (JSON) and arrays (float, int or bool) of an encoder or of basal profiles."""
+from pertcast.training.bundle_writing import State, write_bundle
 
 
 class BundleFacts(BaseModel):
@@ -109,6 +105,9 @@ class BundleFiles:
         SHA-256 that changes when anything in the bundle but its held-out metrics and supplements changes.
     supplements
         Name -> bytes of what was added to the bundle after training (`add_supplement`).
+    members
+        Of an ensemble: member -> its seed and the content hash of the bundle that it came from. Empty for one
+        model. `weights` are then those of `EnsembleModel`.
     """
 
     path: Path
@@ -123,14 +122,7 @@ class BundleFiles:
     version: str
     content_hash: str
     supplements: Mapping[str, bytes] = field(default_factory=dict)
-
-
-def _plain_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
-
-
-def _plain_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+    members: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def save_bundle(
@@ -165,28 +157,18 @@ def save_bundle(
     ConfigError
         When `path` is something else than a bundle.
     """
-    path = Path(path)
-    if path.exists() and not (path / MANIFEST).exists():
-        raise ConfigError(f"{path} exists and is not a bundle; choose another folder for the bundle.")
-    tensors = {f.name: getattr(conditions, f.name) for f in fields(conditions)}
-    with new_folder(path) as folder:
-        safetensors.torch.save_file(_plain_tensors(model.state_dict()), folder / TENSOR_FILES[0])
-        safetensors.torch.save_file(_plain_tensors(tensors), folder / TENSOR_FILES[1])
-        safetensors.numpy.save_file(_plain_arrays(encoder_state[1]), folder / TENSOR_FILES[2])
-        safetensors.numpy.save_file(_plain_arrays(basal_state[1]), folder / TENSOR_FILES[3])
-        content = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "pertcast_version": __version__,
+    return write_bundle(
+        Path(path),
+        {
             "model": {"name": model_name, "config": model.config.model_dump(mode="json")},
             "space": model.space.model_dump(mode="json"),
-            "encoder": dict(encoder_state[0]),
-            "basal": dict(basal_state[0]),
             "facts": facts.model_dump(mode="json"),
-            "files": {name: file_record(folder / name) for name in TENSOR_FILES},
-        }
-        write_json(folder / MANIFEST, sealed(content))
-    return path
+        },
+        {"": model.state_dict()},
+        conditions,
+        encoder_state,
+        basal_state,
+    )
 
 
 def find_bundle(path: Path | str) -> Path:
@@ -214,12 +196,22 @@ def find_bundle(path: Path | str) -> Path:
     if (folder / "run.json").is_file():
         raise ConfigError(
             f"The run {folder} has no bundle: its training did not end. Continue it with "
-            f"`pertcast train {folder / 'config.yaml'} --out {folder} --resume`."
+            f"`pertcast train {folder / 'config.yaml'} --out {folder} --resume`"
+            f"{_ensemble_hint(folder / 'run.json')}."
         )
     raise ConfigError(
         f"{folder} is neither a run nor a bundle: it holds neither run.json nor {MANIFEST}. "
         "Name the folder that holds one of them."
     )
+
+
+def _ensemble_hint(manifest: Path) -> str:
+    """Return what the command lacks where the run is to be an ensemble."""
+    try:
+        count = len(json.loads(manifest.read_bytes()).get("members", ()))
+    except (ValueError, AttributeError):
+        return ""
+    return f" and --ensemble {count}" if count else ""
 
 
 def load_bundle_files(path: Path | str) -> BundleFiles:
@@ -232,9 +224,9 @@ def load_bundle_files(path: Path | str) -> BundleFiles:
     """
     path = Path(path)
     content = read_manifest(path)
-    verify_files(path, content["files"])
+    verify_files(path, content)
     try:
-        weights, conditions = (safetensors.torch.load_file(path / name) for name in TENSOR_FILES[:2])
+        conditions = safetensors.torch.load_file(path / TENSOR_FILES[1])
         encoder, basal = (safetensors.numpy.load_file(path / name) for name in TENSOR_FILES[2:])
         return BundleFiles(
             path=path,
@@ -245,13 +237,26 @@ def load_bundle_files(path: Path | str) -> BundleFiles:
             encoder_state=(content["encoder"], encoder),
             basal_state=(content["basal"], basal),
             facts=BundleFacts.model_validate(content["facts"]),
-            weights=weights,
+            weights=_weights(path, content),
             version=content["pertcast_version"],
             content_hash=content_hash(content),
             supplements=read_supplements(path, content.get("supplements", {})),
+            members=members_of(content),
         )
     except (SafetensorError, ValidationError, KeyError, TypeError) as error:
         raise CorruptBundle(f"{path} does not hold what a bundle holds: {error}") from error
+
+
+def _weights(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the state dict of the model, or of the ensemble of its members."""
+    members = members_of(content)
+    if not members:
+        return safetensors.torch.load_file(path / weights_file())
+    return {
+        f"members.{member}.{name}": tensor
+        for member in members
+        for name, tensor in safetensors.torch.load_file(path / weights_file(member)).items()
+    }
 
 
 def build_model(
@@ -279,7 +284,7 @@ def build_model(
     if entry is None:
         raise CorruptBundle(f"{files.path} needs the model {files.model_name!r}, which is not registered.")
     try:
-        model = entry.build(files.model_config, files.space, files.conditions)
+        model = _built(entry, files)
         model.load_state_dict(files.weights, strict=True)
     except (RuntimeError, ValidationError) as error:
         raise CorruptBundle(
@@ -288,11 +293,8 @@ def build_model(
     return model.to(device).eval()
 
 
-def add_metrics(path: Path | str, metrics: Mapping[str, float | None]) -> BundleFacts:
-    """Write held-out metrics into a bundle's facts, replacing those of the same names."""
-    path = Path(path)
-    content = read_manifest(path)
-    facts = BundleFacts.model_validate(content["facts"])
-    facts = BundleFacts.model_validate({**facts.model_dump(), "metrics": {**facts.metrics, **metrics}})
-    write_json(path / MANIFEST, sealed({**content, "facts": facts.model_dump(mode="json")}))
-    return facts
+def _built(entry: ModelEntry, files: BundleFiles) -> ResponseModel:
+    parts = (files.model_config, files.space, files.conditions)
+    if not files.members:
+        return entry.build(*parts)
+    return EnsembleModel({name: entry.build(*parts) for name in files.members}, files.conditions)

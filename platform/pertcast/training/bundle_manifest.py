@@ -21,6 +21,23 @@ TENSOR_FILES: Final = (
     "encoder.safetensors",
     "basal.safetensors",
 )
+"""Of one model. Each member of an ensemble has weights of its own, and shares the rest."""
+
+
+def weights_file(member: str = "") -> str:
+    """Return the name of the file of weights: of the only model, or of the ensemble's member of that name."""
+    return f"weights-{member}.safetensors" if member else TENSOR_FILES[0]
+
+
+def members_of(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what a manifest says of an ensemble's members, by name; nothing for one model."""
+    return dict(content["model"].get("members", {}))
+
+
+def tensor_files(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the files of tensors that a bundle must hold."""
+    weights = [weights_file(name) for name in members_of(content)] or [weights_file()]
+    return (*weights, *TENSOR_FILES[1:])
 
 
 def digest(content: Mapping[str, Any]) -> str:
@@ -75,10 +92,10 @@ def file_record(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
-def verify_files(path: Path, records: Mapping[str, Any]) -> None:
+def verify_files(path: Path, content: Mapping[str, Any]) -> None:
     """Compare the files of tensors with the manifest; raises CorruptBundle."""
-    for name in TENSOR_FILES:
-        file, record = path / name, records.get(name)
+    for name in tensor_files(content):
+        file, record = path / name, content["files"].get(name)
         if record is None or not file.is_file():
             raise CorruptBundle(f"{file} is missing; copy the bundle again, whole.")
         if file.stat().st_size != record["bytes"] or sha256_of(file) != record["sha256"]:

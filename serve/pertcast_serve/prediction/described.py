@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pertcast.bundle_summary import title_of
 from pertcast.models.batch import ModelSpace
-from pertcast.models.registry import MODELS
 from pertcast.training.bundle import BundleFacts
-from pertcast.training.bundle_manifest import content_hash
+from pertcast.training.bundle_manifest import content_hash, members_of
 from pertcast_data.errors import CorruptBundle
 from pydantic import ValidationError
 
@@ -41,6 +41,8 @@ class DescribedBundle:
         Version that wrote it.
     vocabulary
         The names that it knows.
+    n_members
+        Models of an ensemble; 0 for one model.
     """
 
     bundle: str
@@ -50,6 +52,7 @@ class DescribedBundle:
     facts: BundleFacts
     pertcast: str
     vocabulary: Vocabulary
+    n_members: int = 0
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> DescribedBundle:
@@ -64,6 +67,7 @@ class DescribedBundle:
                 facts=BundleFacts.model_validate(manifest["facts"]),
                 pertcast=str(manifest["pertcast_version"]),
                 vocabulary=_vocabulary(space, manifest["encoder"]),
+                n_members=len(members_of(manifest)),
             )
         except (ValidationError, KeyError, TypeError, ValueError) as error:
             raise CorruptBundle(f"The bundle's facts are not those of a bundle: {error}") from error
@@ -75,9 +79,8 @@ class DescribedBundle:
 
     @property
     def title(self) -> str:
-        """What the model's family is called."""
-        entry = MODELS.get(self.family)
-        return self.family if entry is None else entry.title
+        """What the model's family is called, and how many are an ensemble of it."""
+        return title_of(self.family, self.n_members)
 
     def metadata(
         self, name: str, server: str, limits: Mapping[str, float], rows_per_pass: Sequence[int]

@@ -167,11 +167,15 @@ class Forecast:
     sd
         (N, G) float32 sd of single profiles around `mean` (root mean square over a condition's rows), or
         None where the contender states none.
+    sd_between
+        (N, G) float32 part of `sd` that the members of an ensemble disagree on, which no number of replicates
+        averages away; None for one model.
     """
 
     mean: FloatArray
     well_scores: dict[str, FloatArray]
     sd: FloatArray | None = None
+    sd_between: FloatArray | None = None
 
 
 @torch.no_grad()
@@ -200,8 +204,8 @@ def forecast(model: ResponseModel, conditions: ConditionBatch, inputs: HeldOutIn
         Units, controls and wells.
     """
     units = inputs.units
-    sums, squares = (np.zeros((units.n_conditions, model.space.n_genes)) for _ in range(2))
-    has_sd = True
+    sums, squares, between = (np.zeros((units.n_conditions, model.space.n_genes)) for _ in range(3))
+    has_sd = has_members = True
     unit_of_well = units.unit_of_row[inputs.wells]
     scores: list[dict[str, FloatArray]] = []
     for block, controls, found in _predict_blocks(model, conditions, inputs):
@@ -210,6 +214,9 @@ def forecast(model: ResponseModel, conditions: ConditionBatch, inputs: HeldOutIn
         has_sd = has_sd and found.sd is not None
         if found.sd is not None:
             units.average(block, np.square(found.sd.numpy()), squares)
+        has_members = has_members and found.sd_between is not None
+        if found.sd_between is not None:
+            units.average(block, np.square(found.sd_between.numpy()), between)
         inside = np.flatnonzero((unit_of_well >= block.start) & (unit_of_well < block.stop))
         for part in read_blocks(len(inside)):
             wells = inside[part]
@@ -220,7 +227,8 @@ def forecast(model: ResponseModel, conditions: ConditionBatch, inputs: HeldOutIn
         {name: np.concatenate([part[name] for part in scores]) for name in scores[0]} if scores else {}
     )
     sd = np.sqrt(squares).astype(np.float32) if has_sd else None
-    return Forecast(sums.astype(np.float32), well_scores, sd)
+    disagreement = np.sqrt(between).astype(np.float32) if has_members else None
+    return Forecast(sums.astype(np.float32), well_scores, sd, disagreement)
 
 
 @torch.no_grad()

@@ -114,6 +114,7 @@ def _parts(parts: TrustParts) -> dict[str, Any]:
         "control_hits": _optional(parts.control_hits),
         "held_out": _optional(parts.held_out),
         "seeds": _optional(parts.seeds),
+        "ensemble": _optional(parts.ensemble),
     }
 
 

@@ -143,6 +143,19 @@ def _seed_line(trust: TrustResult) -> list[str]:
     return [f"  seeds: {trust.primary} of {len(means)} trainings {named} (sd {means.std(ddof=1):.3f})"]
 
 
+def _ensemble_line(trust: TrustResult) -> list[str]:
+    found = trust.parts.ensemble
+    if found is None:
+        return []
+    named = ", ".join(f"{name} {decimal(each.mean)}" for name, each in found.members.items())
+    gain = found.gain
+    text = (
+        f"ensemble: {found.metric} {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] over the mean of its "
+        f"members ({named})"
+    )
+    return _wrapped([text], "  ", "    ")
+
+
 def _function_line(trust: TrustResult) -> list[str]:
     found = trust.parts.function
     if found is None:
@@ -247,7 +260,13 @@ def to_lines(trust: TrustResult) -> list[str]:
         lines += ["", *_well_table(trust)]
     if trust.across:
         lines += ["", *_across_table(trust)]
-    beside = [*_held_out_line(trust), *_coverage_line(trust), *_seed_line(trust), *_function_line(trust)]
+    beside = [
+        *_held_out_line(trust),
+        *_coverage_line(trust),
+        *_seed_line(trust),
+        *_ensemble_line(trust),
+        *_function_line(trust),
+    ]
     if beside:
         lines += ["", *beside]
     if trust.notes:

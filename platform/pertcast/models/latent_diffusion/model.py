@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -29,7 +27,7 @@ class LatentDiffusion(ResponseModel):
     """
 
     config: LatentDiffusionConfig
-    samples_profiles: ClassVar[bool] = True
+    samples_profiles: bool = True
 
     def __init__(self, config: LatentDiffusionConfig, space: ModelSpace, conditions: ConditionBatch) -> None:
         super().__init__(config, space, conditions)

@@ -46,7 +46,7 @@ class ModuleFlow(ResponseModel):
     """
 
     config: ModuleFlowConfig
-    samples_profiles: ClassVar[bool] = True
+    samples_profiles: bool = True
     wants_priors: ClassVar[bool] = True
     module: Tensor
     spread: Tensor
