@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import distributed as dist
 from torch import Tensor, nn
+from torch import distributed as dist
 
 from pertcast.training.distributed import rank, world_size
 from pertcast.training.ema import MovingAverage
