@@ -79,8 +79,8 @@ def main() -> None:
             for name, cluster in places.items():
                 config = load_config("response_mlp", [*data, *cluster, f"train.epochs={options.epochs}"])
                 result = run_training(config, Path(scratch) / f"{name}-{repeat}").result
-                speeds[name].append(result["samples_per_second"])
-                waits[name].append(result["data_wait_share"])
+                speeds[name].append(result["speed"]["samples_per_second"])
+                waits[name].append(result["speed"]["data_wait_share"])
     figures = {
         name: {
             "samples_per_second": round(statistics.median(speeds[name]), 1),

@@ -73,7 +73,8 @@ def flops_of_row(
     except Exception as error:  # noqa: BLE001 (a figure that only informs must not end a training)
         log.warning("floating-point operations are not told: counting failed with %r", error)
         return None
-    return _FORWARD_AND_BACKWARD * counter.get_total_flops() / len(batch)
+    total: int = counter.get_total_flops()
+    return _FORWARD_AND_BACKWARD * total / len(batch)
 
 
 def peak_flops(device: torch.device, precision: str, given_tflops: float | None = None) -> float | None:

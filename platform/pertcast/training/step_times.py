@@ -35,7 +35,7 @@ class StepClock:
     def mark(self) -> None:
         """Note a moment: the beginning of the first step, then the end of each."""
         if self._device.type == "cuda":
-            event = torch.cuda.Event(enable_timing=True)
+            event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             event.record(torch.cuda.current_stream(self._device))
             self._events.append(event)
         else:
