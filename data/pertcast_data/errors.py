@@ -26,6 +26,20 @@ def nearest_sentence(suggestions: Sequence[str]) -> str:
 class PertcastError(Exception):
     """Base of all errors that Pertcast raises on purpose; the command line prints it and exits with 1."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes as it is, whatever its constructor takes."""
+        return _as_it_was, (type(self), self.args, self.__dict__)
+
+
+def _as_it_was(kind: type[PertcastError], args: tuple[Any, ...], attributes: dict[str, Any]) -> PertcastError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
+
+
+class Preempted(KeyboardInterrupt):
+    """The machine is about to be taken away (SIGTERM): ends what a Ctrl-C ends, with 143 instead of 130."""
+
 
 class ConfigError(PertcastError):
     """A configuration key, value or combination that cannot be used."""
@@ -89,16 +103,6 @@ class UnknownName(PertcastError):
         hint = nearest_sentence(self.suggestions)
         advice = f" {remedy}" if remedy else ""
         super().__init__(f"Unknown {self.kind} {name!r}{place}.{hint}{advice}")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Travel between processes with message and suggestions as they are."""
-        return _as_it_was, (type(self), self.args, self.name, self.suggestions)
-
-
-def _as_it_was(kind: type[UnknownName], args: tuple[Any, ...], name: str, found: list[str]) -> UnknownName:
-    error = kind.__new__(kind, *args)
-    error.name, error.suggestions = name, found
-    return error
 
 
 class UnknownGene(UnknownName):

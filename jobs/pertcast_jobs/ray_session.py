@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,6 +84,15 @@ def _describe(is_own: bool, dashboard: str | None) -> RaySession:
 
 
 @contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep the program's answer to SIGTERM, which `ray.init` in the block replaces by an exit at once."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def ray_session(
     num_cpus: float | None = None,
     temp_dir: Path | None = None,
@@ -124,22 +135,24 @@ def ray_session(
         yield _describe(is_own=False, dashboard=None)
         return
     if "RAY_ADDRESS" in os.environ:
-        context = ray.init(log_to_driver=log_to_driver)
+        with _own_sigterm():
+            context = ray.init(log_to_driver=log_to_driver)
         try:
             yield _describe(is_own=False, dashboard=context.dashboard_url)
         finally:
             ray.shutdown()
         return
     with _temp_dir(temp_dir) as folder:
-        context = ray.init(
-            address="local",
-            num_cpus=num_cpus,
-            include_dashboard=dashboard,
-            object_store_memory=object_store_bytes or _object_store_bytes(),
-            log_to_driver=log_to_driver,
-            logging_level="WARNING",
-            _temp_dir=str(folder),
-        )
+        with _own_sigterm():
+            context = ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=dashboard,
+                object_store_memory=object_store_bytes or _object_store_bytes(),
+                log_to_driver=log_to_driver,
+                logging_level="WARNING",
+                _temp_dir=str(folder),
+            )
         try:
             yield _describe(is_own=True, dashboard=context.dashboard_url)
         finally:

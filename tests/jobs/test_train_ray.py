@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +17,9 @@ from pertcast.torch_threads import torch_threads
 from pertcast.training.bundle import load_bundle_files
 from pertcast_data.errors import ConfigError
 from pertcast_jobs.run_config import ClusterConfig, RunConfig, load_config
-from pertcast_jobs.run_folder import RunFolder, RunManifest
+from pertcast_jobs.run_folder import RunFolder
 from pertcast_jobs.train import run_training
-from pertcast_jobs.train.on_ray import (
-    checkpoint_storage,
-    interruptible,
-    require_resources,
-    worker_environment,
-)
+from pertcast_jobs.train.on_ray import interruptible, require_resources, worker_environment
 from pertcast_jobs.train.worker_notes import read_note
 
 pytestmark = pytest.mark.ray
@@ -93,29 +91,29 @@ def test_only_cpu_workers_are_bound_to_the_cpu() -> None:
     assert "DS_ACCELERATOR" not in worker_environment(ClusterConfig(launcher="ray", use_gpu=True))
 
 
-def begun_run(path: Path, created: str) -> RunFolder:
-    facts = {"code_version": "0", "git_revision": None, "model": "train_mean", "seed": 0, "fold": 0}
-    hashes = {"data_hash": "d", "split_hash": "s", "split_kind": "random"}
-    place = {"environment": {}, "launcher": "ray", "engine": "torch", "world_size": 1}
-    manifest = RunManifest.model_validate({**facts, **hashes, **place, "created": created})
-    return RunFolder.create(path, RunConfig.model_validate({"model": {"name": "train_mean"}}), manifest)
-
-
-def test_checkpoints_of_runs_with_one_name_never_meet_in_shared_storage(tmp_path: Path) -> None:
-    shared = ClusterConfig(launcher="ray", storage_path=tmp_path / "shared")
-    runs = [begun_run(tmp_path / place / "run", "2026-01-01") for place in ("a", "b")]
-    names = [checkpoint_storage(shared, run)[1] for run in runs]
-    assert len(set(names)) == 2
-    assert names == [checkpoint_storage(shared, RunFolder.open(run.path))[1] for run in runs]
-    own = checkpoint_storage(ClusterConfig(launcher="ray"), runs[0])
-    assert Path(*own) == runs[0].checkpoints_path
-
-
 def test_what_a_training_raises_arrives_on_the_main_thread() -> None:
-    assert interruptible(lambda: 3) == 3
+    assert interruptible(lambda: 3, lambda: None, grace_s=1.0) == 3
 
     def fail() -> None:
         raise ConfigError("from the other thread")
 
     with pytest.raises(ConfigError, match="from the other thread"):
-        interruptible(fail)
+        interruptible(fail, lambda: None, grace_s=1.0)
+
+
+@pytest.mark.parametrize(("grace_s", "is_awaited"), [(30.0, True), (0.05, False)])
+def test_an_interrupted_driver_asks_the_workers_and_waits_for_them_only_so_long(
+    grace_s: float, is_awaited: bool
+) -> None:
+    asked, ended = threading.Event(), threading.Event()
+
+    def train() -> None:
+        threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start()
+        asked.wait(30)
+        time.sleep(0.5)
+        ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        interruptible(train, asked.set, grace_s)
+    assert asked.is_set()
+    assert ended.is_set() == is_awaited

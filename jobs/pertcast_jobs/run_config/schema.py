@@ -6,6 +6,7 @@ only `cluster` and `train.engine` change.
 
 from __future__ import annotations
 
+from math import lcm
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,6 +18,7 @@ from pertcast_data.storage import is_remote, parse_location
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pertcast_jobs.run_config.problems import config_error
+from pertcast_jobs.run_config.tracking import TrackingConfig
 
 
 class _Section(BaseModel):
@@ -97,22 +99,44 @@ class ClusterConfig(_Section):
         machines.
     num_workers
         Processes that train together; the batch is divided over them. 1 for launcher "in_process".
+    min_workers
+        Ray only: the fewest workers that a run starts with, and goes on with when machines are lost; it grows
+        again, up to num_workers, when they come back. Only numbers that the batch divides into are taken.
+        Null: always num_workers, and a run that lost a machine waits for another.
     use_gpu
         Train on GPUs: one a worker.
     cpus_per_worker
         CPUs that Ray sets aside for a worker, and threads of its torch (rounded down, at least 1).
     max_failures
-        How many times a run is resumed after a worker died; -1 for any number.
+        How many times a run is resumed after a worker died; -1 for any number. Machines that announce their
+        end (SIGTERM, a drained Ray node) do not count.
     storage_path
-        Folder that all machines see, for the checkpoints of a Ray run; the run folder where null.
+        Folder that all machines see, or bucket (s3://..., gs://...), for the checkpoints; the run folder
+        where null.
+    stop_grace_s
+        Seconds that the workers of a Ray run have for a last checkpoint when the command is interrupted.
+    look_for_nodes_every_s
+        Seconds between two looks for machines to grow on, where min_workers is given.
+    collective_timeout_s
+        Seconds after which workers that wait for another give up, and all start again; more than a checkpoint
+        may take.
     """
 
     launcher: Literal["in_process", "ray"] = "in_process"
     num_workers: int = Field(1, ge=1)
+    min_workers: int | None = Field(None, ge=1)
     use_gpu: bool = False
     cpus_per_worker: float = Field(1.0, gt=0)
     max_failures: int = Field(3, ge=-1)
     storage_path: Path | None = None
+    stop_grace_s: float = Field(60.0, ge=0)
+    look_for_nodes_every_s: float = Field(60.0, gt=0)
+    collective_timeout_s: int = Field(1800, ge=1)
+
+    @property
+    def fewest_workers(self) -> int:
+        """With how many workers a run can go on."""
+        return self.num_workers if self.min_workers is None else self.min_workers
 
     @property
     def threads_per_worker(self) -> int:
@@ -125,6 +149,12 @@ class ClusterConfig(_Section):
             raise ValueError(
                 f"num_workers={self.num_workers} needs Ray: set cluster.launcher=ray, or num_workers=1"
             )
+        if self.min_workers is None:
+            return self
+        if self.launcher == "in_process":
+            raise ValueError("min_workers needs Ray: set cluster.launcher=ray, or min_workers=null")
+        if self.min_workers > self.num_workers:
+            raise ValueError(f"min_workers={self.min_workers} is more than num_workers={self.num_workers}")
         return self
 
 
@@ -143,6 +173,11 @@ class RunConfig(_Section):
         The training loop: seed, batch size, engine, checkpoints.
     cluster
         Where the processes live.
+    tracking
+        Where curves are followed beside the run folder.
+    init_from
+        Bundle (or run) whose trained weights the run starts from (docs/finetuning.md); null: fresh weights.
+        Features of perturbations are then the bundle's, and `encoder` keeps its defaults.
     """
 
     model: ModelSection
@@ -150,17 +185,47 @@ class RunConfig(_Section):
     encoder: EncoderSpec = EncoderSpec()
     train: TrainConfig = TrainConfig()
     cluster: ClusterConfig = ClusterConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    init_from: Path | None = None
 
     @model_validator(mode="after")
     def _batch_divides(self) -> RunConfig:
-        self.train.micro_batch_size(self.cluster.num_workers)
+        cluster = self.cluster
+        self.train.micro_batch_size(cluster.num_workers)
+        if cluster.min_workers not in (None, *self.worker_counts()):
+            parts = lcm(cluster.fewest_workers, cluster.num_workers) * self.train.accumulate
+            nearest = max(1, round(self.train.batch_size / parts)) * parts
+            raise ConfigError(
+                f"train.batch_size={self.train.batch_size} does not divide into cluster.min_workers="
+                f"{cluster.min_workers} workers x {self.train.accumulate} micro-batches; use a multiple of "
+                f"{parts}, such as {nearest}, or a min_workers of "
+                f"{', '.join(str(count) for count in self.worker_counts())}."
+            )
         return self
+
+    def worker_counts(self) -> tuple[int, ...]:
+        """Return with how many workers the run may train: the batch divides into their micro-batches."""
+        counts = range(self.cluster.fewest_workers, self.cluster.num_workers + 1)
+        return tuple(
+            count for count in counts if self.train.batch_size % (count * self.train.accumulate) == 0
+        )
 
     def with_absolute_paths(self) -> Self:
         """Return the same configuration with absolute paths, as workers run in other folders."""
         store, split = self.data.require()
         data = self.data.model_copy(update={"store": store, "split": split})
         shared = self.cluster.storage_path
-        cluster = self.cluster.model_copy(update={"storage_path": shared.absolute() if shared else None})
+        if shared is not None and not is_remote(shared):
+            shared = shared.absolute()
+        cluster = self.cluster.model_copy(update={"storage_path": shared})
         encoder = self.encoder.with_absolute_paths()
-        return self.model_copy(update={"data": data, "cluster": cluster, "encoder": encoder})
+        start = self.init_from.absolute() if self.init_from else None
+        return self.model_copy(
+            update={
+                "data": data,
+                "cluster": cluster,
+                "encoder": encoder,
+                "init_from": start,
+                "tracking": self.tracking.with_absolute_path(),
+            }
+        )

@@ -32,7 +32,9 @@ class Member(BaseModel):
 
     def config(self, shared: RunConfig) -> RunConfig:
         """Return the member's own configuration: one process trains it, wherever that process is."""
-        cluster = shared.cluster.model_copy(update={"launcher": "in_process", "num_workers": 1})
+        cluster = shared.cluster.model_copy(
+            update={"launcher": "in_process", "num_workers": 1, "min_workers": None}
+        )
         return shared.model_copy(
             update={
                 "data": shared.data.model_copy(update={"fold": self.fold}),

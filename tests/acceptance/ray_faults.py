@@ -1,0 +1,160 @@
+"""A small screen, the command line as a process, simulated nodes, and ways to end what trains."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pertcast.training.bundle import load_bundle_files
+from pertcast.training.events import EVENTS_FILE, Event, read_events
+from pertcast_data.ingest import ingest
+from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
+from pertcast_data.splits import make_split
+from pertcast_data.store import ExpressionStore
+from pertcast_jobs.run_folder import RunFolder
+from pertcast_jobs.train.worker_notes import read_note
+
+ATLAS = AtlasConfig(
+    n_genes=80,
+    n_contexts=2,
+    n_compounds=24,
+    n_unprofiled=4,
+    doses=(1.0, 10.0),
+    times=(24.0,),
+    n_plates=5,
+    n_knockouts=8,
+    n_pairs=0,
+    n_cells=200,
+)
+ON_RAY = ["cluster.launcher=ray", "cluster.num_workers=2", "cluster.cpus_per_worker=0.9"]
+ZERO_2 = ["train.engine.name=deepspeed", "train.engine.zero_stage=2"]
+SIZE = ["model.config.width=64", "train.batch_size=32", "train.patience=null"]
+CHECKPOINTS = ["train.checkpoint_every_steps=25", "train.log_every_steps=5"]
+
+
+def make_screen(folder: Path) -> list[str]:
+    """Make a store and a split; returns them as overrides."""
+    files = write_atlas(simulate_atlas(ATLAS), folder / "atlas")
+    ingest([files.wells], folder / "store")
+    make_split(ExpressionStore.open(folder / "store"), "unseen_compound").save(folder / "split.json")
+    return [f"data.store={folder / 'store'}", f"data.split={folder / 'split.json'}"]
+
+
+def pertcast(*words: str) -> list[str]:
+    """Return the command line, deaf to no interrupt: what a shell starts in the background ignores them."""
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from pertcast_jobs.cli import run; sys.exit(run(sys.argv[1:]))"
+    )
+    return [sys.executable, "-c", program, *words]
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that is to be disturbed.
+
+    Attributes
+    ----------
+    overrides
+        Of its configuration.
+    run
+        Its folder.
+    environment
+        Variables of the command beside this process's own.
+    """
+
+    overrides: Sequence[str]
+    run: RunFolder
+    environment: tuple[tuple[str, str], ...] = ()
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start the command in a session of its own."""
+        command = pertcast("train", "response_mlp", *self.overrides, "--out", str(self.run.path), *words)
+        return subprocess.Popen(
+            command,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **dict(self.environment)},
+        )
+
+    def finish(self, *words: str) -> None:
+        """Run the command to its end."""
+        ended(self.start(*words))
+        assert self.run.is_done
+
+    def step(self, rank: int = 0) -> int:
+        """Return the step that a rank told last."""
+        note = read_note(self.run.workers_path, rank)
+        return 0 if note is None else note.step
+
+    def attempt(self, rank: int = 0) -> int:
+        note = read_note(self.run.workers_path, rank)
+        return 0 if note is None else note.attempt
+
+    def await_step(self, step: int, *, attempt: int = 1, rank: int = 0) -> int:
+        """Wait until an attempt of a rank has come to a step; returns its process id."""
+
+        def has_come() -> bool:
+            note = read_note(self.run.workers_path, rank)
+            return note is not None and note.attempt >= attempt and note.step >= step
+
+        assert wait_for(has_come, 120), (self.step(rank), self.attempt(rank), step, attempt)
+        note = read_note(self.run.workers_path, rank)
+        assert note is not None
+        return note.pid
+
+    def checkpoints(self) -> list[Path]:
+        return sorted(self.run.checkpoints_path.glob("stage-*"))
+
+    def events(self, *kinds: str) -> list[Event]:
+        return [each for each in read_events(self.run.path / EVENTS_FILE) if not kinds or each.kind in kinds]
+
+
+def ended(driver: subprocess.Popen[str], code: int = 0, seconds: float = 240) -> str:
+    """Wait for a command's end; returns what it wrote on standard error."""
+    try:
+        _, told = driver.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(driver.pid, signal.SIGKILL)
+        _, told = driver.communicate()
+        raise AssertionError(f"the command did not end within {seconds} s: {told[-3000:]}") from None
+    assert driver.returncode == code, f"{driver.returncode} instead of {code}: {told[-3000:]}"
+    return told
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+    """Return whether a condition comes true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def largest_difference(one: RunFolder, other: RunFolder) -> float:
+    """Return the largest difference of any weight of two finished runs."""
+    before, after = load_bundle_files(one.bundle_path).weights, load_bundle_files(other.bundle_path).weights
+    assert before.keys() == after.keys()
+    return max(float((before[name] - after[name]).abs().max()) for name in before)
+
+
+def same_weights(one: RunFolder, other: RunFolder) -> bool:
+    """Whether two finished runs left the same model, bit for bit, and the same held-out losses."""
+    before, after = load_bundle_files(one.bundle_path).weights, load_bundle_files(other.bundle_path).weights
+    are_equal = all(torch.equal(before[name], after[name]) for name in before)
+    return are_equal and one.manifest().result["validation"] == other.manifest().result["validation"]
+
+
+def truncate(path: Path) -> None:
+    """Cut a file short, as a machine that lost power does."""
+    os.truncate(path, path.stat().st_size // 2)
