@@ -1,4 +1,4 @@
-"""Properties of plans of whole groups, over any conditions, sizes, ranks and steps."""
+"""Properties of plans of whole groups, over any conditions, sizes, ranks, micro-batches and steps."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ SHAPES = st.fixed_dictionaries(
         "batch_size": st.integers(1, 40),
         "seed": st.integers(0, 3),
         "world_size": st.integers(1, 4),
+        "accumulate": st.integers(1, 3),
         "buffer_rows": st.integers(1, 100),
     }
 )
@@ -38,7 +39,12 @@ def plans(sizes: list[int], shape: dict[str, int], *, shuffle: bool) -> list[Gro
 
 
 def shuffled_plans(sizes: list[int], shape: dict[str, int]) -> list[GroupPlan]:
-    assume(sum(n_groups(size, shape["group_size"]) for size in sizes) >= shape["world_size"])
+    """Return a plan a rank; a step's rows are rounded to what divides over ranks and micro-batches."""
+    batches = shape["world_size"] * shape["accumulate"]
+    assume(sum(n_groups(size, shape["group_size"]) for size in sizes) >= batches)
+    if batches > 1:
+        size = shape["group_size"]
+        shape = shape | {"batch_size": max(1, shape["batch_size"] // size) * size}
     return plans(sizes, shape, shuffle=True)
 
 
@@ -86,16 +92,18 @@ def test_a_group_repeats_a_row_only_where_its_condition_is_smaller_and_then_even
 
 @settings(deadline=None)
 @given(sizes=CONDITION_SIZES, shape=SHAPES, epoch=EPOCHS)
-def test_shuffled_ranks_get_equally_many_batches_of_equal_size_and_leave_out_less_than_one_batch_each(
+def test_shuffled_ranks_get_equally_many_batches_of_equal_size_and_leave_out_less_than_a_step(
     sizes: list[int], shape: dict[str, int], epoch: int
 ) -> None:
     made = shuffled_plans(sizes, shape)
     ranks = [list(plan.batches(epoch)) for plan in made]
     assert {len(batch) for batches in ranks for batch in batches} == {made[0].batch_size}
     assert {len(batches) for batches in ranks} == {made[0].steps(epoch)} and made[0].steps(epoch) > 0
+    assert made[0].steps(epoch) % shape["accumulate"] == 0
     dealt = sum(len(groups_of(batches, shape["group_size"])) for batches in ranks)
     there = sum(n_groups(size, shape["group_size"]) for size in sizes)
-    assert 0 <= there - dealt < shape["world_size"] * made[0].batch_size // shape["group_size"]
+    a_step = shape["world_size"] * shape["accumulate"] * made[0].batch_size // shape["group_size"]
+    assert 0 <= there - dealt < a_step
 
 
 @settings(deadline=None)
@@ -198,13 +206,32 @@ def test_every_row_has_its_turn_within_a_few_epochs() -> None:
     assert seen == set(rows.tolist())
 
 
-def test_ranks_together_see_the_batches_of_one_rank() -> None:
-    rows, condition = mixed_rows([16] * 12)
-    alone = list(GroupPlan(rows, condition, 4, 16).batches(3))
-    ranks = [list(GroupPlan(rows, condition, 4, 8, rank=r, world_size=2).batches(3)) for r in (0, 1)]
-    assert [batch.tolist() for batch in alone] == [
-        [*first.tolist(), *second.tolist()] for first, second in zip(*ranks, strict=True)
-    ]
+@settings(deadline=None)
+@given(
+    sizes=CONDITION_SIZES,
+    group_size=st.integers(1, 5),
+    rows=st.integers(1, 150),
+    parts=st.lists(st.sampled_from([(1, 1), (2, 1), (1, 2), (3, 1), (2, 2), (2, 3)]), min_size=2, max_size=3),
+    epoch=EPOCHS,
+)
+def test_a_step_takes_the_same_groups_for_any_number_of_ranks_and_micro_batches_that_they_divide_over(
+    sizes: list[int], group_size: int, rows: int, parts: list[tuple[int, int]], epoch: int
+) -> None:
+    step_rows = 12 * rows
+    assume(all(max(1, step_rows // group_size) % (ranks * accumulate) == 0 for ranks, accumulate in parts))
+    assume(sum(n_groups(size, group_size) for size in sizes) * group_size >= step_rows)
+    found = []
+    for world_size, accumulate in parts:
+        share = {"world_size": world_size, "accumulate": accumulate}
+        shape = {"group_size": group_size, "batch_size": step_rows // (world_size * accumulate)}
+        ranks = [list(plan.batches(epoch)) for plan in plans(sizes, shape | share, shuffle=True)]
+        found.append(
+            [
+                [row for batches in ranks for batch in batches[k : k + accumulate] for row in batch.tolist()]
+                for k in range(0, len(ranks[0]), accumulate)
+            ]
+        )
+    assert all(each == found[0] for each in found)
 
 
 def test_few_groups_make_one_smaller_batch_a_rank() -> None:
@@ -218,13 +245,24 @@ def test_a_batch_smaller_than_a_group_is_one_group() -> None:
     assert [len(batch) for batch in plan.batches(0)] == [8, 8]
 
 
+@pytest.mark.parametrize(("world_size", "accumulate"), [(2, 1), (1, 2), (4, 1)])
+def test_groups_that_do_not_divide_over_ranks_and_micro_batches_are_refused_not_rounded(
+    world_size: int, accumulate: int
+) -> None:
+    rows, condition = mixed_rows([32] * 20)
+    share = {"world_size": world_size, "accumulate": accumulate}
+    with pytest.raises(ConfigError, match=r"60 rows holds 7 groups of 8 rows.*train.batch_size=64"):
+        GroupPlan(rows, condition, 8, 60 // (world_size * accumulate), **share)
+    assert GroupPlan(rows, condition, 8, 60, shuffle=False, **share).steps(0) > 0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"group_size": 0}, "must be positive"),
         ({"batch_size": 0}, "must be positive"),
         ({"rank": 2, "world_size": 2}, "rank 2 must be in 0..1"),
-        ({"world_size": 3}, "2 groups of 8 rows of one condition.*fewer workers or smaller groups"),
+        ({"world_size": 3}, "2 groups of 8 rows of one condition.*fewer workers"),
         ({"condition": np.zeros(3)}, "10 rows cannot be grouped by the conditions of 3"),
         ({"condition": np.array([0] * 9 + [-1])}, "1 rows have no condition.*row 9"),
     ],

@@ -1,7 +1,8 @@
 """Which rows make which batch where the rows of a condition stand together: losses over populations.
 
 A plan is a pure function of its arguments. It deals whole groups of rows of one condition, all of equal
-size, so that a batch is a table of groups and no group is split over ranks.
+size, so that a batch is a table of groups and no group is split over ranks; a step's groups are the same
+for any number of ranks.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ class GroupPlan:
     """Batches of whole groups for one rank of a job; group g of a batch is its rows [g * size, (g+1) * size).
 
     Shuffled, each epoch draws the groups of a condition anew, as many as its rows fill (rounded, at least
-    one); every rank gets equally many batches of equally many groups, and what does not fill the last one is
-    left for another epoch (each leaves out others). Unshuffled, the groups of all conditions come exactly
-    once over all ranks, in order, the same in every epoch, and hold every row; the last batch may be shorter.
-    A condition's last group is filled up with rows of its others; where a condition has fewer rows than a
-    group, they are repeated, each equally often to within one.
+    one). The groups of a step (of all micro-batches of all ranks) are the same for every number of ranks and
+    micro-batches that `batch_size * world_size * accumulate` is the same for; all batches hold equally many,
+    and what does not fill the last step is left for another epoch (each leaves out others). Unshuffled, the
+    groups of all conditions come exactly once over all ranks, in order, the same in every epoch, and hold
+    every row; the last batch may be shorter. A condition's last group is filled up with rows of its others;
+    where a condition has fewer rows than a group, they are repeated, each equally often to within one.
 
     Parameters
     ----------
@@ -36,12 +38,15 @@ class GroupPlan:
     group_size
         Rows of a group.
     batch_size
-        Rows of a batch on one rank, at most: it holds `batch_size // group_size` groups, or one if that is
-        0. Where there are too few groups for one such batch a rank, one smaller batch.
+        Rows of a batch on one rank. Shuffled, a step holds as many groups as its rows fill, at least one, and
+        they must divide over ranks and micro-batches; where there are fewer, they make one step of smaller
+        batches. Unshuffled, a batch holds `batch_size // group_size` groups at most, or one if that is 0.
     seed
         Of the shuffle; each epoch has its own.
     rank, world_size
         Which of how many ranks.
+    accumulate
+        Batches of one step on each rank.
     shuffle
         Whether to shuffle.
     buffer_rows
@@ -50,8 +55,9 @@ class GroupPlan:
     Raises
     ------
     ConfigError
-        A size is not positive, the rank is not below the world size, a row has no condition, or there are
-        fewer groups to shuffle than ranks.
+        A size is not positive, the rank is not below the world size, a row has no condition, the groups of a
+        step do not divide over ranks and micro-batches, or there are fewer groups to shuffle than batches a
+        step.
     """
 
     def __init__(
@@ -63,13 +69,15 @@ class GroupPlan:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        accumulate: int = 1,
         shuffle: bool = True,
         buffer_rows: int = 16_384,
     ) -> None:
-        if min(group_size, batch_size, world_size, buffer_rows) < 1 or not 0 <= rank < world_size:
+        sizes = (group_size, batch_size, world_size, accumulate, buffer_rows)
+        if min(sizes) < 1 or not 0 <= rank < world_size:
             raise ConfigError(
-                f"group_size {group_size}, batch_size {batch_size} and buffer_rows {buffer_rows} must be "
-                f"positive, and rank {rank} must be in 0..{world_size - 1}."
+                f"group_size {group_size}, batch_size {batch_size}, accumulate {accumulate} and buffer_rows "
+                f"{buffer_rows} must be positive, and rank {rank} must be in 0..{world_size - 1}."
             )
         rows, condition = (np.asarray(each, dtype=np.int64).reshape(-1) for each in (rows, condition))
         _require_conditions(rows, condition)
@@ -78,10 +86,12 @@ class GroupPlan:
         _, self._first, self._n_rows_of = np.unique(self._condition, return_index=True, return_counts=True)
         self._size = group_size
         self._seed, self._rank, self._world_size = seed, rank, world_size
+        self._accumulate = accumulate
         self._shuffle = shuffle
         self._number_groups()
-        wanted = max(1, batch_size // group_size)
-        self._groups_a_batch = min(wanted, self._groups_a_rank()) if shuffle else wanted
+        self._groups_a_batch = (
+            self._shuffled_groups(batch_size) if shuffle else max(1, batch_size // group_size)
+        )
         self._batches_a_buffer = max(1, buffer_rows // self.batch_size)
 
     @property
@@ -95,16 +105,19 @@ class GroupPlan:
         return self._groups_a_batch * self._size
 
     def steps(self, epoch: int) -> int:
-        """Return the number of batches of this rank; the same for all ranks and epochs when shuffled."""
-        n_groups = len(self._condition_of_group)
+        """Return the number of batches of this rank; the same for all ranks and epochs when shuffled.
+
+        Shuffled, a multiple of `accumulate`: batch k of a rank belongs to step k // accumulate.
+        """
         if self._shuffle:
-            return n_groups // (self._groups_a_batch * self._world_size)
+            groups_a_step = self._groups_a_batch * self._world_size * self._accumulate
+            return len(self._condition_of_group) // groups_a_step * self._accumulate
         return -(-len(self._own_unshuffled()) // self._groups_a_batch)
 
     def batches(
         self, epoch: int, start_step: int = 0, announce: Callable[[NDArray[np.int64]], None] | None = None
     ) -> Iterator[NDArray[np.int64]]:
-        """Yield the rows (int64) of each batch of `epoch`, from `start_step` on.
+        """Yield the rows (int64) of each batch of `epoch`, from batch `start_step` on.
 
         Parameters
         ----------
@@ -129,14 +142,25 @@ class GroupPlan:
         before = np.cumsum(n_groups) - n_groups
         self._number_of_group = np.arange(len(self._condition_of_group)) - np.repeat(before, n_groups)
 
-    def _groups_a_rank(self) -> int:
+    def _shuffled_groups(self, batch_size: int) -> int:
+        """Return the groups of a batch: this batch's part of the groups that a step's rows fill."""
+        batches = self._world_size * self._accumulate
         n_groups = len(self._condition_of_group)
-        if n_groups < self._world_size:
+        dealt_to = f"{self._world_size} workers x {self._accumulate} micro-batches"
+        if n_groups < batches:
             raise ConfigError(
                 f"{self.n_rows} rows make {n_groups} groups of {self._size} rows of one condition, fewer "
-                f"than the {self._world_size} ranks; use fewer workers or smaller groups."
+                f"than {dealt_to}; use fewer workers, a smaller train.accumulate or smaller groups."
             )
-        return n_groups // self._world_size
+        a_step = max(1, batch_size * batches // self._size)
+        if a_step % batches:
+            enough = -(-a_step // batches) * batches * self._size
+            raise ConfigError(
+                f"A batch of {batch_size * batches} rows holds {a_step} groups of {self._size} rows of one "
+                f"condition, which do not divide over {dealt_to}; use train.batch_size={enough}, fewer "
+                "workers or a smaller train.accumulate."
+            )
+        return min(a_step, n_groups) // batches
 
     def _buffers(self, epoch: int, start_step: int) -> Iterator[NDArray[np.int64]]:
         """Yield this rank's rows from a step on, whole batches, as many at once as a buffer holds."""
@@ -154,8 +178,10 @@ class GroupPlan:
         """Return this rank's groups in this epoch's order: its part of each batch over all ranks."""
         random = np.random.default_rng([_GROUP_STREAM, self._seed, epoch])
         order = random.permutation(len(self._condition_of_group))
-        shape = (self.steps(epoch), self._world_size, self._groups_a_batch)
-        return order[: shape[0] * shape[1] * shape[2]].reshape(shape)[:, self._rank].reshape(-1)
+        share = self._accumulate * self._groups_a_batch
+        n_steps = self.steps(epoch) // self._accumulate
+        by_step = order[: n_steps * self._world_size * share].reshape(n_steps, self._world_size, share)
+        return by_step[:, self._rank].reshape(-1)
 
     def _shuffled_rows(self, epoch: int) -> NDArray[np.int64]:
         """Return all rows by condition, shuffled within each."""

@@ -88,6 +88,7 @@ class DiskDenseReader:
         self._last_used = np.zeros(n_slots, dtype=np.int64)
         self._is_filled = np.zeros(n_slots, dtype=np.bool_)
         self._tick = 0
+        self._announced = np.empty(0, dtype=np.int64)
         self._ahead: ReadAhead[NDArray[np.int64]] = ReadAhead()
         self._lock = Lock()
 
@@ -121,6 +122,11 @@ class DiskDenseReader:
         with self._lock:
             while len(self._ahead) >= _MOST_AHEAD:
                 self._finish_oldest()
+            # What was announced before comes next, whenever the rows before it last used the same block.
+            in_use = self._slot_of_block[self._announced]
+            in_use = in_use[in_use >= 0]
+            self._last_used[in_use] = np.maximum(self._last_used[in_use], _ANNOUNCED)
+            self._announced = distinct
             slots = self._slot_of_block[distinct]
             missing = distinct[slots < 0]
             if not len(missing) or _MOST_AHEAD * len(distinct) > len(self._block_of_slot):
@@ -222,6 +228,7 @@ class DiskCsrReader:
         self._block_rows = info.chunk_rows
         self._n_slots = n_slots
         self._cached: OrderedDict[int, _SparseBlock] = OrderedDict()
+        self._announced: list[int] = []
         self._ahead: ReadAhead[dict[int, _SparseBlock]] = ReadAhead()
         self._lock = Lock()
 
@@ -239,7 +246,13 @@ class DiskCsrReader:
         with self._lock:
             while len(self._ahead) >= _MOST_AHEAD:
                 self._cached.update(self._ahead.take())
-            missing = [block for block in distinct if block not in self._cached]
+            # What was announced before comes next, whenever the rows before it last used the same block.
+            in_use = [block for block in self._announced if block in self._cached]
+            for block in in_use:
+                self._cached.move_to_end(block)
+            known = self._cached.keys() | set(self._announced if len(self._ahead) else ())
+            self._announced = distinct
+            missing = [block for block in distinct if block not in known]
             if not missing or _MOST_AHEAD * len(distinct) > self._n_slots:
                 return
             self._ahead.begin(lambda: self._fetch(np.array(missing, dtype=np.int64)))

@@ -86,6 +86,11 @@ class TargetReader:
             profiles -= self._means[self._group[rows]]
         return profiles
 
+    def announce(self, rows: NDArray[np.int64]) -> None:
+        """Say which rows will be asked for soon, so that a reader on disk fetches them meanwhile."""
+        if self._kept is None:
+            self._reader.announce(rows)
+
     def basal(self, rows: NDArray[np.int64], n_genes: int) -> NDArray[np.float32]:
         """Return (N, G) float32 means of the matched controls; zero for responses."""
         if self._group is None or self._means is None:
@@ -117,12 +122,12 @@ class StoreSource:
         return self._plan.n_rows
 
     def steps(self, epoch: int) -> int:
-        """Return the number of batches this rank sees in `epoch`."""
+        """Return the number of batches (all micro-batches of all steps) that this rank sees in `epoch`."""
         return self._plan.steps(epoch)
 
     def batches(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """Yield the batches of `epoch` from `start_step` on."""
-        for rows in self._plan.batches(epoch, start_step):
+        """Yield the batches of `epoch` from batch `start_step` on."""
+        for rows in self._plan.batches(epoch, start_step, self._values.announce):
             yield self.batch(rows)
 
     def batch(self, rows: NDArray[np.int64]) -> Batch:

@@ -33,6 +33,7 @@ def make_training_data(
     seed: int = 0,
     rank: int = 0,
     world_size: int = 1,
+    accumulate: int = 1,
     reader: RowReader | None = None,
     kept_bytes: int = KEPT_BYTES,
 ) -> TrainingData:
@@ -51,6 +52,9 @@ def make_training_data(
         Of the shuffle.
     rank, world_size
         Which of how many ranks.
+    accumulate
+        Batches of one optimiser step on each rank. A step's training rows are the same for any number of
+        ranks and batches a step that make up the same `batch_size * world_size * accumulate`.
     reader
         Reader of the store; its own where None.
     kept_bytes
@@ -79,7 +83,7 @@ def make_training_data(
         values.keep(used, store.n_rows)
 
     trained = training_row_table(store, encoder, train)
-    share = (batch_size, seed, rank, world_size)
+    share = (batch_size, seed, rank, world_size, accumulate)
 
     def source(rows: NDArray[np.int64], table: RowTable, shuffle: bool, cells: int | None) -> StoreSource:
         if cells is None:

@@ -16,7 +16,8 @@ class BatchSource(Protocol):
     """Rows as batches, dealt to the ranks of a training job.
 
     `batches` is a pure function of (seed, epoch, rank, world size): a resumed run asks for the epoch and
-    step at which it stopped and sees exactly the rows that it would have seen.
+    step at which it stopped and sees exactly the rows that it would have seen. Shuffled, the rows of a step
+    (of all ranks and micro-batches together) are the same on any number of ranks.
     """
 
     @property
