@@ -1,6 +1,6 @@
 """The command line `pertcast`: each command is loaded when it is called, errors become exit codes.
 
-Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted (SIGINT), 143 preempted (SIGTERM).
 """
 
 from __future__ import annotations
@@ -8,16 +8,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
 import typer
-from pertcast_data.errors import PertcastError
+from pertcast_data.errors import PertcastError, Preempted
 from typer.core import TyperGroup
 from typer.main import get_command
 
-INTERRUPTED = 130
+from pertcast_jobs.cli.stops import INTERRUPTED, PREEMPTED, sigterm_stops, stop_behind, stop_message
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "data": ("pertcast_jobs.cli.data", "Ingest, inspect, validate, simulate and split expression data."),
@@ -92,17 +93,22 @@ def _root() -> None:
 def run(words: Sequence[str] | None = None) -> int:
     """Run one command line (the process's own where None) and return its exit code.
 
-    Expected errors are printed without a traceback; an interruption ends with 130 and a hint.
+    Expected errors are printed without a traceback; a stop ends with 130 or 143 and a hint.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    words = sys.argv[1:] if words is None else list(words)
     try:
-        get_command(app).main(args=None if words is None else list(words), prog_name="pertcast")
+        # What other rooms add (a server) has its own answer to SIGTERM.
+        with sigterm_stops() if words[:1] and words[0] in COMMANDS else nullcontext():
+            get_command(app).main(args=words, prog_name="pertcast")
     except PertcastError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            print("interrupted; run the same command again to go on", file=sys.stderr)
+            stop = stop_behind(end)
+            print(stop_message(stop, words), file=sys.stderr)
+            return PREEMPTED if isinstance(stop, Preempted) else INTERRUPTED
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
 

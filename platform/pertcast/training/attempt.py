@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from pertcast_data.errors import ConfigError
+from pertcast_data.errors import ConfigError, Preempted
 
 from pertcast.training.checkpoint import TrainingState
 from pertcast.training.distributed import rank, world_size
 from pertcast.training.events import EVENTS_FILE, EventKind, read_events
-from pertcast.training.interrupts import Preempted
 from pertcast.training.run import TrainingRun
 from pertcast.training.storage_faults import StorageUnavailable
 from pertcast.training.window import NonFiniteLoss

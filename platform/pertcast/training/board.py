@@ -27,7 +27,7 @@ class Board:
 
     def __init__(self, folder: Path, resumed_step: int = 0) -> None:
         # TensorBoard takes a second to import, which only a training needs.
-        from torch.utils.tensorboard.writer import Event, SessionLog
+        from torch.utils.tensorboard.writer import Event, SessionLog  # type: ignore[attr-defined]
 
         self._folder = folder
         now = time.time()
@@ -44,12 +44,11 @@ class Board:
     def add_scalars(self, scalars: Mapping[str, float], step: int) -> None:
         """Write the values of one step."""
         from torch.utils.tensorboard.summary import scalar
-        from torch.utils.tensorboard.writer import Event
+        from torch.utils.tensorboard.writer import Event  # type: ignore[attr-defined]
 
         now = time.time()
-        self._add(
-            [Event(wall_time=now, step=step, summary=scalar(name, value)) for name, value in scalars.items()]
-        )
+        values = {name: scalar(name, value) for name, value in scalars.items()}  # type: ignore[no-untyped-call]
+        self._add([Event(wall_time=now, step=step, summary=value) for value in values.values()])
 
     def _add(self, events: list[Any]) -> None:
         from torch.utils.tensorboard import RecordWriter

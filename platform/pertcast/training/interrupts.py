@@ -8,17 +8,12 @@ import time
 from types import FrameType, TracebackType
 from typing import Any, Literal
 
+from pertcast_data.errors import Preempted
+
 from pertcast.training.distributed import from_rank_zero, gather_objects, world_size
 
 StopReason = Literal["interrupt", "preemption"]
 """The user's Ctrl-C (SIGINT), or a machine that is about to be taken away (SIGTERM)."""
-
-
-class Preempted(KeyboardInterrupt):
-    """Training stopped because its machine is about to be taken away (SIGTERM); a checkpoint was written.
-
-    It ends what a Ctrl-C ends; command lines tell the two apart by their exit codes, 143 and 130.
-    """
 
 
 def stop_error(reason: StopReason, text: str) -> KeyboardInterrupt:
