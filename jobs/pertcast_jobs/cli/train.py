@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from pertcast.naming import facts_in_words
 
+from pertcast_jobs.cli.train_ensemble import train_ensemble
 from pertcast_jobs.progress import progress_bar
 from pertcast_jobs.run_config import RunConfig, load_config
 from pertcast_jobs.train import TrainingOutcome, plan_training, run_training
@@ -149,6 +150,13 @@ def train(
             metavar="SEEDS",
         ),
     ] = None,
+    ensemble: Annotated[
+        int | None,
+        typer.Option(
+            help="Train so many members with the seeds from train.seed on, and one bundle of them all.",
+            metavar="K",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run (or runs) at --out.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print counts, steps and memory; train nothing.")
@@ -164,12 +172,24 @@ def train(
 
     Example: pertcast train response_mlp data.store=STORE data.split=split.json cluster.launcher=ray
     --folds all --seeds 5 --out runs/many
+
+    Example: pertcast train response_mlp data.store=STORE data.split=split.json --ensemble 5 --out runs/five
     """
     if out is None and not dry_run:
         raise typer.BadParameter("name the folder of the run: --out RUN", param_hint="--out")
     loaded = load_config(config, overrides or [])
     destination = None if dry_run else out
-    if folds is None and seeds is None:
+    if ensemble is not None:
+        if seeds is not None:
+            raise typer.BadParameter(
+                "--ensemble K takes the seeds from train.seed on: leave out --seeds, or --ensemble.",
+                param_hint="--ensemble",
+            )
+        train_ensemble(
+            loaded, destination, chosen_folds(folds, loaded), ensemble, _many_plan_lines,
+            resume=resume, as_json=json_,
+        )  # fmt: skip
+    elif folds is None and seeds is None:
         _train_one(loaded, destination, resume, json_)
     else:
         _train_many(loaded, destination, folds, seeds, resume, json_)

@@ -23,6 +23,8 @@ from pertcast_jobs.screen.plan import ScreenSettings
 
 SCORE: Final = "score"
 """Conditions are ranked by it, largest first."""
+DISAGREEMENT: Final = "sd_between"
+"""What the members of an ensemble disagree on: root mean square over genes, in the units of the response."""
 ES: Final = "es"
 NES: Final = "nes"
 NULL_P: Final = "pval"
@@ -91,6 +93,8 @@ class Summaries:
             self._applicability(found.table),
             condition_statistics(mean, found.sd, self._genes),
         ]
+        if found.sd_between is not None:
+            parts.append(pl.DataFrame({DISAGREEMENT: _root_mean_square(found.sd_between)}))
         if self._singles is not None:
             parts.append(self._singles.excess(table, mean))
         if self._query is not None:
@@ -116,6 +120,10 @@ class Summaries:
     def _enrichment(self, mean: NDArray[np.float32], order: NDArray[np.int64]) -> list[pl.Series]:
         assert self._sets is not None and self._null is not None
         return set_columns(mean, order, self._sets, self._null)
+
+
+def _root_mean_square(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(np.sqrt(np.square(values, dtype=np.float64).mean(axis=1)))
 
 
 def set_columns(

@@ -59,6 +59,11 @@ def plan_training(config: RunConfig) -> dict[str, Any]:
     }
 
 
+def predicting_bytes(parameters: int) -> int:
+    """Return the memory of a process that predicts with so many float32 parameters loaded."""
+    return _PROCESS_BYTES + 4 * parameters
+
+
 def _data_bytes(n_rows: int, n_genes: int) -> int:
     """Return the upper bound for rows held in memory (float32)."""
     return 4 * n_rows * n_genes

@@ -99,6 +99,8 @@ def _continue(prepared: PreparedRun, out: Path) -> RunFolder | None:
     if not any(out.iterdir()):
         return None
     run = RunFolder.open(out)
+    if members := run.manifest().members:
+        raise ConfigError(f"{out} holds an ensemble: continue it with --ensemble {len(members)} --resume.")
     _require_same(run, prepared)
     return run
 

@@ -1,0 +1,39 @@
+"""An ensemble whose members train beside each other on Ray is the one that is trained in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pertcast.torch_threads import torch_threads
+from pertcast.training.bundle import find_bundle, load_bundle_files
+from pertcast_data.ingest import ingest
+from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
+from pertcast_data.splits import make_split
+from pertcast_data.store import ExpressionStore
+from pertcast_jobs.run_config import load_config
+from pertcast_jobs.train.ensemble import train_ensembles
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
+
+ATLAS = AtlasConfig(
+    n_genes=60, n_contexts=2, n_compounds=16, n_unprofiled=4, doses=(1.0, 10.0), times=(24.0,), n_plates=4,
+    n_knockouts=8, n_pairs=0, n_cells=200,
+)  # fmt: skip
+
+
+def test_members_beside_each_other_make_the_same_ensemble(tmp_path: Path, ray_cluster: Any) -> None:
+    ingest([write_atlas(simulate_atlas(ATLAS), tmp_path / "atlas").wells], tmp_path / "store")
+    make_split(ExpressionStore.open(tmp_path / "store"), "unseen_compound").save(tmp_path / "split.json")
+    words = [f"data.store={tmp_path / 'store'}", f"data.split={tmp_path / 'split.json'}", "train.epochs=2"]
+    on_ray = load_config("response_mlp", [*words, "cluster.launcher=ray", "cluster.cpus_per_worker=1"])
+    beside = train_ensembles(on_ray, tmp_path / "beside", [0], 2)
+    assert not beside.members.failed
+    with torch_threads(1):
+        train_ensembles(load_config("response_mlp", words), tmp_path / "alone", [0], 2)
+    one, other = (load_bundle_files(find_bundle(tmp_path / name)) for name in ("beside", "alone"))
+    assert list(one.members) == list(other.members) == ["seed0", "seed1"]
+    assert one.weights.keys() == other.weights.keys()
+    assert all(torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
