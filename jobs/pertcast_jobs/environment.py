@@ -29,7 +29,7 @@ _PACKAGES = (
     "zarrs",
 )
 _CPU_FACTS = Path("/proc/cpuinfo")
-_NOT_HASHED = ("platform", "cpus")
+NOT_DECIDING = ("platform", "cpus")
 """A kernel's version and CPUs that are not used change no number."""
 
 
@@ -60,7 +60,7 @@ def describe_environment() -> dict[str, Any]:
 
 def environment_hash(environment: Mapping[str, Any]) -> str:
     """Return a hash (16 hexadecimal digits) of what may change the bits of a result."""
-    deciding = {name: value for name, value in environment.items() if name not in _NOT_HASHED}
+    deciding = {name: value for name, value in environment.items() if name not in NOT_DECIDING}
     text = json.dumps(deciding, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
