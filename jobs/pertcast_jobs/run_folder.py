@@ -6,11 +6,9 @@ Whoever is given a path to a run or a bundle finds the bundle through `pertcast.
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +21,7 @@ from pertcast_data.errors import ConfigError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pertcast_jobs.run_config import RunConfig, dump_config, load_config
-
-_PACKAGES = ("torch", "deepspeed", "ray", "numpy", "zarr", "polars")
+from pertcast_jobs.start_record import StartRecord
 
 
 class RunManifest(BaseModel):
@@ -42,14 +39,17 @@ class RunManifest(BaseModel):
         Name in the registry; the run's seed.
     data_hash, split_hash, split_kind, fold
         Which rows were trained on.
-    environment
-        Python, platform, CPUs and versions of the packages that decide the numbers.
+    environment, environment_hash
+        Versions, processor, GPUs, threads and determinism of the process that trained (of rank 0, and of the
+        last attempt), and the hash of what of it may change a bit (`pertcast_jobs.environment`).
     launcher, engine, world_size
         How it was trained, on how many workers.
     compound_embedding
         What the embedding table knows of the store's compounds (`EmbeddingCoverage`); None without a table.
     gene_features
         What each file of gene features knows of the store's genes; empty without files.
+    start
+        What was taken over of the trained bundle that the run started from; None for fresh weights.
     result
         Best metrics, steps and seconds, once done.
     members
@@ -72,11 +72,13 @@ class RunManifest(BaseModel):
     split_kind: str
     fold: int
     environment: dict[str, Any]
+    environment_hash: str
     launcher: str
     engine: str
     world_size: int
     compound_embedding: EmbeddingCoverage | None = None
     gene_features: tuple[GeneCoverage, ...] = ()
+    start: StartRecord | None = None
     result: dict[str, Any] = Field(default_factory=dict)
     members: tuple[str, ...] = ()
 
@@ -122,6 +124,11 @@ class RunFolder:
     def bundle_path(self) -> Path:
         """The trained model; there once the run is done."""
         return self.path / "bundle"
+
+    @property
+    def start_path(self) -> Path:
+        """The trained bundle that the run started from; there where it did."""
+        return self.path / "start"
 
     @property
     def evaluation_path(self) -> Path:
@@ -224,22 +231,6 @@ def _git(source: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def describe_environment() -> dict[str, Any]:
-    """Return Python, platform, CPU count and the versions of the packages that decide the numbers."""
-    versions: dict[str, str | None] = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = None
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "packages": versions,
-    }
 
 
 def code_version() -> str:

@@ -9,19 +9,23 @@ from typing import Annotated, Any
 
 import typer
 from pertcast.naming import facts_in_words
+from pertcast.training.bundle import find_bundle
 
 from pertcast_jobs.cli.train_ensemble import train_ensemble
+from pertcast_jobs.cli.train_replay import train_replay
 from pertcast_jobs.progress import progress_bar
 from pertcast_jobs.run_config import RunConfig, load_config
 from pertcast_jobs.train import TrainingOutcome, plan_training, run_training
 from pertcast_jobs.train.many import ManyOutcome, train_many
 from pertcast_jobs.train.many_plan import chosen_folds, chosen_seeds, plan_many
+from pertcast_jobs.train.speed_lines import speed_lines
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 def _outcome_lines(outcome: TrainingOutcome) -> list[str]:
     lines = [f"run      {outcome.run}", f"bundle   {outcome.bundle}"]
+    lines += [] if outcome.start is None else outcome.start.lines()
     if outcome.compound_embedding is not None:
         lines.append(outcome.compound_embedding.text())
     lines += [each.text() for each in outcome.gene_features]
@@ -29,6 +33,7 @@ def _outcome_lines(outcome: TrainingOutcome) -> list[str]:
     lines += [f"{name:<24} {value:.6g}" for name, value in sorted(outcome.validation.items())]
     seconds = outcome.result.get("seconds", 0.0)
     lines.append(f"{outcome.result.get('global_step', 0):,} steps in {seconds:,.1f} s")
+    lines += speed_lines(outcome.result.get("speed", {}))
     lines.append(f"next: pertcast evaluate {outcome.run}")
     return lines
 
@@ -48,6 +53,7 @@ def _plan_lines(plan: dict[str, Any]) -> list[str]:
         f"model            {plan['model']}, {plan['parameters']:,} parameters",
         f"space            {plan['genes']:,} genes, {plan['features']:,} features of a perturbation",
         *_embedding_lines(plan),
+        *plan["start_text"],
         *(
             f"{part:<16} {rows[part]:,} profiles of {conditions[part]:,} conditions"
             for part in ("train", "validation", "test")
@@ -128,12 +134,14 @@ def _train_one(config: RunConfig, out: Path | None, resume: bool, as_json: bool)
 
 @app.command()
 def train(
-    config: Annotated[str, typer.Argument(help="A YAML file, or a shipped name such as response_mlp.")],
+    config: Annotated[
+        str | None, typer.Argument(help="A YAML file, or a shipped name such as response_mlp.")
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
             help="Overrides a.b=c, such as data.store=STORE, and @place, such as @node_8gpu.",
-                metavar="[A.B=C]...",
+            metavar="[A.B=C]...",
         ),
     ] = None,
     out: Annotated[
@@ -157,6 +165,20 @@ def train(
             metavar="K",
         ),
     ] = None,
+    init_from: Annotated[
+        Path | None,
+        typer.Option(
+            help="Trained run or bundle whose weights training starts from (docs/finetuning.md).",
+            metavar="BUNDLE",
+        ),
+    ] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            help="Recorded run to train again and compare with; takes no CONFIG.",
+            metavar="RUN",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run (or runs) at --out.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print counts, steps and memory; train nothing.")
@@ -173,11 +195,30 @@ def train(
     Example: pertcast train response_mlp data.store=STORE data.split=split.json cluster.launcher=ray
     --folds all --seeds 5 --out runs/many
 
+    Example: pertcast train response_mlp data.store=MINE data.split=mine.json train.batch_size=32
+    --init-from runs/first --out runs/tuned
+
+    Example: pertcast train --replay runs/first
+
     Example: pertcast train response_mlp data.store=STORE data.split=split.json --ensemble 5 --out runs/five
     """
+    if replay is not None:
+        if folds is not None or seeds is not None or ensemble is not None or init_from is not None:
+            raise typer.BadParameter(
+                "a replay trains what was recorded: leave out --folds, --seeds, --ensemble and --init-from.",
+                param_hint="--replay",
+            )
+        words = [*([] if config is None else [config]), *(overrides or [])]
+        train_replay(replay, out, words, resume=resume, dry_run=dry_run, as_json=json_)
+        return
+    if config is None:
+        raise typer.BadParameter(
+            "name a configuration, such as response_mlp, or a run to --replay.", param_hint="CONFIG"
+        )
     if out is None and not dry_run:
         raise typer.BadParameter("name the folder of the run: --out RUN", param_hint="--out")
-    loaded = load_config(config, overrides or [])
+    start = [] if init_from is None else [f"init_from={json.dumps(str(find_bundle(init_from)))}"]
+    loaded = load_config(config, [*(overrides or []), *start])
     destination = None if dry_run else out
     if ensemble is not None:
         if seeds is not None:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from pertcast.training.bundle import find_bundle
+from pertcast.training.bundle_manifest import read_manifest
 from pertcast_data.errors import ConfigError, nearest_known
 from pydantic import ValidationError
 
@@ -157,7 +159,19 @@ def _with_overrides(name_or_path: str | Path, overrides: Sequence[str]) -> tuple
             mapping = _merged(mapping, _read_mapping(_place_file(override[1:])))
         else:
             mapping = with_value(mapping, *parse_override(override))
-    return mapping, str(name_or_path)
+    return _with_trained_model(mapping), str(name_or_path)
+
+
+def _with_trained_model(mapping: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration that starts from a bundle with the bundle's model beneath its own keys."""
+    start = mapping.get("init_from")
+    if not isinstance(start, str | Path) or not Path(start).exists():
+        return mapping
+    trained = read_manifest(find_bundle(start))["model"]
+    model = mapping.get("model")
+    if not isinstance(model, Mapping) or model.get("name") != trained["name"]:
+        return mapping
+    return {**mapping, "model": _merged({"config": trained["config"]}, model)}
 
 
 def is_sweep(name_or_path: str | Path) -> bool:

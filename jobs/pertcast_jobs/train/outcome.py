@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ from pertcast.encoding.compound_embedding import EmbeddingCoverage
 from pertcast.encoding.gene_features import GeneCoverage
 from pertcast.training.reports import FitResult
 from torch import Tensor
+
+from pertcast_jobs.environment import describe_environment
+from pertcast_jobs.start_record import StartRecord
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,13 @@ class Trained:
         The model's state dict, on the CPU.
     result
         How training went.
+    environment
+        On what it was trained: facts of the process that makes this object.
     """
 
     weights: Mapping[str, Tensor]
     result: FitResult
+    environment: Mapping[str, Any] = field(default_factory=describe_environment)
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,8 @@ class TrainingOutcome:
         What the embedding table knows of the store's compounds; None without a table.
     gene_features
         What each file of gene features knows of the store's genes; empty without files.
+    start
+        What was taken over of a trained bundle; None for fresh weights.
     """
 
     run: Path
@@ -55,6 +63,7 @@ class TrainingOutcome:
     result: Mapping[str, Any]
     compound_embedding: EmbeddingCoverage | None = None
     gene_features: tuple[GeneCoverage, ...] = ()
+    start: StartRecord | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as plain JSON."""
@@ -65,6 +74,7 @@ class TrainingOutcome:
             "result": dict(self.result),
             "compound_embedding": plain_coverage(self.compound_embedding),
             "gene_features": [plain_coverage(each) for each in self.gene_features],
+            "start": None if self.start is None else self.start.summary(),
         }
 
 

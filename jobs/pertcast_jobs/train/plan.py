@@ -7,6 +7,7 @@ from typing import Any
 from pertcast.models.contract import GradientStage
 
 from pertcast_jobs.run_config import RunConfig
+from pertcast_jobs.train.mlflow_run import require_mlflow
 from pertcast_jobs.train.outcome import plain_coverage
 from pertcast_jobs.train.prepare import build_seeded_model, open_training_data, prepare, take_up_priors
 
@@ -24,6 +25,7 @@ def plan_training(config: RunConfig) -> dict[str, Any]:
     ConfigError, LeakageError, ControlsMissing
         As `run_training` would, before its first step.
     """
+    require_mlflow(config)
     prepared = prepare(config)
     config, space = prepared.config, prepared.encoder.space
     workers = config.cluster.num_workers
@@ -31,7 +33,8 @@ def plan_training(config: RunConfig) -> dict[str, Any]:
     model = build_seeded_model(config, prepared.encoder)
     take_up_priors(model, config, prepared.encoder)
     stages = {
-        stage.name: -(-data.of_stage(stage).train.steps(0) // config.train.accumulate)
+        stage.name: data.of_stage(stage).train.steps(0)
+        // config.train.accumulate
         * (config.train.epochs or stage.epochs)
         for stage in model.stages()
         if isinstance(stage, GradientStage)
@@ -45,6 +48,8 @@ def plan_training(config: RunConfig) -> dict[str, Any]:
         "features": space.feature_width,
         "compound_embedding": plain_coverage(prepared.encoder.coverage),
         "gene_features": [plain_coverage(each) for each in prepared.encoder.gene_coverage],
+        "start": None if prepared.start is None else prepared.start.summary(),
+        "start_text": [] if prepared.start is None else prepared.start.lines(),
         "rows": dict(prepared.n_rows),
         "conditions": dict(prepared.n_conditions),
         "stages": stages,

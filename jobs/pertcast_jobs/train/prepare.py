@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from pertcast.encoding import BasalProfiles, ConditionEncoder, make_training_data
 from pertcast.encoding.priors import check_gene_files, priors_fitted_on, training_priors
 from pertcast.models.contract import ResponseModel
@@ -22,14 +21,25 @@ from pertcast_data.loading import pair_controls
 from pertcast_data.splits import FittedOn, Split
 from pertcast_data.store import ExpressionStore
 
+from pertcast_jobs.environment import describe_environment, environment_hash
 from pertcast_jobs.run_config import RunConfig
 from pertcast_jobs.run_folder import (
+    RunFolder,
     RunManifest,
     code_version,
-    describe_environment,
     git_revision,
     now,
 )
+from pertcast_jobs.start_record import StartRecord
+from pertcast_jobs.train.start import (
+    build_fresh_model,
+    check_base,
+    open_base,
+    record_start,
+    start_from,
+    without_files,
+)
+from pertcast_jobs.train.start_kept import keep_start
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +68,8 @@ class PreparedRun:
         Conditions of each part.
     fitted_on
         Everything that is fitted, and the rows it is fitted on.
+    start
+        What is taken over of a trained bundle; None for fresh weights.
     """
 
     config: RunConfig
@@ -71,10 +83,11 @@ class PreparedRun:
     n_rows: Mapping[str, int]
     n_conditions: Mapping[str, int]
     fitted_on: tuple[FittedOn, ...]
+    start: StartRecord | None = None
 
     def manifest(self) -> RunManifest:
         """Return the facts of a run that begins now."""
-        config = self.config
+        config, environment = self.config, describe_environment()
         return RunManifest(
             created=now(),
             code_version=code_version(),
@@ -85,17 +98,25 @@ class PreparedRun:
             split_hash=self.split_hash,
             split_kind=self.split_kind,
             fold=config.data.fold,
-            environment=describe_environment(),
+            environment=environment,
+            environment_hash=environment_hash(environment),
             launcher=config.cluster.launcher,
             engine=config.train.engine.name,
             world_size=config.cluster.num_workers,
             compound_embedding=self.encoder.coverage,
             gene_features=self.encoder.gene_coverage,
+            start=self.start,
         )
+
+    def starting_from(self, run: RunFolder) -> PreparedRun:
+        """Return the same run, starting from the bundle that its folder keeps (if it starts from any)."""
+        config = keep_start(self.config, run, self.start)
+        return replace(self, config=config, start=run.manifest().start)
 
     def bundle_facts(self, validation: Mapping[str, float], result: Mapping[str, Any]) -> BundleFacts:
         """Return where the bundle comes from, with the held-out losses of training."""
         config = self.config.model_copy(update={"encoder": self.encoder.spec})
+        start = {} if self.start is None else {"start": self.start.model_dump(mode="json")}
         return BundleFacts(
             data_hash=self.data_hash,
             split_hash=self.split_hash,
@@ -105,7 +126,7 @@ class PreparedRun:
             normalisation=self.normalisation,
             seed=self.config.train.seed,
             metrics={f"validation_{name}": value for name, value in validation.items()},
-            training={"config": config.model_dump(mode="json"), "result": dict(result)},
+            training={"config": config.model_dump(mode="json"), "result": dict(result), **start},
             fitted_on=tuple(each.model_dump(mode="json") for each in self.fitted_on),
         )
 
@@ -145,8 +166,14 @@ def prepare(config: RunConfig) -> PreparedRun:
     controls = split.training_controls(store, fold)
     pairing = pair_controls(store, controls) if store.measure == "expression" else None
     parts = split.folds[fold]
-    encoder = ConditionEncoder.fit(store, rows["train"], config.encoder, reader)
-    check_gene_files(encoder, config.encoder)
+    base = open_base(config)
+    if base is not None:
+        check_base(base, config, store, split)
+    encoder = ConditionEncoder.fit(
+        store, rows["train"], config.encoder, reader, base.encoder if base is not None else None
+    )
+    if base is None:
+        check_gene_files(encoder, config.encoder)
     basal = BasalProfiles.fit(store, pairing, reader)
     wants_priors = get_model(config.model.name).model_type.wants_priors
     return PreparedRun(
@@ -167,16 +194,16 @@ def prepare(config: RunConfig) -> PreparedRun:
             FittedOn.of("model weights", "weights", "train", rows["train"]),
             FittedOn.of("choice of the kept weights", "early_stopping", "validation", rows["validation"]),
         ),
+        start=None if base is None else record_start(base, config, encoder, store, parts.test),
     )
 
 
 def build_seeded_model(config: RunConfig, encoder: ConditionEncoder) -> ResponseModel:
-    """Build the run's model; its first weights depend on the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.train.seed)
-        return get_model(config.model.name).build(
-            config.model.config, encoder.space, encoder.training_conditions
-        )
+    """Build the run's model; its first weights depend on the seed, and the bundle it starts from, alone."""
+    model, base = build_fresh_model(config, encoder), open_base(config)
+    if base is not None:
+        start_from(model, base, encoder, config)
+    return model
 
 
 def take_up_priors(model: ResponseModel, config: RunConfig, encoder: ConditionEncoder) -> None:
@@ -191,13 +218,14 @@ def take_up_priors(model: ResponseModel, config: RunConfig, encoder: ConditionEn
         return
     store_path, split_path = config.data.require()
     store = ExpressionStore.open(store_path)
+    is_fresh = config.init_from is None
     priors = training_priors(
         store,
         Split.load(split_path),
         config.data.fold,
-        encoder,
+        encoder if is_fresh else without_files(encoder),
         store.reader("disk"),
-        spec=config.encoder,
+        spec=config.encoder if is_fresh else None,
         seed=config.train.seed,
     )
     model.take_up(priors)
@@ -218,5 +246,6 @@ def open_training_data(
         seed=config.train.seed,
         rank=rank,
         world_size=world_size,
+        accumulate=config.train.accumulate,
         reader=store.reader(),
     )

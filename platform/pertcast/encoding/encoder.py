@@ -33,18 +33,13 @@ from pertcast.encoding.condition_tensors import (
 )
 from pertcast.encoding.descriptions import Single, descriptions_of
 from pertcast.encoding.encoder_state import EncoderParts, parts_from_state, state_of
+from pertcast.encoding.feature_space import continued_feature_space, fit_feature_space, fitted_parts
 from pertcast.encoding.fit_space import fit_space
 from pertcast.encoding.gene_features import GeneCoverage
-from pertcast.encoding.gene_loadings import fit_gene_loadings
-from pertcast.encoding.perturbation_fit import fit_perturbations
 from pertcast.encoding.perturbations import Perturbations
 from pertcast.encoding.problems import Fault, RowProblem, report
 from pertcast.encoding.spec import EncoderSpec
 from pertcast.models.batch import ConditionBatch, ModelSpace
-
-_FITTED = ("perturbations and their features", "gene loadings", "limits of applicability")
-_SCALE = "scale of the compound embedding"
-_GENE_SCALE = "scale of the gene embedding"
 
 
 class ConditionEncoder:
@@ -92,6 +87,7 @@ class ConditionEncoder:
         train_rows: NDArray[np.int64],
         spec: EncoderSpec | None = None,
         reader: RowReader | None = None,
+        base: ConditionEncoder | None = None,
     ) -> ConditionEncoder:
         """Fit vocabularies and features on the treated rows `train_rows` of a store.
 
@@ -106,6 +102,9 @@ class ConditionEncoder:
             Widths of the features.
         reader
             Reader of the store; its own where None.
+        base
+            A trained encoder whose perturbations and feature space are kept (and its spec); the vocabularies
+            of contexts, groups, types and genes are those of the store all the same.
 
         Raises
         ------
@@ -115,7 +114,7 @@ class ConditionEncoder:
         FormatError, SchemaError
             A table or network cannot be used.
         """
-        spec = spec or EncoderSpec()
+        spec = (spec or EncoderSpec()) if base is None else base.spec
         rows = np.unique(np.asarray(train_rows, dtype=np.int64))
         rows = rows[~store.is_control[rows]]
         if not len(rows):
@@ -124,21 +123,17 @@ class ConditionEncoder:
         descriptions = descriptions_of(frame)
         training = np.unique(store.condition_of_row[rows])
         named = [descriptions[i] for i in training]
-        loadings = np.zeros((store.n_genes, 0), np.float32)
-        if any(not row.is_compound for row in named):
-            loadings = fit_gene_loadings(store, reader or store.reader(), rows, spec)
-        perturbations = fit_perturbations(named, store.genes, loadings, spec, descriptions)
+        if base is None:
+            perturbations = fit_feature_space(store, reader, rows, named, descriptions, spec)
+        else:
+            perturbations = continued_feature_space(base.perturbations, named)
         space = fit_space(store, rows, frame, descriptions, training, perturbations)
         features = perturbations.features(perturbations.singles())
         domain = Applicability.fit(perturbations, features)
         ids = store.conditions["condition_id"].gather(training).to_list()
-        fitted_on = tuple(FittedOn.of(name, "features", "train", rows) for name in _FITTED)
-        if perturbations.embedding is not None:
-            fitted_on = (*fitted_on, FittedOn.of(_SCALE, "scaler", "train", rows))
-        if any(block.source == "gene_table" for block in perturbations.gene_blocks):
-            fitted_on = (*fitted_on, FittedOn.of(_GENE_SCALE, "scaler", "train", rows))
-        spec = spec.without_folders()
-        encoder = cls(spec, space, perturbations, no_conditions(space, features), ids, domain, fitted_on)
+        fitted_on = fitted_parts(perturbations, rows, is_continued=base is not None)
+        spec, none = spec.without_folders(), no_conditions(space, features)
+        encoder = cls(spec, space, perturbations, none, ids, domain, fitted_on)
         encoder.training_conditions = encoder._encode_training(store.conditions[training])
         return encoder
 

@@ -51,6 +51,8 @@ def state_of(parts: EncoderParts) -> State:
         f"conditions.{each.name}": getattr(parts.conditions, each.name).numpy()
         for each in fields(ConditionBatch)
     }
+    if known.genes != parts.space.genes:
+        facts["loading_genes"] = list(known.genes)
     arrays |= {"loadings": known.loadings, **domain_arrays}
     if known.embedding is not None:
         embedding_facts, embedding_arrays = known.embedding.state()
@@ -65,7 +67,11 @@ def state_of(parts: EncoderParts) -> State:
 
 
 def parts_from_state(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> EncoderParts:
-    """Make the parts whose state this is; a state without an embedding or gene blocks has none."""
+    """Make the parts whose state this is.
+
+    A state without an embedding or gene blocks has none. Loadings are those of the space's genes, where the
+    state does not name others (those of the encoder that it started from).
+    """
     spec = EncoderSpec.model_validate(facts["spec"])
     space = ModelSpace.model_validate(facts["space"])
     embedding = CompoundEmbedding.from_state(facts["embedding"], arrays) if "embedding" in facts else None
@@ -75,7 +81,7 @@ def parts_from_state(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]
         smiles=tuple(facts["smiles"]),
         inchi_keys=tuple(facts["inchi_keys"]),
         aliases=dict(facts["aliases"]),
-        genes=space.genes,
+        genes=tuple(facts.get("loading_genes", space.genes)),
         loadings=np.asarray(arrays["loadings"], np.float32),
         spec=spec,
         embedding=embedding,

@@ -22,8 +22,8 @@ _WEIGHED = 512
 
 
 @dataclass(slots=True)
-class _Compound:
-    """What the rows say of one compound: its structure (SMILES, InChIKey) and its other names."""
+class TrainingCompound:
+    """What the rows say of one compound: its structure (SMILES, InChIKey), its InChIKey, its other names."""
 
     structure: tuple[str, str] | None = None
     inchi_key: str | None = None
@@ -56,7 +56,7 @@ def fit_perturbations(
         A table or network cannot be read, or does not know what it must (see `fit_embedding` and
         `fit_gene_blocks`).
     """
-    keys, compounds = _gathered(rows)
+    keys, compounds = training_perturbations(rows)
     ordered = sorted(keys)
     structures = [compounds[name].structure if c and name in compounds else None for c, name in ordered]
     embedding, row_of = _fit_table(compounds, everyone, spec)
@@ -82,7 +82,7 @@ def _gene_blocks(
     training = _genes_of(keys)
     if not training:
         return ()
-    perturbed = _genes_of(_gathered(everyone)[0]) if everyone else training
+    perturbed = _genes_of(training_perturbations(everyone)[0]) if everyone else training
     return fit_gene_blocks(spec, StoreGenes(genes, perturbed, training))
 
 
@@ -90,11 +90,13 @@ def _genes_of(keys: set[tuple[bool, str]]) -> tuple[str, ...]:
     return tuple(sorted(name for is_compound, name in keys if not is_compound))
 
 
-def _gathered(rows: Sequence[Description]) -> tuple[set[tuple[bool, str]], dict[str, _Compound]]:
-    """Return the kind and name of every perturbation, and what is said of each compound."""
+def training_perturbations(
+    rows: Sequence[Description],
+) -> tuple[set[tuple[bool, str]], dict[str, TrainingCompound]]:
+    """Return (is it a compound, name) of every perturbation, and what is said of each compound."""
     treated = [row for row in rows if not row.is_control]
     compound_ids = {row.pert_id for row in treated if row.is_compound and row.pert_id}
-    compounds: dict[str, _Compound] = {}
+    compounds: dict[str, TrainingCompound] = {}
     keys: set[tuple[bool, str]] = set()
     for row in treated:
         members = training_members(row, compound_ids)
@@ -102,13 +104,13 @@ def _gathered(rows: Sequence[Description]) -> tuple[set[tuple[bool, str]], dict[
         if not row.is_compound or not all(members):
             continue
         for name in members:
-            compounds.setdefault(name, _Compound())
+            compounds.setdefault(name, TrainingCompound())
         if len(members) == 1:
             _note(compounds[members[0]], row)
     return keys, compounds
 
 
-def _note(compound: _Compound, row: Description) -> None:
+def _note(compound: TrainingCompound, row: Description) -> None:
     if row.canonical_smiles and compound.structure is None:
         compound.structure = canonical_form(row.canonical_smiles)
     compound.inchi_key = compound.inchi_key or row.inchi_key
@@ -116,7 +118,9 @@ def _note(compound: _Compound, row: Description) -> None:
         compound.other_names.add(row.cmap_name)
 
 
-def _aliases(ordered: Sequence[tuple[bool, str]], compounds: Mapping[str, _Compound]) -> dict[str, int]:
+def _aliases(
+    ordered: Sequence[tuple[bool, str]], compounds: Mapping[str, TrainingCompound]
+) -> dict[str, int]:
     """Return the other names that mean one compound only, and its index."""
     index = {name: i for i, (is_compound, name) in enumerate(ordered) if is_compound}
     holders: dict[str, list[str]] = {}
@@ -131,7 +135,7 @@ def _aliases(ordered: Sequence[tuple[bool, str]], compounds: Mapping[str, _Compo
 
 
 def _fit_table(
-    training: Mapping[str, _Compound], everyone: Sequence[Description], spec: EncoderSpec
+    training: Mapping[str, TrainingCompound], everyone: Sequence[Description], spec: EncoderSpec
 ) -> tuple[CompoundEmbedding | None, dict[str, int]]:
     if spec.compound_embedding is None:
         return None, {}
@@ -142,11 +146,11 @@ def _fit_table(
         )
     table = EmbeddingRows.read(spec.compound_embedding)
     named = _named(training)
-    store = _named(_gathered(everyone)[1]) if everyone else named
+    store = _named(training_perturbations(everyone)[1]) if everyone else named
     return fit_embedding(table, named, store, _square_length(training, spec))
 
 
-def _named(compounds: Mapping[str, _Compound]) -> list[NamedCompound]:
+def _named(compounds: Mapping[str, TrainingCompound]) -> list[NamedCompound]:
     return [
         NamedCompound(
             name,
@@ -157,7 +161,7 @@ def _named(compounds: Mapping[str, _Compound]) -> list[NamedCompound]:
     ]
 
 
-def _square_length(training: Mapping[str, _Compound], spec: EncoderSpec) -> float | None:
+def _square_length(training: Mapping[str, TrainingCompound], spec: EncoderSpec) -> float | None:
     """Return the mean square length of training fingerprints; None where there is no fingerprint beside."""
     if not spec.uses_fingerprint:
         return None

@@ -96,7 +96,7 @@ class Perturbations:
             "loadings": self.loadings.shape[1],
             "network": of_genes.get("network", 0),
             "gene_table": of_genes.get("gene_table", 0),
-            "one_hot": len(self._one_hot),
+            "one_hot": len(self.one_hot_columns),
         }
         starts = np.cumsum([0, *widths.values()]).tolist()
         return {name: slice(a, b) for name, a, b in zip(widths, starts, starts[1:], strict=False)}
@@ -110,7 +110,7 @@ class Perturbations:
         return np.concatenate([starts[name] + np.arange(width) for name, width in widths.items()])
 
     @cached_property
-    def _one_hot(self) -> dict[int, int]:
+    def one_hot_columns(self) -> dict[int, int]:
         """Column of each perturbation with one: those without any other feature, and genes if asked for."""
         chosen = [index for index in range(len(self.names)) if self._needs_one_hot(index)]
         return {index: column for column, index in enumerate(chosen)}
@@ -156,8 +156,8 @@ class Perturbations:
         for row, single in enumerate(singles):
             if not single.is_compound and self._has_loadings and single.name in self.gene_row:
                 values[row, blocks["loadings"]] = self.loadings[self.gene_row[single.name]]
-            if single.index in self._one_hot:
-                values[row, blocks["one_hot"].start + self._one_hot[single.index]] = 1.0
+            if single.index in self.one_hot_columns:
+                values[row, blocks["one_hot"].start + self.one_hot_columns[single.index]] = 1.0
         return values
 
     def fingerprints(self, singles: Sequence[Single]) -> NDArray[np.float32]:

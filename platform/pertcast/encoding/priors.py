@@ -197,9 +197,10 @@ def _loadings(
     spec: EncoderSpec,
 ) -> NDArray[np.float32]:
     """Return (G, L) loadings; fitted here where the encoder has none: training perturbs no gene."""
-    kept = encoder.perturbations.loadings
-    if kept.shape[1] or not spec.gene_components:
-        return kept
+    known = encoder.perturbations
+    if known.loadings.shape[1] or not spec.gene_components:
+        rows = np.array([known.gene_row.get(gene, -1) for gene in encoder.space.genes], dtype=np.int64)
+        return np.where(rows[:, None] < 0, np.float32(0), known.loadings[rows])
     return fit_gene_loadings(store, reader, split.rows(store, fold, "train"), spec)
 
 

@@ -69,6 +69,9 @@ class GradientStage:
     cells_per_condition
         Rows of one condition that stand together in a batch, for losses over populations: batches are then
         whole groups of that many rows, each group of one condition; None: rows in any order.
+    is_kept
+        Whether a model that starts from trained weights keeps what this stage made: the weights of later
+        stages mean nothing without it.
     """
 
     name: str
@@ -76,6 +79,7 @@ class GradientStage:
     optimiser: OptimiserConfig
     epochs: int
     cells_per_condition: int | None = None
+    is_kept: bool = False
 
 
 class StatisticsStage(ABC):
@@ -83,9 +87,17 @@ class StatisticsStage(ABC):
 
     Sums are accumulated in float64 on each worker, added up over workers, and handed to `finish`
     on every worker, so the result does not depend on the number of workers.
+
+    Attributes
+    ----------
+    name
+        Stage name, unique in the model.
+    is_kept
+        Whether a model that starts from trained weights keeps what this stage solved, as for `GradientStage`.
     """
 
     name: str
+    is_kept: ClassVar[bool] = False
 
     @abstractmethod
     def start(self) -> dict[str, Tensor]:
@@ -99,12 +111,41 @@ class StatisticsStage(ABC):
     def finish(self, sums: Mapping[str, Tensor]) -> None:
         """Solve from the sums of all workers and store the result in the model's buffers."""
 
+    def refit(self, sums: Mapping[str, Tensor], known_genes: Tensor) -> None:
+        """Solve as `finish` does in a model that starts from trained weights.
+
+        Parameters
+        ----------
+        sums
+            Sums over all workers.
+        known_genes
+            (G,) bool, genes that the trained weights know: units in which those are expressed must stay.
+        """
+        self.finish(sums)
+
+    def filled(self) -> tuple[Tensor, ...]:
+        """Return the parameters and buffers that `finish` fills; empty where it cannot be frozen."""
+        return ()
+
     def facts(self) -> dict[str, float]:
         """Return what the solution says that a user should see, by name; asked for after `finish`."""
         return {}
 
 
 Stage = GradientStage | StatisticsStage
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """What a model knows before training that starts from trained weights.
+
+    Attributes
+    ----------
+    known_genes
+        (G,) bool, genes that the trained weights know.
+    """
+
+    known_genes: Tensor
 
 
 class ResponseModel(nn.Module, ABC):
@@ -129,15 +170,22 @@ class ResponseModel(nn.Module, ABC):
         around the mean: evaluation then takes them for cells.
     wants_priors
         Whether `take_up` is to be called before training.
+    why_from_scratch
+        Why the model cannot start from trained weights, as the end of a sentence; None where it can.
+    start
+        What it starts from where it holds trained weights already; None where its weights are fresh.
     """
 
     samples_profiles: bool = False
     wants_priors: ClassVar[bool] = False
+    why_from_scratch: ClassVar[str | None] = None
+    start: StartingPoint | None
 
     def __init__(self, config: ModelConfig, space: ModelSpace, conditions: ConditionBatch) -> None:
         super().__init__()
         self.config = config
         self.space = space
+        self.start = None
 
     def take_up(self, priors: TrainingPriors) -> None:
         """Take up what is known before training; called on every worker alike, before `stages`.

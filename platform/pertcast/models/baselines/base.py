@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,10 @@ class Baseline(ResponseModel):
     baseline's own prediction of their condition (left-out prediction where the baseline has one).
     """
 
+    why_from_scratch: ClassVar[str | None] = (
+        "it is solved from its training rows alone, so that nothing of the bundle would be left. Train it "
+        "from scratch"
+    )
     sd: Tensor
 
     def __init__(self, config: ModelConfig, space: ModelSpace, conditions: ConditionBatch) -> None:

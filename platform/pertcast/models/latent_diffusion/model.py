@@ -53,7 +53,8 @@ class LatentDiffusion(ResponseModel):
         if isinstance(autoencoder, VariationalAutoencoder):
             module = AutoencoderLoss(autoencoder, targets, config.autoencoder)
             settings = config.autoencoder
-            stages.append(GradientStage("autoencoder", module, settings.optimiser, settings.epochs))
+            optimiser, epochs = settings.optimiser, settings.epochs
+            stages.append(GradientStage("autoencoder", module, optimiser, epochs, is_kept=True))
         parts = (autoencoder, scaling, targets, config)
         response = ResponseLoss(self.heads, *parts)
         diffusion = DenoiserLoss(self.denoiser, self.heads, *parts)

@@ -57,7 +57,7 @@ class ConditionEncoding(nn.Module):
         if self.context is not None:
             nn.init.normal_(self.context.weight, std=0.1)
         scale = torch.tensor(unit_scale(conditions, space.feature_width))
-        self.register_buffer("feature_scale", scale, persistent=False)
+        self.register_buffer("feature_scale", scale)
 
     def forward(self, conditions: ConditionBatch) -> Tensor:
         """Return (N, W)."""

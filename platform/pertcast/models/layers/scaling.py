@@ -17,6 +17,9 @@ from pertcast.models.contract import StatisticsStage
 SD_FLOOR = 1e-3
 """Smallest sd as a share of the median gene's; genes that never vary are not blown up."""
 
+_UNITS = ("target_sd", "basal_mean", "basal_sd")
+"""What the weights of a trained network are expressed in."""
+
 
 class Scaling(nn.Module):
     """Per-gene means and sd as buffers, float32.
@@ -141,6 +144,18 @@ class ScalingStage(StatisticsStage):
         self.scaling.target_sd.copy_(_floored_sd(squares / n_rows))
         self.scaling.basal_mean.copy_(basal_mean)
         self.scaling.basal_sd.copy_(_floored_sd(basal_variance))
+
+    def refit(self, sums: Mapping[str, Tensor], known_genes: Tensor) -> None:
+        """Solve the centre anew, and units of unknown genes; those of known genes stay."""
+        before = {name: self.scaling.get_buffer(name).clone() for name in _UNITS}
+        self.finish(sums)
+        for name, kept in before.items():
+            solved = self.scaling.get_buffer(name)
+            solved.copy_(torch.where(known_genes.to(solved.device), kept, solved))
+
+    def filled(self) -> tuple[Tensor, ...]:
+        """Return all buffers of the scaling."""
+        return tuple(self.scaling.buffers())
 
 
 def _floored_sd(variance: Tensor) -> Tensor:

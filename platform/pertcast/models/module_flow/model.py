@@ -75,12 +75,14 @@ class ModuleFlow(ResponseModel):
         self._priors = TrainingPriors.empty(space.n_genes)
 
     def take_up(self, priors: TrainingPriors) -> None:
-        """Group the genes, and keep control cells to start from."""
+        """Group the genes, and keep control cells to start from; trained weights keep their groups."""
         self._priors = priors
-        self.module.copy_(group_genes(priors, self.config.grouping).labels)
+        is_grouped = self.start is not None and self.gene_modules() is not None
+        if not is_grouped:
+            self.module.copy_(group_genes(priors, self.config.grouping).labels)
         self.pool.take_up(priors)
         self.truth.take_up(self.module.cpu(), priors)
-        if isinstance(self.autoencoder, GeneAutoencoder):
+        if isinstance(self.autoencoder, GeneAutoencoder) and not is_grouped:
             embedding = _leading(priors.gene_embedding, _EMBEDDING_WIDTH)
             self.autoencoder.set_labels(self.module, embedding)
 
@@ -106,7 +108,8 @@ class ModuleFlow(ResponseModel):
         if isinstance(autoencoder, GeneAutoencoder):
             settings = config.autoencoder
             loss = GeneAutoencoderLoss(autoencoder, targets, self._priors.controls, settings)
-            stages.append(GradientStage("autoencoder", loss, settings.optimiser, settings.epochs, size))
+            optimiser, epochs = settings.optimiser, settings.epochs
+            stages.append(GradientStage("autoencoder", loss, optimiser, epochs, size, is_kept=True))
         latents = LatentCache(autoencoder, targets)
         terms = AlignmentTerms(
             config.alignment, self.pool, autoencoder, scaling, self.truth, self._moves_mean

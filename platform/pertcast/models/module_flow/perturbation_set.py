@@ -57,7 +57,7 @@ class PerturbationSet(nn.Module):
         self.norm = nn.LayerNorm(width)
         nn.init.normal_(self.pert_type.weight, std=0.1)
         scale = torch.tensor(unit_scale(conditions, space.feature_width))
-        self.register_buffer("feature_scale", scale, persistent=False)
+        self.register_buffer("feature_scale", scale)
 
     def forward(
         self, conditions: ConditionBatch, effects: Tensor, basal: Tensor, hidden: Tensor | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -46,6 +47,10 @@ class MultiplexNetwork(ResponseModel):
     """
 
     config: MultiplexNetworkConfig
+    why_from_scratch: ClassVar[str | None] = (
+        "it is solved from its training conditions, so that nothing of the bundle would be left. Train it on "
+        "one store that holds both data sets; that takes minutes"
+    )
     sd: Tensor
 
     def __init__(self, config: MultiplexNetworkConfig, space: ModelSpace, conditions: ConditionBatch) -> None:

@@ -63,10 +63,15 @@ class ComponentsStage(StatisticsStage):
     """
 
     name = "components"
+    is_kept = True
 
     def __init__(self, autoencoder: Autoencoder, targets: StandardisedTargets) -> None:
         self.autoencoder = autoencoder
         self.targets = targets
+
+    def filled(self) -> tuple[Tensor, ...]:
+        """Return everything that the autoencoder holds."""
+        return tuple(self.autoencoder.state_dict(keep_vars=True).values())
 
     @property
     def is_exact(self) -> bool:
@@ -227,10 +232,23 @@ class LatentScaleStage(StatisticsStage):
         auto.latent_sd.copy_(torch.where(active, variance.sqrt(), 1.0))
         auto.active.copy_(active)
         readout, gain = _readout(sums, auto.latent_sd.double()) if "cross" in sums else (None, 0.0)
-        left = sums["left"] - gain
-        auto.noise_sd.copy_((left / rows).clamp(min=0).sqrt())
-        auto.reconstruction_r2.copy_(1 - left.sum() / sums["squares"].sum().clamp(min=1e-30))
+        self._measure_left_out(sums, sums["left"] - gain)
         auto.settle(None if readout is None else (readout * active.unsqueeze(1)).float())
+
+    def refit(self, sums: Mapping[str, Tensor], known_genes: Tensor) -> None:
+        """Measure what decoding leaves out; the latents keep their scale."""
+        gain = _readout(sums, self.autoencoder.latent_sd.double())[1] if "cross" in sums else 0.0
+        self._measure_left_out(sums, sums["left"] - gain)
+
+    def _measure_left_out(self, sums: Mapping[str, Tensor], left: Tensor) -> None:
+        """Store the noise of genes, and the share that is restored, from sums of squares left out (G,)."""
+        auto = self.autoencoder
+        auto.noise_sd.copy_((left / sums["rows"].clamp(min=1)).clamp(min=0).sqrt())
+        auto.reconstruction_r2.copy_(1 - left.sum() / sums["squares"].sum().clamp(min=1e-30))
+
+    def filled(self) -> tuple[Tensor, ...]:
+        """Return everything that the autoencoder holds."""
+        return tuple(self.autoencoder.state_dict(keep_vars=True).values())
 
     def facts(self) -> dict[str, float]:
         """Return how much of the responses the latent space holds."""

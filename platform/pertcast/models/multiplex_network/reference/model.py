@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pertcast_data.errors import ConfigError
 from torch import Tensor
@@ -39,6 +41,10 @@ class TranscriptionNet(ResponseModel):
     """
 
     config: TranscriptionNetConfig
+    why_from_scratch: ClassVar[str | None] = (
+        "its second stage learns from what its first says of genes it has not seen, and the bundle's has "
+        "seen them. Train it on one store that holds both data sets"
+    )
     sd: Tensor
 
     def __init__(self, config: TranscriptionNetConfig, space: ModelSpace, conditions: ConditionBatch) -> None:
