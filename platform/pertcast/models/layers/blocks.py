@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pertcast.models.layers.recomputable import Recomputable
 from pertcast.models.noise import KeyedNoise
 
 
@@ -33,7 +34,7 @@ class KeyedDropout(nn.Module):
         return masked
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(Recomputable):
     """x + dropout(W2 silu(W1 layer_norm(x)))."""
 
     def __init__(self, width: int, dropout: float, stream: int) -> None:

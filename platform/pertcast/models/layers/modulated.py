@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pertcast.models.layers.recomputable import Recomputable
+
 LEVEL_FREQUENCIES: Final = 16
 
 
-class ModulatedBlock(nn.Module):
+class ModulatedBlock(Recomputable):
     """x + gate * W2 hardswish(W1 (layer_norm(x) * (1 + scale) + shift))."""
 
     def __init__(self, width: int, expansion: int) -> None:

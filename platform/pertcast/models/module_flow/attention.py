@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pertcast.models.layers.blocks import KeyedDropout
+from pertcast.models.layers.recomputable import Recomputable
 from pertcast.models.noise import KeyedNoise
 
 
@@ -62,7 +63,7 @@ class Attention(nn.Module):
         return tokens.reshape(rows, count, self.heads, width // self.heads).transpose(1, 2)
 
 
-class InducedAttention(nn.Module):
+class InducedAttention(Recomputable):
     r"""One block: M inducing points read the tokens, exchange, and are read by the tokens.
 
     .. math:: I_1 = LN(I + A(I, x)),\; I_2 = LN(I_1 + A(I_1, I_1)),\; y = LN(x + A(x, I_2)),\; LN(y + F(y))

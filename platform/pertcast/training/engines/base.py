@@ -6,6 +6,8 @@ the weights, so the model can be validated, saved and exported at any step witho
 
 from __future__ import annotations
 
+import copy
+import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,8 +18,12 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from pertcast.models.batch import Batch
-from pertcast.models.contract import OptimiserConfig
+from pertcast.models.contract import GradientStage, OptimiserConfig
+from pertcast.models.layers.recomputable import recompute_blocks
 from pertcast.models.noise import KeyedNoise
+from pertcast.training.config import TrainConfig
+
+log = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
@@ -98,6 +104,17 @@ def set_learning_rate(optimiser: AdamW, rate: float) -> None:
 def trained_parameters(module: nn.Module) -> list[nn.Parameter]:
     """Return the parameters that ask for a gradient, in the module's order."""
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def working_copy(stage: GradientStage, config: TrainConfig) -> nn.Module:
+    """Return the copy of a stage's module that is trained, its blocks recomputed where that is asked for."""
+    module = copy.deepcopy(stage.module).train()
+    if config.activation_checkpointing and recompute_blocks(module) == 0:
+        log.warning(
+            "stage %s has no blocks to recompute: train.activation_checkpointing saves nothing there",
+            stage.name,
+        )
+    return module
 
 
 @torch.no_grad()

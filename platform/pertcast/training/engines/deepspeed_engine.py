@@ -6,7 +6,6 @@ ordinary tensors at every stage.
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import os
@@ -34,6 +33,7 @@ from pertcast.training.engines.base import (
     set_learning_rate,
     trained_parameters,
     warmup_cosine,
+    working_copy,
 )
 from pertcast.training.engines.deepspeed_config import deepspeed_config
 from pertcast.training.engines.state import (
@@ -109,9 +109,11 @@ class DeepSpeedEngine:
         self._deepspeed = _import_deepspeed(on_gpu=on_gpu)
         self._has_own_group = _join_process_group(self._deepspeed, on_gpu=on_gpu)
         self._averaged = stage.module
-        self._working = copy.deepcopy(stage.module).train()
+        self._working = working_copy(stage, config)
         self._zero_stage = config.engine.zero_stage
         self._optimiser = build_adamw(trained_parameters(self._working), stage.optimiser)
+        # Stage 3 puts a function of its own, without forward-mode derivatives, in the place of torch's.
+        self._linear = nn.functional.linear
         self._engine, *_ = self._deepspeed.initialize(
             model=self._working,
             optimizer=self._optimiser,
@@ -181,7 +183,8 @@ class DeepSpeedEngine:
             self._average.cut()
 
     def close(self) -> None:
-        """Let go of DeepSpeed's hooks and of the process group, where it was opened here."""
+        """Let go of DeepSpeed's hooks and functions, and of the process group, where it was opened here."""
         self._engine.destroy()
+        nn.functional.linear = self._linear
         if self._has_own_group:
             self._deepspeed.comm.destroy_process_group()

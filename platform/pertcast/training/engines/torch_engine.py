@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -26,6 +25,7 @@ from pertcast.training.engines.base import (
     set_learning_rate,
     trained_parameters,
     warmup_cosine,
+    working_copy,
 )
 from pertcast.training.engines.state import shapes_of, share_of, stored_state, whole_fragments, write_state
 
@@ -61,7 +61,7 @@ class TorchEngine:
         self, stage: GradientStage, config: TrainConfig, total_steps: int, device: torch.device
     ) -> None:
         self._averaged = stage.module
-        self._working = copy.deepcopy(stage.module).train()
+        self._working = working_copy(stage, config)
         self._parameters = trained_parameters(self._working)
         self._called: nn.Module = _distributed(self._working, device) if is_distributed() else self._working
         self._optimiser = build_adamw(self._parameters, stage.optimiser)

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from pertcast.models.batch import ConditionBatch, ModelSpace
 from pertcast.models.layers.blocks import KeyedDropout
+from pertcast.models.layers.recomputable import Recomputable
 from pertcast.models.multiplex_network.reference.condition_types import (
     condition_type,
     is_control,
@@ -21,7 +22,7 @@ from pertcast.models.multiplex_network.reference.config import FunDnnConfig
 from pertcast.models.noise import KeyedNoise
 
 
-class FunDnn(nn.Module):
+class FunDnn(Recomputable):
     """F -> `depth` hidden layers of `width`, LeakyReLU and dropout -> G, tanh.
 
     The paper names three LeakyReLU for four hidden layers; here one follows each, since two layers without

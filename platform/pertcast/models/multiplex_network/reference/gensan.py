@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pertcast.models.layers.recomputable import Recomputable
 from pertcast.models.multiplex_network.reference.column_attention import column_attention
 from pertcast.models.multiplex_network.reference.config import GenSanConfig
 
@@ -31,7 +32,7 @@ class RowAttention(nn.Module):
         return found
 
 
-class GenSanBlock(nn.Module):
+class GenSanBlock(Recomputable):
     """Row attention, column attention and a feed-forward network, each on normalised tokens and added."""
 
     def __init__(self, genes: int, config: GenSanConfig) -> None:

@@ -14,6 +14,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from pertcast.models.batch import ConditionBatch, ModelSpace
+from pertcast.models.layers.recomputable import Recomputable
 from pertcast.models.multiplex_network.config import CrossTypeConfig
 
 
@@ -77,7 +78,7 @@ class TypeIndex(nn.Module):
         return OtherTypes(torch.where(is_other, self.condition[perturbation, context], -1), kind)
 
 
-class _Block(nn.Module):
+class _Block(Recomputable):
     """Pre-norm attention and feed-forward; tokens see the tokens that are there."""
 
     def __init__(self, config: CrossTypeConfig) -> None:
