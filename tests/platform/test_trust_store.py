@@ -131,5 +131,5 @@ def test_held_out_rows_without_controls_or_no_rows_are_refused(tmp_path: Path) -
     store = make_store(tmp_path / "s", n_controls=0)
     with pytest.raises(ControlsMissing):
         lay_out_units(store, rows_of(store, "A"), pair_controls(store))
-    with pytest.raises(SchemaError, match="test part is empty"):
+    with pytest.raises(SchemaError, match="part of the fold is empty"):
         lay_out_units(store, np.empty(0, dtype=np.int64), None)

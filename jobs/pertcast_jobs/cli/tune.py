@@ -19,20 +19,42 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 def _plan(sweep: SweepConfig) -> dict[str, Any]:
     """Return what the sweep would do, with the plan of a run of the given configuration."""
-    space = {key: entry.model_dump(exclude_none=True) for key, entry in sweep.space.items()}
-    return {"trials": sweep.search.trials, "space": space, "run": plan_training(sweep)}
+    space = {key: entry.model_dump(exclude_defaults=True) for key, entry in sweep.space.items()}
+    objectives = [objective.model_dump() for objective in sweep.search.objectives]
+    return {
+        "trials": sweep.search.trials,
+        "objectives": objectives,
+        "space": space,
+        "run": plan_training(sweep),
+    }
 
 
 def _outcome_lines(outcome: SweepOutcome) -> list[str]:
+    """Return what was found, the best first, and where the report is, last."""
     return [
-        f"best     {outcome.best} ({outcome.metric}, {outcome.mode})",
+        _verdict(outcome),
         "",
         *aligned(outcome.table()),
         *(f"failed {trial.trial}: {trial.error}" for trial in outcome.trials if trial.error),
         "",
-        f"bundle   {outcome.bundle}",
-        f"next: pertcast evaluate {outcome.path / 'trials' / outcome.best}",
+        "Chosen on the validation conditions, so its score there is too good: look at the test evaluation.",
+        f"bundle: {outcome.bundle}",
+        f"next:   pertcast evaluate {outcome.path / 'trials' / outcome.best}",
+        f"report: {outcome.report}",
     ]
+
+
+def _verdict(outcome: SweepOutcome) -> str:
+    found, n_done = outcome.best_trial.metrics, sum(trial.status == "done" for trial in outcome.trials)
+    text = f"best of {n_done}: trial {outcome.best}"
+    if "skill" not in found:
+        return text
+    interval = f"[{found['skill_low']:+.3f}, {found['skill_high']:+.3f}]" if "skill_low" in found else ""
+    return (
+        f"{text}, {outcome.scored_by} {found['score']:.3f} on {found['n_conditions']:.0f} validation "
+        f"conditions: {found['skill']:+.3f} {interval} against {outcome.baseline} "
+        f"({found['baseline_score']:.3f})"
+    )
 
 
 @app.command()
@@ -44,7 +66,7 @@ def tune(
         list[str] | None,
         typer.Argument(
             help="Overrides a.b=c, such as data.store=STORE, and @place, such as @node_8gpu.",
-                metavar="[A.B=C]...",
+            metavar="[A.B=C]...",
         ),
     ] = None,
     out: Annotated[
@@ -55,7 +77,7 @@ def tune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print counts; train nothing.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Try configurations of a model and keep the best by its loss on the validation conditions.
+    """Try configurations of a model and keep the one that is furthest above the best baseline on validation.
 
     Example: pertcast tune response_mlp_sweep data.store=STORE data.split=split.json --out sweeps/first
     """

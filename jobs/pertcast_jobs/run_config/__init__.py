@@ -9,12 +9,13 @@ from pertcast_jobs.run_config.load import (
     shipped_places,
 )
 from pertcast_jobs.run_config.schema import ClusterConfig, DataConfig, ModelSection, RunConfig
-from pertcast_jobs.run_config.sweep import SearchConfig, SpaceEntry, SweepConfig
+from pertcast_jobs.run_config.sweep import Objective, SearchConfig, SpaceEntry, SweepConfig
 
 __all__ = [
     "ClusterConfig",
     "DataConfig",
     "ModelSection",
+    "Objective",
     "RunConfig",
     "SearchConfig",
     "SpaceEntry",

@@ -1,4 +1,4 @@
-"""The driver of a sweep: starts or restores Ray Tune, follows the trials, keeps the best bundle."""
+"""The driver of a sweep: scores the baselines, starts Ray Tune on what is left to try, keeps the best."""
 
 from __future__ import annotations
 
@@ -8,29 +8,32 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pertcast.training.bundle import load_bundle_files
 from pertcast.training.files import new_folder, write_json
 from pertcast_data.errors import ConfigError, PertcastError
 from pertcast_data.progress import ProgressCallback, no_progress
 
+from pertcast_jobs.evaluate.part_scores import BaselineScores
 from pertcast_jobs.progress import told_regularly
 from pertcast_jobs.ray_session import ray_session
 from pertcast_jobs.run_config import SweepConfig, dump_config, load_sweep
 from pertcast_jobs.run_folder import RunFolder, write_text
 from pertcast_jobs.train.prepare import open_checked
 from pertcast_jobs.train.worker_notes import read_note
-from pertcast_jobs.tune.outcome import SweepOutcome, TrialOutcome, held_out_metrics, ranked
+from pertcast_jobs.tune.baselines import baselines_of
+from pertcast_jobs.tune.outcome import SweepOutcome, TrialOutcome, front, ranked
+from pertcast_jobs.tune.records import Records
+from pertcast_jobs.tune.report import REPORT_FILE, write_sweep_report
+from pertcast_jobs.tune.resources import concurrent_trials, trial_resources
 
 if TYPE_CHECKING:
     from ray import tune
 
 log = logging.getLogger(__name__)
-
-_DRIVER_CPUS = 0.01
-"""CPUs of a trial that only waits for its Ray Train workers."""
 
 
 class SweepFailed(PertcastError):
@@ -47,7 +50,8 @@ def run_sweep(
     sweep
         The runs' configuration, the space and how it is searched.
     out
-        Folder of the sweep: sweep.yaml, sweep.json, trials/<id>/ (run folders), bundle/, tune/ (Ray Tune's).
+        Folder of the sweep: sweep.yaml, baselines.json, records/, trials/<number>/ (run folders), then
+        sweep.json, sweep.html and bundle/; tune/ is Ray Tune's own and not needed to continue.
     resume
         Continue the sweep at `out`: finished trials stay, others continue at their checkpoints.
     progress
@@ -56,7 +60,8 @@ def run_sweep(
     Raises
     ------
     ConfigError
-        `out` is taken or holds another sweep; the cluster is too small for one trial.
+        `out` is taken or holds another sweep; there are no validation conditions; the cluster is too small
+        for one trial.
     SweepFailed
         No trial ended with a bundle.
     """
@@ -69,12 +74,11 @@ def run_sweep(
     else:
         (out / "trials").mkdir(parents=True)
         write_text(config_path, dump_config(sweep))
-    with ray_session() as session, _followed(out / "trials", sweep.search.trials, progress):
-        results = _tuner(sweep, out, session.num_cpus).fit()
-        trials = ranked(
-            [_trial_outcome(result, out, sweep.search.metric) for result in results], sweep.search.mode
-        )
-    return _keep_best(sweep, out, trials)
+    baselines = baselines_of(sweep, out, progress)
+    records = Records(out)
+    with ray_session(), _followed(out / "trials", sweep.search.trials, progress):
+        _run_what_is_left(sweep, records)
+    return _keep_best(sweep, records, baselines)
 
 
 def _require_same(sweep: SweepConfig, out: Path, config_path: Path, resume: bool) -> None:
@@ -91,112 +95,95 @@ def _require_same(sweep: SweepConfig, out: Path, config_path: Path, resume: bool
         )
 
 
-def _tuner(sweep: SweepConfig, out: Path, num_cpus: float) -> tune.Tuner:
-    """Return a new tuner, or the restored one where the folder holds its state."""
+def _run_what_is_left(sweep: SweepConfig, records: Records) -> None:
+    """Run the trials that have not ended, and note why those that fail do."""
+    from pertcast_jobs.tune.searcher import waiting_trials
+
+    waiting = waiting_trials(sweep, records)
+    if not waiting:
+        return
+    shutil.rmtree(records.out / "tune", ignore_errors=True)
+    for result in _tuner(sweep, records, len(waiting)).fit():
+        record = records.read(int((result.config or {})["number"]))
+        if record is not None and record.status == "failed" and record.error is None:
+            error = str(result.error or "it ended without a result").strip().splitlines()[-1]
+            records.write(replace(record, error=error))
+
+
+def _tuner(sweep: SweepConfig, records: Records, n_trials: int) -> tune.Tuner:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # else Ray prints its own progress over ours
+    import ray
     from ray import tune
 
-    from pertcast_jobs.tune.space import scheduler, search_algorithm, search_space, trial_folder_name
+    from pertcast_jobs.tune.searcher import RecordedSearch, scheduler, trial_folder_name
     from pertcast_jobs.tune.trial import run_trial
 
-    resources = trial_resources(sweep, num_cpus)
+    available = ray.cluster_resources()
     trainable = tune.with_resources(
         tune.with_parameters(
             run_trial,
             base=sweep.run_mapping(),
-            trials_path=str(out / "trials"),
-            metric=sweep.search.metric,
+            out=str(records.out),
+            objectives=tuple(objective.metric for objective in sweep.search.objectives),
         ),
-        resources,
+        trial_resources(sweep, available),
     )
-    state, space = str(out / "tune"), search_space(sweep.space)
-    if tune.Tuner.can_restore(state):
-        return tune.Tuner.restore(state, trainable, resume_errored=True, param_space=space)
-    search = sweep.search
     return tune.Tuner(
         trainable,
-        param_space=space,
         tune_config=tune.TuneConfig(
-            metric=search.metric,
-            mode=search.mode,
-            num_samples=search.trials,
-            search_alg=search_algorithm(search, concurrent_trials(sweep, num_cpus)),
-            scheduler=scheduler(search),
+            num_samples=n_trials,
+            search_alg=RecordedSearch(sweep, records),
+            max_concurrent_trials=concurrent_trials(sweep, available),
+            scheduler=scheduler(sweep.search),
             trial_dirname_creator=trial_folder_name,
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(out),
+            storage_path=str(records.out),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=sweep.cluster.max_failures),
         ),
     )
 
 
-def trial_resources(sweep: SweepConfig, num_cpus: float) -> dict[str, float]:
-    """Return what Tune sets aside for a trial itself; raises ConfigError where one does not fit."""
-    cluster = sweep.cluster
-    if cluster.launcher == "ray":
-        resources = {"CPU": _DRIVER_CPUS}
-    else:
-        resources = {"CPU": cluster.cpus_per_worker, **({"GPU": 1.0} if cluster.use_gpu else {})}
-    if _cpus_of_trial(sweep) > num_cpus:
-        raise ConfigError(
-            f"A trial needs {_cpus_of_trial(sweep):g} CPUs, Ray has {num_cpus:g}. Lower "
-            "cluster.cpus_per_worker (fractions such as 0.9 are possible) or cluster.num_workers."
+def _outcomes(sweep: SweepConfig, records: Records) -> tuple[TrialOutcome, ...]:
+    trials = [
+        TrialOutcome(
+            trial=record.name,
+            status="failed" if record.status == "begun" else record.status,
+            values=record.values,
+            metrics=record.metrics,
+            error=record.error,
         )
-    return resources
+        for record in records.read_all(sweep.search.trials)
+    ]
+    objectives = sweep.search.objectives
+    on_front = front(trials, objectives)
+    return ranked([replace(trial, is_on_front=trial.trial in on_front) for trial in trials], objectives)
 
 
-def _cpus_of_trial(sweep: SweepConfig) -> float:
-    cluster = sweep.cluster
-    own = _DRIVER_CPUS if cluster.launcher == "ray" else 0.0
-    return own + cluster.num_workers * cluster.cpus_per_worker
-
-
-def concurrent_trials(sweep: SweepConfig, num_cpus: float) -> int:
-    """Return how many trials run at a time: a trial whose workers find no CPU would time out."""
-    fitting = max(1, int(num_cpus / _cpus_of_trial(sweep)))
-    return min(fitting, sweep.search.max_concurrent or fitting)
-
-
-def _trial_outcome(result: Any, out: Path, metric: str) -> TrialOutcome:
-    """Return what became of a trial; one that is done counts by its kept weights, not its last epoch."""
-    trial = Path(result.path).name
-    folder = out / "trials" / trial
-    error = None if result.error is None else str(result.error).strip().splitlines()[-1]
-    metrics = dict(result.metrics or {})
-    is_done = (folder / "run.json").is_file() and RunFolder.open(folder).is_done
-    if is_done:
-        metrics |= held_out_metrics(RunFolder.open(folder).manifest().result["validation"])
-    return TrialOutcome(
-        trial=trial,
-        status="failed" if error else "done" if is_done else "stopped",
-        values=dict(result.config or {}),
-        objective=metrics.get(metric),
-        epochs=int(metrics.get("epoch", 0)),
-        error=error,
-    )
-
-
-def _keep_best(sweep: SweepConfig, out: Path, trials: tuple[TrialOutcome, ...]) -> SweepOutcome:
-    best = trials[0] if trials and trials[0].status == "done" else None
-    if best is None or best.objective is None:
+def _keep_best(sweep: SweepConfig, records: Records, baselines: BaselineScores) -> SweepOutcome:
+    """Copy the best trial's bundle, and write the table and the report."""
+    out, trials = records.out, _outcomes(sweep, records)
+    if not trials or trials[0].status != "done":
         reasons = "; ".join(f"{trial.trial}: {trial.error or trial.status}" for trial in trials)
         raise SweepFailed(f"No trial of {out} ended with a bundle. {reasons}. Mend it and run with --resume.")
-    source = load_bundle_files(RunFolder.open(out / "trials" / best.trial).bundle_path).path
+    source = load_bundle_files(RunFolder.open(out / "trials" / trials[0].trial).bundle_path).path
     with new_folder(out / "bundle") as folder:
         shutil.copytree(source, folder, dirs_exist_ok=True)
     outcome = SweepOutcome(
         path=out,
-        metric=sweep.search.metric,
-        mode=sweep.search.mode,
+        objectives=sweep.search.objectives,
+        scored_by=baselines.metric,
+        baseline=baselines.titles[baselines.best],
         trials=trials,
-        best=best.trial,
+        best=trials[0].trial,
         bundle=out / "bundle",
+        report=out / REPORT_FILE,
     )
     write_json(out / "sweep.json", json.loads(json.dumps(outcome.to_json())))
-    log.info("best trial %s, bundle in %s", best.trial, outcome.bundle)
+    write_sweep_report(sweep, outcome, baselines)
+    log.info("best trial %s, bundle in %s", outcome.best, outcome.bundle)
     return outcome
 
 

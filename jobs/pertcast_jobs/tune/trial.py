@@ -1,13 +1,15 @@
-"""One trial of a sweep: an ordinary, resumable run whose folder is named after the trial."""
+"""One trial of a sweep: an ordinary, resumable run, then its score on the validation conditions."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from pertcast_data.errors import ConfigError
+from pertcast_data.errors import ConfigError, PertcastError
 from pertcast_data.progress import ProgressCallback
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
@@ -20,7 +22,10 @@ from pertcast_jobs.train.in_process import train_in_process
 from pertcast_jobs.train.on_ray import train_on_ray
 from pertcast_jobs.train.outcome import Trained
 from pertcast_jobs.train.prepare import PreparedRun
-from pertcast_jobs.tune.outcome import held_out_metrics
+from pertcast_jobs.tune.records import Records, TrialRecord
+from pertcast_jobs.tune.score import scored
+
+log = logging.getLogger(__name__)
 
 
 def trial_config(base: Mapping[str, Any], values: Mapping[str, Any]) -> RunConfig:
@@ -47,34 +52,46 @@ def launch_in_trial(prepared: PreparedRun, run: RunFolder, progress: ProgressCal
     return train_in_process(prepared, run, progress, listen=lambda metrics: tune.report(dict(metrics)))
 
 
-def run_trial(values: Mapping[str, Any], *, base: Mapping[str, Any], trials_path: str, metric: str) -> None:
-    """Train one trial; a trial that was begun before continues at its newest checkpoint.
+def run_trial(
+    given: Mapping[str, Any], *, base: Mapping[str, Any], out: str, objectives: tuple[str, ...]
+) -> None:
+    """Train and score one trial; a trial that was begun before continues at its newest checkpoint.
+
+    What Pertcast raises would only happen again: it is noted, and Tune does not try again.
 
     Parameters
     ----------
-    values
-        The trial's values by dotted key.
+    given
+        "number" of the trial; its values are in its record.
     base
         The sweep's run configuration.
-    trials_path
-        Folder of the trials' run folders.
-    metric
-        What the trials are ranked by.
-
-    Raises
-    ------
-    ConfigError
-        When the model does not report `metric`.
+    out
+        The sweep's folder.
+    objectives
+        Metrics that the sweep is after.
     """
-    config = trial_config(base, values)
+    records = Records(Path(out))
+    record = records.read(int(given["number"]))
+    assert record is not None, "a trial's record is written before the trial begins"
+    try:
+        _train_and_score(record, records, base, objectives)
+    except PertcastError as error:
+        log.error("trial %s: %s", record.name, error)
+        records.write(replace(record, status="failed", error=" ".join(str(error).split())))
+
+
+def _train_and_score(
+    record: TrialRecord, records: Records, base: Mapping[str, Any], objectives: tuple[str, ...]
+) -> None:
+    config = trial_config(base, record.values)
     torch.set_num_threads(config.cluster.threads_per_worker)
-    folder = Path(trials_path) / tune.get_context().get_trial_id()
+    folder = records.run_folder(record.number)
     outcome = run_training(config, folder, resume=True, launch=launch_in_trial)
-    final = held_out_metrics(outcome.validation)
-    if metric not in final:
+    metrics = scored(outcome, records.out)
+    missing = [name for name in objectives if name not in metrics]
+    if missing:
         raise ConfigError(
-            f"search.metric={metric} is not what {config.model.name} reports: "
-            f"{', '.join(sorted(final)) or 'it has no held-out loss'}. Choose one of these."
+            f"search.objectives: {missing[0]} is not what {config.model.name} reports: "
+            f"{', '.join(sorted(metrics))}. Choose among these."
         )
-    epochs = sum(stage["epochs"] for stage in outcome.result["stages"])
-    tune.report({**final, "epoch": epochs, "global_step": outcome.result["global_step"]})
+    tune.report(dict(metrics))

@@ -127,7 +127,7 @@ def lay_out_units(store: ExpressionStore, rows: IndexArray, pairing: ControlPair
         A row has no controls.
     """
     if not len(rows):
-        raise SchemaError(f"No held-out rows of {store.path}: the fold's test part is empty.")
+        raise SchemaError(f"No held-out rows of {store.path}: this part of the fold is empty.")
     if pairing is not None:
         pairing.require(rows)
     chosen = store.obs[rows].with_columns(
