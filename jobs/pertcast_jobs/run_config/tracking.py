@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from pertcast_data.errors import ConfigError
 from pydantic import BaseModel, ConfigDict, field_validator
 
 
@@ -37,10 +38,10 @@ class TrackingConfig(BaseModel):
             return None
         parts = urlsplit(uri)
         if parts.username or parts.password:
-            # Only the host is repeated: the message would tell the password.
-            raise ValueError(
-                f"the address of {parts.hostname} holds a user or password, which would be kept in the run "
-                "folder; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
+            # Not a ValueError: pydantic would repeat the value, password and all.
+            raise ConfigError(
+                f"tracking.mlflow_uri: the address of {parts.hostname} holds a user or password, "
+                "which would be kept in the run folder; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead."
             )
         if parts.scheme in ("", "file"):
             raise ValueError(

@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 _HELD = 2_000
 """Entries that wait for a server at most; later ones are left out until it answers."""
 _LAST_WAIT_S = 10.0
-"""How long the end of a training waits for the rest to be sent."""
+"""How long the end of a training waits for the rest to be sent..."""
+_LAST_WAIT_WHILE_AWAY_S = 1.0
+"""... and to a server that does not take anything."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 
 Entry = Callable[[MlflowRun], None]
@@ -46,12 +48,12 @@ class TrackingThread:
         self._entries: queue.Queue[Entry | None] = queue.Queue(maxsize=held)
         self._left_out = 0
         self._gives_up = threading.Event()
-        self._has_warned = False
+        self._has_warned = self._is_away = False
         self._thread = threading.Thread(target=self._work, name="pertcast-tracking", daemon=True)
         self._thread.start()
 
-    def send(self, entry: Entry) -> None:
-        """Hand in an entry; it is left out where too many wait."""
+    def send(self, entry: Entry | None) -> None:
+        """Hand in an entry (None: the last one); it is left out where too many wait."""
         try:
             self._entries.put_nowait(entry)
         except queue.Full:
@@ -59,12 +61,12 @@ class TrackingThread:
 
     def close(self, wait_s: float = _LAST_WAIT_S) -> None:
         """Give what still waits `wait_s` seconds to be sent, then let it go."""
-        deadline = time.monotonic() + wait_s
-        try:
-            self._entries.put(None, timeout=wait_s)
-        except queue.Full:
-            self._left_out += 1
-        self._thread.join(max(0.0, deadline - time.monotonic()))
+        began = time.monotonic()
+        self.send(None)
+        while self._thread.is_alive() and time.monotonic() - began < wait_s:
+            self._thread.join(0.05)
+            if self._is_away and time.monotonic() - began > _LAST_WAIT_WHILE_AWAY_S:
+                break
         self._gives_up.set()
         missing = self._left_out + self._entries.qsize()
         if missing or self._thread.is_alive():
@@ -83,11 +85,13 @@ class TrackingThread:
             self._run = self._run or self._connect()
             entry(self._run)
         except Exception as error:  # noqa: BLE001 (whatever a tracker does, training goes on)
+            self._is_away = True
             if not self._has_warned:
                 self._has_warned = True
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 log.warning("MLflow does not take this run's entries, training goes on: %s", reason)
             return False
+        self._is_away = False
         return True
 
 
