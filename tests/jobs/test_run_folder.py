@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from pertcast.training.bundle import find_bundle
 from pertcast_data.errors import ConfigError
+from pertcast_jobs.environment import describe_environment, environment_hash
 from pertcast_jobs.run_config import RunConfig
 from pertcast_jobs.run_folder import (
     RunFolder,
     RunManifest,
     code_version,
-    describe_environment,
     git_revision,
     now,
 )
@@ -33,6 +33,7 @@ def manifest(**changes: object) -> RunManifest:
         "split_kind": "random",
         "fold": 0,
         "environment": describe_environment(),
+        "environment_hash": environment_hash(describe_environment()),
         "launcher": "in_process",
         "engine": "torch",
         "world_size": 1,

@@ -44,15 +44,16 @@ def test_a_decay_of_zero_copies_the_weights() -> None:
 
 
 def test_a_window_gives_means_rows_and_the_waiting_share() -> None:
-    window, rows = StepWindow("s"), toys.toy_rows(10)
+    window, rows = StepWindow("s", CPU), toys.toy_rows(10)
+    window.begin_step()
     for loss in (1.0, 3.0):
         window.add({"loss": torch.tensor(loss), "kl": torch.tensor(2 * loss)}, [rows, rows], 2.0, 0.5)
-    summary = window.close(0, 2, stop_is_wanted=True)
+    summary = window.close(0, 2)
     assert summary.losses == {"loss": 2.0, "kl": 4.0}
     assert summary.rows == 40
-    assert summary.samples_per_second == pytest.approx(10, rel=0.1)
-    assert summary.data_wait_share == pytest.approx(0.25, rel=0.1)
-    assert summary.stop_is_wanted
+    assert summary.seconds == pytest.approx(4, rel=0.1)
+    assert summary.wait_seconds == pytest.approx(1)
+    assert len(summary.step_seconds) == 2
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3])

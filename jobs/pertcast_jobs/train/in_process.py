@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from pertcast.training.fit import fit
-from pertcast.training.reports import TrainReport
+from pertcast.training.reports import TrainReport, told_to
 from pertcast_data.errors import ConfigError
 from pertcast_data.progress import ProgressCallback
 
@@ -20,6 +20,7 @@ from pertcast_jobs.train.prepare import (
     open_training_data,
     take_up_priors,
 )
+from pertcast_jobs.train.tracking import tracked
 from pertcast_jobs.train.worker_notes import (
     NoteWriter,
     epoch_offsets,
@@ -68,15 +69,16 @@ def train_in_process(
         if listen is not None and news.kind == "validation":
             listen(validation_metrics(news, offsets))
 
-    result = fit(
-        model,
-        open_training_data(config, prepared.encoder),
-        config.train,
-        run.path,
-        device=choose_device(config.cluster.use_gpu),
-        report=report,
-        store=open_checkpoint_store(config, run),
-    )
+    with tracked(config, run) as track:
+        result = fit(
+            model,
+            open_training_data(config, prepared.encoder),
+            config.train,
+            run.path,
+            device=choose_device(config.cluster.use_gpu),
+            report=told_to(report, track),
+            store=open_checkpoint_store(config, run),
+        )
     return Trained(weights=cpu_weights(model), result=result)
 
 

@@ -34,7 +34,7 @@ def speed_lines(speed: Mapping[str, Any]) -> list[str]:
     if memory["gpu_allocated_bytes"] is not None:
         words.append(f"of the GPU {memory['gpu_allocated_bytes'] / 1e9:.2f} GB")
     if speed["flops_per_second"] is not None:
-        words.append(f"{speed['flops_per_second'] / 1e12:.3g} TFLOP/s")
+        words.append(f"{speed['flops_per_second'] / 1e9:,.3g} GFLOP/s")
     if speed["flops_utilisation"] is not None:
         words.append(f"utilisation {speed['flops_utilisation']:.1%}")
     lines = [f"speed    {', '.join(words)}"]

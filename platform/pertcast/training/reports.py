@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pertcast.training.speed import NO_SPEED, Speed
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
@@ -54,10 +56,8 @@ class TrainReport:
         Held-out losses of the averaged weights, or None.
     learning_rate
         Rate of the last step; 0 in closed-form stages.
-    samples_per_second
-        Rows a second over all ranks.
-    data_wait_share
-        Share of the time that was spent waiting for rows.
+    speed
+        Of the steps since the last report; of kind "statistics" only the rows a second are told.
     """
 
     kind: Literal["steps", "validation", "statistics"]
@@ -70,8 +70,15 @@ class TrainReport:
     losses: Mapping[str, float] = field(default_factory=dict)
     validation: Mapping[str, float] | None = None
     learning_rate: float = 0.0
-    samples_per_second: float = 0.0
-    data_wait_share: float = 0.0
+    speed: Speed = NO_SPEED
+
+    def scalars(self) -> dict[str, float]:
+        """Return every figure by a flat name, for curves; those of a stage begin with its name."""
+        figures = {f"{self.stage}/train/{name}": value for name, value in self.losses.items()}
+        figures |= {
+            f"{self.stage}/validation/{name}": value for name, value in (self.validation or {}).items()
+        }
+        return figures | {f"{self.stage}/learning_rate": self.learning_rate} | self.speed.scalars()
 
 
 ReportCallback = Callable[[TrainReport], None]
@@ -79,6 +86,16 @@ ReportCallback = Callable[[TrainReport], None]
 
 def ignore_report(report: TrainReport) -> None:
     """Take no notice: the default of `fit`."""
+
+
+def told_to(*callbacks: ReportCallback) -> ReportCallback:
+    """Return what tells several of a report, one after another."""
+
+    def tell(report: TrainReport) -> None:
+        for callback in callbacks:
+            callback(report)
+
+    return tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +139,8 @@ class FitResult:
         Optimiser steps over all stages, those before a resume included.
     seconds
         Wall time over all attempts that the kept checkpoints cover.
-    samples_per_second, data_wait_share
-        Of this attempt's optimiser steps, validation and checkpoints left out; 0 where there were none.
+    speed
+        Of this attempt's optimiser steps.
     resumed_from
         Position of the checkpoint this attempt started from, or None.
     """
@@ -131,8 +148,7 @@ class FitResult:
     stages: tuple[StageResult, ...]
     global_step: int
     seconds: float
-    samples_per_second: float
-    data_wait_share: float
+    speed: Speed
     resumed_from: Position | None = None
 
     @property
@@ -145,8 +161,7 @@ class FitResult:
         return {
             "global_step": self.global_step,
             "seconds": self.seconds,
-            "samples_per_second": self.samples_per_second,
-            "data_wait_share": self.data_wait_share,
+            "speed": self.speed.to_json(),
             "stages": [stage_to_json(stage) for stage in self.stages],
         }
 
