@@ -72,8 +72,6 @@ class TrainConfig(BaseModel):
     activation_checkpointing
         Whether the networks' blocks are computed again in the backward pass instead of keeping what they need
         for it: less memory, more time, the same result.
-    compile
-        Whether the loss is compiled by torch.compile: faster where it pays, rounding differs a little.
     checkpoint_every_steps
         Optimiser steps between checkpoints; one is written at the end of each stage in any case.
     keep_checkpoints
@@ -92,6 +90,8 @@ class TrainConfig(BaseModel):
     frozen_stages
         Stages that keep the weights of the bundle that a run starts from, besides those that the model keeps
         in any case (docs/finetuning.md); a run with fresh weights freezes none.
+    start_lr_share
+        Share of the model's learning rates that a run takes which starts from a bundle.
     peak_tflops
         What one GPU can do at most in this precision (dense, TFLOP/s), for the utilisation that reports
         tell; None: what its data sheet says, where it is known (`pertcast.training.flops`).
@@ -108,7 +108,6 @@ class TrainConfig(BaseModel):
     precision: Literal["fp32", "bf16"] = "fp32"
     engine: EngineConfig = EngineConfig()
     activation_checkpointing: bool = False
-    compile: bool = False
     checkpoint_every_steps: int = Field(500, ge=1)
     keep_checkpoints: int = Field(2, ge=1)
     storage_patience_s: float = Field(600.0, ge=0)
@@ -117,6 +116,7 @@ class TrainConfig(BaseModel):
     log_every_steps: int = Field(20, ge=1)
     prefetch: int = Field(2, ge=0)
     frozen_stages: tuple[str, ...] = ()
+    start_lr_share: float = Field(0.1, gt=0, le=1)
     peak_tflops: float | None = Field(None, gt=0)
 
     def micro_batch_size(self, world_size: int = 1) -> int:
