@@ -1,4 +1,4 @@
-"""A four-trial sweep on Ray Tune, and what it leaves."""
+"""A sweep on Ray Tune, and what it leaves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pertcast_data.errors import ConfigError
 from pertcast_jobs.run_config import load_sweep
 from pertcast_jobs.run_folder import RunFolder
 from pertcast_jobs.tune import run_sweep
-from pertcast_jobs.tune.sweep import concurrent_trials, trial_resources
+from pertcast_jobs.tune.records import Records
 
 pytestmark = pytest.mark.ray
 
@@ -20,21 +20,24 @@ QUICK = ["model.config.depth=1", "model.config.basal_width=8", "train.batch_size
 SPACE = "space={model.config.width: {choice: [8, 16]}, model.config.optimiser.lr: {loguniform: [1e-3, 1e-2]}}"
 
 
-def test_a_four_trial_sweep_keeps_the_best_bundle_and_resumes_to_the_same(
+def test_a_sweep_keeps_the_best_bundle_and_resumes_to_the_same(
     ray_cluster: Any, small_screen: Any, tmp_path: Path
 ) -> None:
-    sweep = load_sweep("response_mlp_sweep", [*small_screen.overrides, *QUICK, SPACE])
+    words = [*small_screen.overrides, *QUICK, SPACE, "search.trials=3"]
+    sweep = load_sweep("response_mlp_sweep", words)
     out = tmp_path / "sweep"
     outcome = run_sweep(sweep, out)
-    assert [trial.status for trial in outcome.trials] == ["done"] * 4
-    objectives = [trial.objective for trial in outcome.trials]
-    assert objectives == sorted(objectives)
+    assert [trial.status for trial in outcome.trials] == ["done"] * 3
+    skills = [trial.metrics["skill"] for trial in outcome.trials]
+    assert skills == sorted(skills, reverse=True)
+    assert outcome.best in outcome.front
     best = RunFolder.open(out / "trials" / outcome.best)
     assert best.config().model.config["width"] == outcome.trials[0].values["model.config.width"]
-    assert best.manifest().result["validation"]["loss"] == outcome.trials[0].objective
+    assert best.manifest().result["validation"]["loss"] == outcome.trials[0].metrics["validation_loss"]
     kept = load_bundle_files(find_bundle(out))
     assert kept.content_hash == load_bundle_files(best.bundle_path).content_hash
     assert json.loads((out / "sweep.json").read_text())["best"] == outcome.best
+    assert "What this does not show" in outcome.report.read_text(encoding="utf-8")
 
     with pytest.raises(ConfigError, match="Continue it with --resume"):
         run_sweep(sweep, out)
@@ -52,25 +55,39 @@ def test_another_sweep_at_the_same_place_is_refused(small_screen: Any, tmp_path:
         run_sweep(sweep, out, resume=True)
 
 
-def test_as_many_trials_run_at_a_time_as_their_workers_find_cpus(small_screen: Any) -> None:
-    words = [*small_screen.overrides, "cluster.launcher=ray", "cluster.num_workers=2"]
-    sweep = load_sweep("response_mlp_sweep", [*words, "cluster.cpus_per_worker=0.9"])
-    assert trial_resources(sweep, 2.0) == {"CPU": 0.01}
-    assert [concurrent_trials(sweep, cpus) for cpus in (2.0, 4.0)] == [1, 2]
-    too_large = load_sweep("response_mlp_sweep", [*words, "cluster.cpus_per_worker=1"])
-    with pytest.raises(ConfigError, match=r"needs 2\.01 CPUs, Ray has 2\."):
-        trial_resources(too_large, 2.0)
-
-
 @pytest.mark.acceptance
 def test_trials_may_train_on_their_own_ray_workers(
     ray_cluster: Any, small_screen: Any, tmp_path: Path
 ) -> None:
     workers = ["cluster.launcher=ray", "cluster.num_workers=2", "cluster.cpus_per_worker=0.9"]
-    stopping = ["search.trials=2", "search.algorithm=optuna", "search.scheduler=asha"]
-    words = [*small_screen.overrides, *QUICK, SPACE, *workers, *stopping, "train.checkpoint_every_steps=3"]
-    outcome = run_sweep(load_sweep("response_mlp_sweep", words), tmp_path / "sweep")
-    best = RunFolder.open(tmp_path / "sweep" / "trials" / outcome.best)
+    search = ["search.trials=3", "search.algorithm=optuna", "search.scheduler=asha", "search.grace_epochs=1"]
+    words = [*small_screen.overrides, *QUICK, SPACE, *workers, *search, "train.checkpoint_every_steps=3"]
+    out = tmp_path / "sweep"
+    outcome = run_sweep(load_sweep("response_mlp_sweep", words), out)
+    best = RunFolder.open(out / "trials" / outcome.best)
     assert best.manifest().world_size == 2
-    assert best.manifest().result["validation"]["loss"] == outcome.trials[0].objective
+    assert best.manifest().result["validation"]["loss"] == outcome.trials[0].metrics["validation_loss"]
     assert outcome.trials[0].epochs == 2
+    assert {trial.status for trial in outcome.trials} <= {"done", "stopped"}
+    assert len(Records(out).read_all(3)) == 3
+
+
+@pytest.mark.acceptance
+def test_a_trial_that_fails_says_why_and_the_others_go_on(
+    ray_cluster: Any, small_screen: Any, tmp_path: Path
+) -> None:
+    search = ["search.trials=2", "search.objectives=[{metric: validation_loss, mode: min}]"]
+    words = [*small_screen.overrides, *QUICK, SPACE, *search]
+    out = tmp_path / "sweep"
+    sweep = load_sweep("response_mlp_sweep", words)
+    other = out / "trials" / "000"
+    run_sweep(sweep, out)
+    (other / "score.json").unlink()
+    config = other / "config.yaml"
+    config.write_text(config.read_text().replace("seed: 0", "seed: 5"))
+    outcome = run_sweep(sweep, out, resume=True)
+    failed = outcome.trials[-1]
+    assert (failed.trial, failed.status) == ("000", "failed")
+    assert "it is another training: train.seed (5 before, 0 now)" in str(failed.error)
+    assert outcome.best == "001"
+    assert "it is another training" in outcome.report.read_text(encoding="utf-8")

@@ -93,6 +93,11 @@ class Records:
         found = (self.read(number) for number in range(n_trials))
         return tuple(record for record in found if record is not None)
 
+    def waiting(self, n_trials: int) -> tuple[int, ...]:
+        """Return the numbers of the trials that are still to run; those that failed are to run again."""
+        ended = {each.number for each in self.read_all(n_trials) if each.status in ("done", "stopped")}
+        return tuple(number for number in range(n_trials) if number not in ended)
+
     def write(self, record: TrialRecord) -> None:
         """Write a record, whole or not at all."""
         path = self._path(record.number)

@@ -31,7 +31,7 @@ class RecordedSearch(Searcher):  # type: ignore[misc]
     def __init__(self, sweep: SweepConfig, records: Records) -> None:
         super().__init__()
         self._sweep, self._records = sweep, records
-        self._waiting = waiting_trials(sweep, records)
+        self._waiting = list(records.waiting(sweep.search.trials))
         self._number_of: dict[str, int] = {}
 
     def set_search_properties(
@@ -76,12 +76,6 @@ class RecordedSearch(Searcher):  # type: ignore[misc]
 
     def restore(self, checkpoint_path: str) -> None:
         """Take nothing: what is remembered is in the records."""
-
-
-def waiting_trials(sweep: SweepConfig, records: Records) -> list[int]:
-    """Return the numbers of the trials that are still to run, failed ones among them."""
-    known = {record.number: record.status for record in records.read_all(sweep.search.trials)}
-    return [number for number in range(sweep.search.trials) if known.get(number) not in ("done", "stopped")]
 
 
 def _told(result: dict[str, Any]) -> dict[str, float]:

@@ -76,8 +76,9 @@ def run_sweep(
         write_text(config_path, dump_config(sweep))
     baselines = baselines_of(sweep, out, progress)
     records = Records(out)
-    with ray_session(), _followed(out / "trials", sweep.search.trials, progress):
-        _run_what_is_left(sweep, records)
+    if waiting := records.waiting(sweep.search.trials):
+        with ray_session(), _followed(out / "trials", sweep.search.trials, progress):
+            _run(sweep, records, len(waiting))
     return _keep_best(sweep, records, baselines)
 
 
@@ -95,15 +96,10 @@ def _require_same(sweep: SweepConfig, out: Path, config_path: Path, resume: bool
         )
 
 
-def _run_what_is_left(sweep: SweepConfig, records: Records) -> None:
+def _run(sweep: SweepConfig, records: Records, n_waiting: int) -> None:
     """Run the trials that have not ended, and note why those that fail do."""
-    from pertcast_jobs.tune.searcher import waiting_trials
-
-    waiting = waiting_trials(sweep, records)
-    if not waiting:
-        return
     shutil.rmtree(records.out / "tune", ignore_errors=True)
-    for result in _tuner(sweep, records, len(waiting)).fit():
+    for result in _tuner(sweep, records, n_waiting).fit():
         record = records.read(int((result.config or {})["number"]))
         if record is not None and record.status == "failed" and record.error is None:
             error = str(result.error or "it ended without a result").strip().splitlines()[-1]

@@ -123,19 +123,27 @@ def trade_off(content: SweepContent) -> go.Figure:
     ranges = padded_range(place), padded_range(y)
     label_points(figure, place, y, [trial.name for trial in trials], line, ranges=ranges, size=(480, 290))
     figure.update_layout(
-        xaxis={"title": {"text": content.axis(second)}, **(_powers(place) if is_log else {})},
+        xaxis={"title": {"text": content.axis(second)}, **(_logarithms(place) if is_log else {})},
         yaxis={"title": {"text": content.axis(first)}, "zeroline": first == "skill"},
     )
     return figure
 
 
-def _powers(place: np.ndarray[Any, Any]) -> dict[str, Any]:
+def _logarithms(place: np.ndarray[Any, Any]) -> dict[str, Any]:
     """Return ticks at round numbers for an axis that shows logarithms."""
-    low, high = float(place.min()), float(place.max())
-    steps = (1, 2, 5) if high - low < 2 else (1,)
+    found = _round_ticks(float(place.min()), float(place.max()))
+    return {**found, "tickvals": [math.log10(value) for value in found["tickvals"]]}
+
+
+def _round_ticks(low: float, high: float) -> dict[str, Any]:
+    """Return ticks around powers of ten from 10**low to 10**high, more of them in a narrow range."""
+    steps = (1, 2, 5) if high - low < 1.5 else (1,)
     powers = range(math.floor(low) - 1, math.ceil(high) + 2)
-    ticks = [(math.log10(step) + power, f"{step}e{power}") for power in powers for step in steps]
-    return {"tickvals": [value for value, _ in ticks], "ticktext": [text for _, text in ticks]}
+    ticks = [step * 10.0**power for power in powers for step in steps]
+    return {
+        "tickvals": ticks,
+        "ticktext": [f"{tick:.0e}".replace("e+0", "e").replace("e-0", "e-") for tick in ticks],
+    }
 
 
 def by_parameter(content: SweepContent, keys: Sequence[str]) -> go.Figure:
@@ -171,7 +179,7 @@ def _scale(values: Sequence[Any]) -> dict[str, Any]:
         return {"type": "category"}
     distinct = sorted(set(values))
     if min(distinct) > 0 and max(distinct) / min(distinct) > 8:
-        return {"type": "log", "dtick": "D2" if max(distinct) / min(distinct) < 100 else 1}
+        return {"type": "log", **_round_ticks(math.log10(distinct[0]), math.log10(distinct[-1]))}
     return {"nticks": 5}
 
 

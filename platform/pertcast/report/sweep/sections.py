@@ -229,4 +229,5 @@ def limits(content: SweepContent) -> Section:
     ]
     if any(trial.metric("cost_is_counted") == 0 for trial in content.done):
         items.append("Operations could not be counted: cost is 6 x parameters x rows trained on.")
-    return Section("What this does not show", list_html(items) + paragraph_html(content.search, muted=True))
+    html = list_html(items) + paragraph_html(content.search, muted=True)
+    return Section("What this does not show", html, width="half")
