@@ -100,6 +100,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """Return the tensors of a safetensors file; CorruptBundle where it is not one."""
     try:
-        return safetensors.torch.load_file(path, device=str(device))
+        found = safetensors.torch.load_file(path, device=str(device))
     except SafetensorError as error:
         raise CorruptBundle(f"{path} cannot be read: {error}.") from error
+    # On the CPU they are views of the mapped file, which may be deleted (and holds its space) or go away.
+    return {name: value.clone() for name, value in found.items()}
