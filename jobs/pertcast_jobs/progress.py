@@ -24,11 +24,11 @@ from rich.progress import (
 )
 
 _LINE_EVERY_S = 5.0
+_LEAST_S = 1.0
+"""Seconds that a rate is measured over at least."""
 
 
-def _plain_line(title: str, unit: str, started: float, done: int, total: int, note: str) -> str:
-    elapsed = time.monotonic() - started
-    rate = done / elapsed if elapsed > 0 else 0.0
+def _plain_line(title: str, unit: str, rate: float, done: int, total: int, note: str) -> str:
     share = f"{done:,}/{total:,}" if total else f"{done:,}"
     eta = f", ETA {(total - done) / rate:,.0f} s" if total and rate > 0 and done < total else ""
     return f"{title}: {share} {unit}, {rate:,.0f}/s{eta}{', ' + note if note else ''}"
@@ -38,11 +38,16 @@ def _plain_line(title: str, unit: str, started: float, done: int, total: int, no
 def _plain(title: str, unit: str) -> Iterator[ProgressCallback]:
     started = time.monotonic()
     printed, line = started, ""
+    first: tuple[float, int] | None = None
 
     def update(done: int, total: int, note: str = "") -> None:
-        nonlocal printed, line
+        nonlocal printed, line, first
         now = time.monotonic()
-        line = _plain_line(title, unit, started, done, total, note)
+        # What a resumed run had done before says nothing of how fast this one is.
+        first = first or (now, done)
+        since, before = (started, 0) if now - first[0] < _LEAST_S or done == first[1] else first
+        rate = (done - before) / (now - since) if now > since else 0.0
+        line = _plain_line(title, unit, rate, done, total, note)
         if now - printed >= _LINE_EVERY_S:
             printed = now
             print(line, file=sys.stderr, flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 from pertcast_jobs.progress import progress_bar, told_regularly
@@ -14,6 +15,17 @@ def test_without_a_terminal_the_last_state_is_one_line(capsys: pytest.CaptureFix
         update(1000, 1000, "writing")
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("ingest: 1,000/1,000 rows") and "writing" in line
+
+
+def test_the_rate_of_a_resumed_run_leaves_out_what_was_done_before(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with progress_bar("train", "steps") as update:
+        update(100_000, 200_000)
+        time.sleep(1.1)
+        update(100_022, 200_000)
+    rate = float(capsys.readouterr().err.split("steps, ")[1].split("/s")[0].replace(",", ""))
+    assert rate <= 20
 
 
 def test_progress_that_is_written_down_elsewhere_is_asked_for_until_the_end() -> None:
