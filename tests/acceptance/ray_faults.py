@@ -39,6 +39,18 @@ SIZE = ["model.config.width=64", "train.batch_size=32", "train.patience=null"]
 CHECKPOINTS = ["train.checkpoint_every_steps=25", "train.log_every_steps=5"]
 
 
+_STARTED: list[subprocess.Popen[str]] = []
+
+
+def end_all() -> None:
+    """End the commands that a failed test left running."""
+    while _STARTED:
+        driver = _STARTED.pop()
+        if driver.poll() is None:
+            driver.kill()
+            driver.communicate()
+
+
 def make_screen(folder: Path) -> list[str]:
     """Make a store and a split; returns them as overrides."""
     files = write_atlas(simulate_atlas(ATLAS), folder / "atlas")
@@ -77,7 +89,7 @@ class Training:
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start the command in a session of its own."""
         command = pertcast("train", "response_mlp", *self.overrides, "--out", str(self.run.path), *words)
-        return subprocess.Popen(
+        driver = subprocess.Popen(
             command,
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -85,6 +97,8 @@ class Training:
             start_new_session=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", **dict(self.environment)},
         )
+        _STARTED.append(driver)
+        return driver
 
     def finish(self, *words: str) -> None:
         """Run the command to its end."""
@@ -107,7 +121,7 @@ class Training:
             note = read_note(self.run.workers_path, rank)
             return note is not None and note.attempt >= attempt and note.step >= step
 
-        assert wait_for(has_come, 120), (self.step(rank), self.attempt(rank), step, attempt)
+        assert wait_for(has_come, 300), (self.step(rank), self.attempt(rank), step, attempt)
         note = read_note(self.run.workers_path, rank)
         assert note is not None
         return note.pid
@@ -119,7 +133,7 @@ class Training:
         return [each for each in read_events(self.run.path / EVENTS_FILE) if not kinds or each.kind in kinds]
 
 
-def ended(driver: subprocess.Popen[str], code: int = 0, seconds: float = 240) -> str:
+def ended(driver: subprocess.Popen[str], code: int = 0, seconds: float = 400) -> str:
     """Wait for a command's end; returns what it wrote on standard error."""
     try:
         _, told = driver.communicate(timeout=seconds)

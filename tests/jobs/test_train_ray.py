@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 import torch
 from pertcast.torch_threads import torch_threads
 from pertcast.training.bundle import load_bundle_files
-from pertcast_data.errors import ConfigError
+from pertcast_data.errors import ConfigError, Preempted
 from pertcast_jobs.run_config import ClusterConfig, RunConfig, load_config
 from pertcast_jobs.run_folder import RunFolder
 from pertcast_jobs.train import run_training
@@ -101,19 +102,40 @@ def test_what_a_training_raises_arrives_on_the_main_thread() -> None:
         interruptible(fail, lambda: None, grace_s=1.0)
 
 
-@pytest.mark.parametrize(("grace_s", "is_awaited"), [(30.0, True), (0.05, False)])
+@pytest.mark.parametrize(("grace_s", "they_end"), [(30.0, True), (0.05, False)])
 def test_an_interrupted_driver_asks_the_workers_and_waits_for_them_only_so_long(
-    grace_s: float, is_awaited: bool
+    grace_s: float, they_end: bool
 ) -> None:
-    asked, ended = threading.Event(), threading.Event()
+    asked, released, ended = threading.Event(), threading.Event(), threading.Event()
 
     def train() -> None:
-        threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start()
-        asked.wait(30)
-        time.sleep(0.5)
+        threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
+        (asked if they_end else released).wait(30)
         ended.set()
 
     with pytest.raises(KeyboardInterrupt):
         interruptible(train, asked.set, grace_s)
     assert asked.is_set()
-    assert ended.is_set() == is_awaited
+    assert ended.is_set() == they_end
+    released.set()
+
+
+def test_a_sigterm_that_comes_twice_does_not_cut_the_last_checkpoint_short() -> None:
+    ended = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Preempted("stopped by SIGTERM")
+
+    def train() -> None:
+        for after_s in (0.1, 0.3):
+            threading.Timer(after_s, os.kill, [os.getpid(), signal.SIGTERM]).start()
+        time.sleep(1.0)
+        ended.set()
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(Preempted):
+            interruptible(train, lambda: None, grace_s=30.0)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.is_set()

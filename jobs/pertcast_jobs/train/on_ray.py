@@ -10,13 +10,15 @@ import logging
 import secrets
 import tempfile
 import threading
+import time
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import ray
 import ray.train
-from pertcast_data.errors import ConfigError
+from pertcast_data.errors import ConfigError, Preempted
 from pertcast_data.progress import ProgressCallback
 
 from pertcast_jobs.run_config import ClusterConfig
@@ -33,6 +35,8 @@ from pertcast_jobs.train.worker_notes import followed
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+
+_LOOK_EVERY_S = 0.5
 
 
 def worker_environment(cluster: ClusterConfig) -> dict[str, str]:
@@ -71,7 +75,7 @@ def interruptible(call: Callable[[], Result], ask_to_stop: Callable[[], None], g
     ask_to_stop
         Makes `call` return early.
     grace_s
-        Seconds that it may take for that; a second interruption ends the wait at once.
+        Seconds that it may take for that; a Ctrl-C ends the wait at once.
 
     Raises
     ------
@@ -90,15 +94,47 @@ def interruptible(call: Callable[[], Result], ask_to_stop: Callable[[], None], g
 
     threading.Thread(target=work, name="ray-train", daemon=True).start()
     try:
+        # A wait without end may sleep through a signal that another thread was given.
+        while not outcome.done():
+            futures.wait([outcome], timeout=_LOOK_EVERY_S)
         return outcome.result()
     except KeyboardInterrupt:
         log.warning("asking the workers for a last checkpoint; interrupt again to end at once")
         ask_to_stop()
-        try:
-            outcome.exception(timeout=grace_s)
-        except TimeoutError:
-            log.warning("the workers did not end within %g s (cluster.stop_grace_s)", grace_s)
+        _await_end(outcome, grace_s)
         raise
+
+
+def _await_end(outcome: Future[Result], grace_s: float) -> None:
+    deadline = time.monotonic() + grace_s
+    while True:
+        try:
+            while not outcome.done() and (left := deadline - time.monotonic()) > 0:
+                futures.wait([outcome], timeout=min(left, _LOOK_EVERY_S))
+        except Preempted:
+            continue  # Batch systems send SIGTERM to a script and to its children: twice to this process.
+        if not outcome.done():
+            log.warning("the workers did not end within %g s (cluster.stop_grace_s)", grace_s)
+        return
+
+
+def _trainer(task: WorkerTask, bookkeeping: str, callbacks: tuple[Any, ...]) -> SizedTrainer:
+    cluster = task.config.cluster
+    return SizedTrainer(
+        task.config,
+        train_worker,
+        train_loop_config={"task": task},
+        torch_config=StoppableTorch(
+            backend="nccl" if cluster.use_gpu else "gloo", timeout_s=cluster.collective_timeout_s
+        ),
+        run_config=ray.train.RunConfig(
+            name=task.run_path.name,
+            storage_path=bookkeeping,
+            failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures),
+            worker_runtime_env={"env_vars": worker_environment(cluster)},
+            callbacks=[JudgesFailures(task.run_path), *callbacks],
+        ),
+    )
 
 
 def train_on_ray(
@@ -146,25 +182,11 @@ def train_on_ray(
         stop_key=stop_key,
     )
     with (
-        tempfile.TemporaryDirectory(prefix="pertcast-ray-train-") as bookkeeping,
+        tempfile.TemporaryDirectory(prefix="pertcast-ray-train-", ignore_cleanup_errors=True) as bookkeeping,
         ray_train_settings(cluster),
         followed(run.workers_path, progress),
     ):
-        trainer = SizedTrainer(
-            config,
-            train_worker,
-            train_loop_config={"task": task},
-            torch_config=StoppableTorch(
-                backend="nccl" if cluster.use_gpu else "gloo", timeout_s=cluster.collective_timeout_s
-            ),
-            run_config=ray.train.RunConfig(
-                name=run.path.name,
-                storage_path=bookkeeping,
-                failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures),
-                worker_runtime_env={"env_vars": worker_environment(cluster)},
-                callbacks=[JudgesFailures(run.path), *callbacks],
-            ),
-        )
+        trainer = _trainer(task, bookkeeping, callbacks)
         try:
             result = interruptible(trainer.fit, lambda: ask_from_driver(stop_key), cluster.stop_grace_s)
         except ray.train.TrainingFailedError as error:
