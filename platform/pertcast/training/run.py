@@ -37,7 +37,6 @@ _FREE_TO_CHANGE = (
     "accumulate",
     "activation_checkpointing",
     "checkpoint_every_steps",
-    "compile",
     "engine",
     "keep_checkpoints",
     "log_every_steps",
