@@ -57,7 +57,7 @@ def _search_words(search: SearchConfig) -> str:
             f"drawn by a tree-structured Parzen estimator after {startup_trials(search)} at random, so "
             "values that looked good were tried more often"
         )
-    ended = "all trained to their end"
+    ended = "none was stopped early"
     if search.scheduler == "asha":
         ended = (
             f"ASHA left every trial {search.grace_epochs} epochs and kept one in {search.reduction} at each "

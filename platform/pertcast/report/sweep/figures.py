@@ -53,9 +53,10 @@ def by_trial(content: SweepContent) -> go.Figure:
     trials = sorted(content.done, key=lambda trial: trial.name)
     x, y = [int(trial.name) for trial in trials], np.array([trial.metric(metric) for trial in trials])
     best = np.maximum.accumulate(y) if mode == "max" else np.minimum.accumulate(y)
+    last = max(int(trial.name) for trial in content.trials)
     figure = go.Figure()
     figure.add_scatter(
-        x=[*x, max(int(trial.name) for trial in content.trials)],
+        x=[*x, last],
         y=[*best, best[-1]],
         mode="lines",
         line={"color": _GREY, "width": 1.5, "shape": "hv"},
@@ -79,7 +80,12 @@ def by_trial(content: SweepContent) -> go.Figure:
         )  # fmt: skip
     figure.add_trace(points)
     figure.update_layout(
-        xaxis={"title": {"text": "trial, in the order drawn"}, "dtick": max(1, math.ceil(len(x) / 16))},
+        xaxis={
+            "title": {"text": "trial, in the order drawn"},
+            "dtick": max(1, math.ceil(last / 16)),
+            "range": [-0.5, last + 0.5],
+            "zeroline": False,
+        },
         yaxis={"title": {"text": content.axis(metric)}, "zeroline": False},
     )
     return figure
