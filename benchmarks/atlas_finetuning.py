@@ -3,8 +3,8 @@
 An atlas of four cell lines: a bundle is trained on three, with three quarters of the compounds. The fourth
 line is a small screen in its own store: a tenth of the compounds (all doses and times) to train on, two
 more to choose weights by, the rest to test. Compared on the same conditions: the fine-tuned bundle, the
-same model trained from scratch on the tenth, the bundle as it is, every baseline fitted on the tenth, and
-what the same compound did in the other lines on average.
+same model trained from scratch on the tenth (for its usual epochs, and for 300), the bundle as it is, every
+baseline fitted on the tenth, and what the same compound did in the other lines on average.
 
     python benchmarks/atlas_finetuning.py response_mlp latent_diffusion --seeds 100-109 --out tuned.json
 
@@ -43,12 +43,14 @@ from pertcast_jobs.train import run_training
 from pertcast_jobs.train.prepare import build_seeded_model, prepare
 
 Floats = NDArray[np.float32]
-TUNED, SCRATCH, AS_IT_IS, OTHERS = (
+TUNED, SCRATCH, LONGER, AS_IT_IS, OTHERS = (
     "fine-tuned",
     "from scratch",
+    "from scratch, longer",
     "bundle as it is",
     "same compound, other lines",
 )
+LONG: Final = ("train.epochs=300", "train.patience=50")
 METRICS: Final = {
     "pearson_delta": "Pearson of the response",
     "pearson_delta_pert": "Pearson of the response without the mean of the tenth",
@@ -179,7 +181,8 @@ def run(name: str, screens: Screens, root: Path, seed: int, settings: Sequence[s
     tested = Tested(screens.small, Split.load(screens.split).folds[0].test)
     fresh = prepare(tuned).encoder
     found = {AS_IT_IS: tested.predicted(build_seeded_model(tuned.with_absolute_paths(), fresh), fresh)}
-    for title, config in ((TUNED, tuned), (SCRATCH, load_config(name, small))):
+    configs = {TUNED: tuned, SCRATCH: load_config(name, small), LONGER: load_config(name, [*small, *LONG])}
+    for title, config in configs.items():
         files = load_bundle_files(run_training(config, root / f"{name}-{title}").bundle)
         found[title] = tested.predicted(build_model(files), ConditionEncoder.from_state(*files.encoder_state))
     return found

@@ -25,7 +25,7 @@ from pertcast.training.config import TrainConfig
 from pertcast.training.data import TrainingData
 from pertcast.training.distributed import copy_from_rank_zero, rank
 from pertcast.training.events import EventLog
-from pertcast.training.freezing import frozen_stages
+from pertcast.training.freezing import frozen_stages, stages_to_train
 from pertcast.training.gradient import train_stage
 from pertcast.training.interrupts import InterruptGuard, stop_error
 from pertcast.training.log import RunLog
@@ -102,7 +102,7 @@ def fit(
         store = _store_below(run_dir, config)
     model.to(device).eval()
     copy_from_rank_zero(model)
-    stages = model.stages()
+    stages = stages_to_train(model, config.start_lr_share)
     with ExitStack() as stack:
         gpus = [device.index or 0] if device.type == "cuda" else []
         stack.enter_context(torch.random.fork_rng(devices=gpus))

@@ -1,12 +1,13 @@
-"""Which stages of a model that starts from trained weights are not trained again."""
+"""How the stages of a model with trained weights are trained: which not at all, and the others how gently."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from pertcast_data.errors import ConfigError, nearest_known
 
-from pertcast.models.contract import ResponseModel, Stage
+from pertcast.models.contract import GradientStage, ResponseModel, Stage
 from pertcast.training.transfer import stage_tensors
 
 
@@ -49,6 +50,18 @@ def frozen_stages(model: ResponseModel, stages: Sequence[Stage], asked: Collecti
             "belongs to them; it cannot be kept. Leave it out."
         )
     return tuple(stage.name for stage in frozen)
+
+
+def stages_to_train(model: ResponseModel, lr_share: float) -> tuple[Stage, ...]:
+    """Return a model's stages; with trained weights, at `lr_share` of their learning rates."""
+    if model.start is None:
+        return model.stages()
+    return tuple(
+        replace(stage, optimiser=stage.optimiser.model_copy(update={"lr": stage.optimiser.lr * lr_share}))
+        if isinstance(stage, GradientStage)
+        else stage
+        for stage in model.stages()
+    )
 
 
 def require_taken(

@@ -1,7 +1,7 @@
 """Which axis of which tensor of a model runs over genes, contexts, features...: found by building it larger.
 
-A model is built for its own space and for spaces that have one more of something; an axis that grows by one
-with it runs over it. So no model needs to declare its axes, and none can declare them wrongly.
+A model is built for its own space and for spaces that have more of something; an axis that grows by as many
+runs over it. So no model needs to declare its axes, and none can declare them wrongly.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ CONDITIONS: Final = "conditions"
 """What a tensor depends on that belongs to the training conditions."""
 
 _NEW: Final = "a name that no store has"
+_MORE_GENES: Final = 1000
+"""Enough that a width which the number of genes happens to limit (latents, modules) is told from genes."""
 
 Built = tuple[ModelSpace, ConditionBatch]
 
@@ -97,16 +99,19 @@ def _axes(
         for axis, (before, after) in enumerate(zip(shape, other, strict=True)):
             if before == after or (what == CONDITIONS and names[axis] == "perturbations"):
                 continue
-            if what == CONDITIONS or after != before + 1 or names[axis] is not None:
+            grown_by = _MORE_GENES if what == "genes" else 1
+            if what == CONDITIONS or after != before + grown_by or names[axis] is not None:
                 mixed.add(what)
                 continue
             names[axis] = what
     return TensorAxes(tuple(names), frozenset(mixed))
 
 
-def _one_more_name(field: str) -> Callable[[ModelSpace, ConditionBatch], Built]:
+def _more_names(field: str, count: int = 1) -> Callable[[ModelSpace, ConditionBatch], Built]:
+    names = tuple(f"{_NEW} {number}" for number in range(count))
+
     def grow(space: ModelSpace, conditions: ConditionBatch) -> Built:
-        return space.model_copy(update={field: (*getattr(space, field), _NEW)}), conditions
+        return space.model_copy(update={field: (*getattr(space, field), *names)}), conditions
 
     return grow
 
@@ -138,10 +143,10 @@ def _one_more_condition(space: ModelSpace, conditions: ConditionBatch) -> Built:
 
 
 _GROWN: Final[dict[str, Callable[[ModelSpace, ConditionBatch], Built]]] = {
-    "genes": _one_more_name("genes"),
-    "contexts": _one_more_name("contexts"),
-    "groups": _one_more_name("groups"),
-    "pert_types": _one_more_name("pert_types"),
+    "genes": _more_names("genes", _MORE_GENES),
+    "contexts": _more_names("contexts"),
+    "groups": _more_names("groups"),
+    "pert_types": _more_names("pert_types"),
     "features": _one_more_feature,
     "perturbations": _one_more_perturbation,
     CONDITIONS: _one_more_condition,

@@ -17,9 +17,6 @@ from pertcast.models.contract import StatisticsStage
 SD_FLOOR = 1e-3
 """Smallest sd as a share of the median gene's; genes that never vary are not blown up."""
 
-_UNITS = ("target_sd", "basal_mean", "basal_sd")
-"""What the weights of a trained network are expressed in."""
-
 
 class Scaling(nn.Module):
     """Per-gene means and sd as buffers, float32.
@@ -146,11 +143,13 @@ class ScalingStage(StatisticsStage):
         self.scaling.basal_sd.copy_(_floored_sd(basal_variance))
 
     def refit(self, sums: Mapping[str, Tensor], known_genes: Tensor) -> None:
-        """Solve the centre anew, and units of unknown genes; those of known genes stay."""
-        before = {name: self.scaling.get_buffer(name).clone() for name in _UNITS}
+        """Solve unknown genes; of known ones everything stays.
+
+        The centre as well: the mean of few new conditions says less than what trained weights expect of them.
+        """
+        before = [buffer.clone() for buffer in self.scaling.buffers()]
         self.finish(sums)
-        for name, kept in before.items():
-            solved = self.scaling.get_buffer(name)
+        for solved, kept in zip(self.scaling.buffers(), before, strict=True):
             solved.copy_(torch.where(known_genes.to(solved.device), kept, solved))
 
     def filled(self) -> tuple[Tensor, ...]:
