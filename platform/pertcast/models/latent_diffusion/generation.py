@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -47,7 +46,7 @@ class LatentSampler:
         weight = self.config.guidance
         if weight == 1:
             return found
-        return replace(found, mean=weight * found.mean, log_scale=weight * found.log_scale)
+        return found._replace(mean=weight * found.mean, log_scale=weight * found.log_scale)
 
     def draw(self, found: LatentResponse, keys: Tensor, count: int, noise: KeyedNoise) -> Tensor:
         """Return (N, count, D) standardised latents.

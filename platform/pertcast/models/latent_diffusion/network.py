@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,7 @@ from pertcast.models.noise import KeyedNoise
 LOG_SCALE_RANGE = (-4.0, 2.0)
 
 
-@dataclass(frozen=True, slots=True)
-class LatentResponse:
+class LatentResponse(NamedTuple):
     """Standardised latents of N conditions, as far as mean and scale go.
 
     Attributes

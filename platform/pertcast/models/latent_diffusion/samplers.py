@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,8 +16,7 @@ from pertcast.models.latent_diffusion.config import SamplerConfig
 from pertcast.models.latent_diffusion.schedule import NoisePath, ReverseKernel
 
 
-@dataclass(frozen=True, slots=True)
-class Denoised:
+class Denoised(NamedTuple):
     """What a denoiser says of z_0 given z_t.
 
     Attributes
