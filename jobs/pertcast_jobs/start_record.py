@@ -81,6 +81,15 @@ class StartRecord(BaseModel):
             lines.append(self.seen_text())
         return lines
 
+    def remarks(self) -> list[str]:
+        """Return what a reader of the run's evaluation must know."""
+        told = (
+            f"The run started from the bundle {self.path} ({self.content_hash[:12]}), trained on "
+            f"{len(self.trained_conditions):,} conditions of the store {self.data_hash[:12]}. The baselines "
+            "saw the run's own training rows alone."
+        )
+        return [told, self.seen_text()] if self.n_test_perturbations_seen else [told]
+
     def seen_text(self) -> str:
         """Return what the bundle knows of the held-out perturbations."""
         return (
@@ -96,5 +105,11 @@ def _known_and_new(known: tuple[str, ...], new: tuple[str, ...]) -> str:
 
 def earlier_conditions(facts: BundleFacts) -> tuple[str, ...]:
     """Return the conditions that a bundle had seen before its own training: those of what it started from."""
+    start = start_of(facts)
+    return () if start is None else start.trained_conditions
+
+
+def start_of(facts: BundleFacts) -> StartRecord | None:
+    """Return what a bundle was started from; None for one that began with fresh weights."""
     start = facts.training.get("start")
-    return tuple(start["trained_conditions"]) if start else ()
+    return None if start is None else StartRecord.model_validate(start)

@@ -117,7 +117,9 @@ def test_a_tuned_bundle_predicts_the_compounds_of_both_and_is_evaluated(tuned: R
     predictor = Predictor.from_bundle(tuned.bundle_path)
     assert len(predictor.encoder.space.perturbations) == 10
     assert predictor.encoder.space.contexts == ("SIMLINE02",)
-    assert "pearson_delta" in evaluate_run(tuned.path, n_draws=20).trust.summary["response_mlp"]
+    trust = evaluate_run(tuned.path, n_draws=20).trust
+    assert "pearson_delta" in trust.summary["response_mlp"]
+    assert any("started from the bundle" in remark for remark in trust.facts.remarks)
 
 
 def test_the_model_is_the_bundles_and_only_what_leaves_its_shape_may_differ(screens: SimpleNamespace) -> None:

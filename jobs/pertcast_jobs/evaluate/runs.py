@@ -49,6 +49,7 @@ from pertcast_jobs.evaluate.saving import Evaluation, save_predictions, save_tru
 from pertcast_jobs.evaluate.uncertainty import measure_uncertainty
 from pertcast_jobs.run_config import RunConfig
 from pertcast_jobs.run_folder import RunFolder
+from pertcast_jobs.start_record import StartRecord, start_of
 from pertcast_jobs.train.hit_calibration import calibrate_bundle
 
 BASELINE_BATCH: Final = 1024
@@ -56,7 +57,7 @@ BASELINE_BATCH: Final = 1024
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A finished run with the data it was trained on; `warnings` are those of the leakage auditor."""
+    """A finished run with the data it was trained on; `warnings` say what to know of its test."""
 
     folder: RunFolder
     config: RunConfig
@@ -96,15 +97,19 @@ def open_run(path: Path) -> OpenRun:
         )
     trained = predictor.encoder.training_index
     audit = split.check(store, fold, Provenance.from_facts(str(path), facts.fitted_on, trained))
-    return OpenRun(folder, config, store, store.reader(), split, fold, predictor, audit.warnings)
+    start = start_of(facts)
+    warnings = (*([] if start is None else start.remarks()), *audit.warnings)
+    return OpenRun(folder, config, store, store.reader(), split, fold, predictor, warnings)
 
 
-def _config_hash(config: RunConfig, n_members: int) -> str:
+def _config_hash(config: RunConfig, n_members: int, start: StartRecord | None) -> str:
     """Return a hash of what decides a training but its seed, its fold and where it ran."""
     plain = config.model_dump(mode="json", include={"model", "encoder", "train"})
     plain["train"].pop("seed")
     if n_members:
         plain["members"] = n_members
+    if start is not None:
+        plain["start"] = start.content_hash
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
@@ -127,7 +132,7 @@ def _facts(run: OpenRun, part: HeldOutPart, remarks: Sequence[str]) -> TrustFact
         left_out=part.left_out,
         remarks=tuple(remarks),
         seeds=(run.config.train.seed,),
-        config_hash=_config_hash(run.config, len(bundle.members)),
+        config_hash=_config_hash(run.config, len(bundle.members), start_of(bundle.facts)),
     )
 
 
