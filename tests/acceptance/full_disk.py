@@ -33,7 +33,7 @@ def fill(disk: Path) -> Path:
 
 def main(mode: str, disk: Path, out: Path, overrides: list[str]) -> None:
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(disk)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)], check=True)
     run = faults.Training(overrides, RunFolder(disk / "run"))
     driver = run.start()
     run.await_step(60)
