@@ -23,6 +23,8 @@ from torch import distributed as dist
 sys.path.append(str(Path(__file__).parent))
 toys = importlib.import_module("training_toys")
 
+LINEAR = torch.nn.functional.linear
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
@@ -73,6 +75,9 @@ def test_deepspeed_in_this_process_trains_as_torch_does(zero_stage: int) -> None
     for ours, theirs in zip(model.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     assert not dist.is_initialized(), "the process group it opened is closed again"
+    assert torch.nn.functional.linear is LINEAR, (
+        "later stages differentiate forward, which DeepSpeed's cannot"
+    )
 
 
 def test_deepspeed_accumulates_and_mixes_precision() -> None:
