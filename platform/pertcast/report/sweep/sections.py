@@ -84,7 +84,7 @@ def trade_off(content: SweepContent) -> list[Section]:
         Section(
             f"{first.capitalize()} against {second}",
             figure_html(figures.trade_off(content), 340, f"{first} against {second}, with the front"),
-            f"labelled: the {n_front} trials that no other beats in every objective",
+            f"labelled: the front, {n_front} of {len(content.done)}, which no other beats in every objective",
             width="half",
         )
     ]
