@@ -163,11 +163,11 @@ def test_a_training_resumed_on_another_number_of_workers_and_engine_ends_with_th
     worst = 0.0
     for engine, after in work.RESUMED[begun_with].items():
         ours = torch.load(found / f"{family}-{engine}-from-{begun_with}-resumed.pt")
-        undisturbed = trained(found, family, engine, begun_with)
+        name = work.Training(family, engine, begun_with, validates=False).name
+        undisturbed = torch.load(found / f"{name}.pt")
         assert 0 < ours["resumed_at"] < undisturbed["steps"][-1]["step"]
         rest = [step for step in undisturbed["steps"] if step["step"] > ours["resumed_at"]]
         by = weights_differ(ours, undisturbed)
-        # Weights are those of the best validation; the losses of the last steps tell of the last weights.
         losses = losses_differ(ours, undisturbed | {"steps": rest})
         what = f"{engine} on {begun_with}, from step {ours['resumed_at']} on {after} on {3 - begun_with}"
         tell(capsys, family, what, losses, by)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from pertcast.training.data import TrainingData
 from pertcast.training.fit import fit
 from pertcast_data.ingest import ingest
 from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
@@ -125,6 +126,8 @@ class Training:
         What is trained how.
     crosses
         Whether with what crosses the rows of a rank.
+    validates
+        Whether the best validation's weights are kept; else the last ones are.
     """
 
     family: str
@@ -132,11 +135,13 @@ class Training:
     world_size: int
     accumulate: int = 1
     crosses: bool = False
+    validates: bool = True
 
     @property
     def name(self) -> str:
         rows = "crossing" if self.crosses else "apart"
-        return f"{self.family}-{rows}-{self.engine}-{self.world_size}-{self.accumulate}"
+        kept = "best" if self.validates else "last"
+        return f"{self.family}-{rows}-{kept}-{self.engine}-{self.world_size}-{self.accumulate}"
 
     def fit(
         self,
@@ -170,6 +175,7 @@ class Training:
         model = build_seeded_model(config, encoder)
         take_up_priors(model, config, encoder)
         data = open_training_data(config, encoder, rank, self.world_size)
+        data = data if self.validates else without_validation(data)
         try:
             result = fit(model, data, config.train, run, report=watch, device="cpu")
         except Halt:
@@ -183,6 +189,13 @@ class Training:
             partial.rename(out)
 
 
+def without_validation(data: TrainingData) -> TrainingData:
+    """Return the training rows alone, grouped or not."""
+    grouped = data.grouped
+    assert grouped is not None
+    return replace(data, validation=None, grouped=lambda cells: replace(grouped(cells), validation=None))
+
+
 def plain_trainings(family: str, world_size: int) -> Iterator[Training]:
     """Yield the undisturbed trainings of a family on a number of workers."""
     for engine in ENGINES:
@@ -191,6 +204,8 @@ def plain_trainings(family: str, world_size: int) -> Iterator[Training]:
             yield Training(family, engine, world_size, crosses=True)
     for engine in ("torch", "zero2"):
         yield Training(family, engine, world_size, accumulate=2)
+    for engine in RESUMED[world_size]:
+        yield Training(family, engine, world_size, validates=False)
     if family == "module_flow":
         yield Training(family, "torch", world_size, accumulate=2, crosses=True)
 
@@ -203,7 +218,7 @@ def work(folder: Path, rank: int, world_size: int) -> None:
         for training in plain_trainings(family, world_size):
             training.fit(folder, rank, encoder, found / f"{training.name}.pt")
         for engine in RESUMED[world_size]:
-            training = Training(family, engine, world_size)
+            training = Training(family, engine, world_size, validates=False)
             run = found / f"{family}-{engine}-from-{world_size}"
             training.fit(folder, rank, encoder, run / "never.pt", run, halt_at=_halt_at(found, family))
     (found / f"halted-{world_size}-{rank}").touch()
@@ -211,7 +226,7 @@ def work(folder: Path, rank: int, world_size: int) -> None:
     for family, encoder in encoders.items():
         begun_with = 3 - world_size
         for begun, engine in RESUMED[begun_with].items():
-            training = Training(family, engine, world_size)
+            training = Training(family, engine, world_size, validates=False)
             run = found / f"{family}-{begun}-from-{begun_with}"
             training.fit(folder, rank, encoder, found / f"{run.name}-resumed.pt", run)
 
