@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -99,6 +100,16 @@ def scheduler(search: SearchConfig) -> TrialScheduler:
         grace_period=search.grace_epochs,
         reduction_factor=search.reduction,
     )
+
+
+class Silence(TrialProgressCallback):  # type: ignore[misc]
+    """Stands where Tune would put its own: with verbose=0 that still prints a trial without any result."""
+
+    def _print(self, msg: str) -> None:
+        """Print nothing: standard output is the command's."""
+
+    def log_result(self, trial: Any, result: dict[str, Any], error: bool = False) -> None:
+        """Print nothing."""
 
 
 def trial_folder_name(trial: Any) -> str:

@@ -111,7 +111,7 @@ def _tuner(sweep: SweepConfig, records: Records, n_trials: int) -> tune.Tuner:
     import ray
     from ray import tune
 
-    from pertcast_jobs.tune.searcher import RecordedSearch, scheduler, trial_folder_name
+    from pertcast_jobs.tune.searcher import RecordedSearch, Silence, scheduler, trial_folder_name
     from pertcast_jobs.tune.trial import run_trial
 
     available = ray.cluster_resources()
@@ -137,6 +137,7 @@ def _tuner(sweep: SweepConfig, records: Records, n_trials: int) -> tune.Tuner:
             name="tune",
             storage_path=str(records.out),
             verbose=0,
+            callbacks=[Silence()],
             failure_config=tune.FailureConfig(max_failures=sweep.cluster.max_failures),
         ),
     )
