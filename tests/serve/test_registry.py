@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from pertcast.predictor import Predictor
-from pertcast.training.bundle_metrics import add_metrics
 from pertcast.training.bundle_manifest import read_manifest
+from pertcast.training.bundle_metrics import add_metrics
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.prediction.described import DescribedBundle
 from pertcast_serve.prediction.registry import KEPT_VERSIONS, ModelRegistry, ServedModel, version_gone

@@ -41,7 +41,8 @@ class TrackingConfig(BaseModel):
             # Not a ValueError: pydantic would repeat the value, password and all.
             raise ConfigError(
                 f"tracking.mlflow_uri: the address of {parts.hostname} holds a user or password, "
-                "which would be kept in the run folder; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead."
+                "which would be kept in the run folder; set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD instead."
             )
         if parts.scheme in ("", "file"):
             raise ValueError(

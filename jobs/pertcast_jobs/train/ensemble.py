@@ -1,7 +1,7 @@
 """Ensembles: members that differ in their seed alone, trained beside each other, and one bundle of them.
 
 RUN/members holds the members' runs (`many`), RUN/bundle the ensemble: RUN goes wherever a run goes. Of
-several folds OUT/members holds all members, and OUT/fold0, OUT/fold1... the ensembles that OUT/many.json names.
+several folds OUT/members holds all members, and OUT/fold0... the ensembles that OUT/many.json names.
 """
 
 from __future__ import annotations

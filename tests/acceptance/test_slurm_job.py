@@ -1,0 +1,124 @@
+"""The Slurm job, with commands that stand for Slurm's: a real Ray, told to end and queued again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from pertcast.training.events import read_events
+from pertcast_data.ingest import ingest
+from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
+from pertcast_data.splits import make_split
+from pertcast_data.store import ExpressionStore
+from pertcast_jobs.run_folder import RunFolder
+from pertcast_jobs.train.worker_notes import read_note
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
+
+SCRIPT = Path(__file__).parents[2] / "jobs" / "slurm" / "train.sbatch"
+OWN_PROCESSES = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount", "--mount-proc"]
+"""`ray symmetric-run` ends with `ray stop`, which must see no other Ray of this machine."""
+
+SRUN = """#!/usr/bin/env bash
+while [[ $1 == --* ]]; do
+  if [ "$1" = --overlap ]; then shift; else shift 2; fi
+done
+exec "$@"
+"""
+SCONTROL = """#!/usr/bin/env bash
+case "$1" in
+  show) echo localhost ;;
+  requeue) echo "$2" >> "$REQUEUED" ;;
+esac
+"""
+ATLAS = AtlasConfig(
+    n_genes=60,
+    n_contexts=2,
+    n_compounds=16,
+    n_unprofiled=2,
+    doses=(10.0,),
+    times=(24.0,),
+    n_plates=4,
+    n_knockouts=4,
+    n_pairs=0,
+    n_cells=100,
+)
+LONG = ["train.batch_size=32", "train.epochs=400", "train.patience=null", "train.checkpoint_every_steps=1000"]
+
+if subprocess.run([*OWN_PROCESSES, "true"], capture_output=True, check=False).returncode:
+    pytest.skip("no process namespaces here: they need `unshare`", allow_module_level=True)
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> dict[str, str]:
+    """The environment of a job on one node, with `srun` and `scontrol` on its PATH."""
+    commands = tmp_path / "slurm"
+    commands.mkdir()
+    for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
+        (commands / name).write_text(text)
+        (commands / name).chmod(0o755)
+    return {
+        **{key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"},
+        "PATH": f"{commands}:{os.environ['PATH']}",
+        "PERTCAST_VENV": str(Path(sys.executable).parents[1]),
+        "REQUEUED": str(tmp_path / "requeued"),
+        "RAY_TMPDIR": str(tmp_path)[:40],
+        "SLURM_JOB_ID": "4711",
+        "SLURM_JOB_NODELIST": "localhost",
+        "SLURM_JOB_NUM_NODES": "1",
+        "SLURM_CPUS_PER_TASK": "2",
+    }
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def batch_shell(job: subprocess.Popen[bytes]) -> psutil.Process:
+    """Return the process that Slurm would signal: the shell of the script."""
+    return next(child for child in psutil.Process(job.pid).children() if child.name() == "bash")
+
+
+def test_a_job_that_slurm_ends_writes_a_checkpoint_and_goes_on_when_it_is_queued_again(
+    slurm: dict[str, str], tmp_path: Path
+) -> None:
+    files = write_atlas(simulate_atlas(ATLAS), tmp_path / "atlas")
+    ingest([files.wells], tmp_path / "store")
+    make_split(ExpressionStore.open(tmp_path / "store"), "unseen_compound").save(tmp_path / "split.json")
+    run = RunFolder(tmp_path / "run")
+    data = [f"data.store={tmp_path / 'store'}", f"data.split={tmp_path / 'split.json'}"]
+    where = ["@cpus", "cluster.cpus_per_worker=0.9"]
+    words = ["response_mlp", *where, *data, *LONG, "--out", str(run.path)]
+    command = [*OWN_PROCESSES, "bash", str(SCRIPT), *words]
+
+    def has_begun() -> bool:
+        note = read_note(run.workers_path, 0)
+        return note is not None and note.step >= 20
+
+    first = subprocess.Popen(command, env=slurm)
+    try:
+        assert wait_for(has_begun, 180)
+        os.kill(batch_shell(first).pid, signal.SIGUSR1)
+        assert first.wait(120) == 143
+    finally:
+        first.kill()
+    assert Path(slurm["REQUEUED"]).read_text().split() == ["4711"]
+    assert not run.is_done
+
+    subprocess.run([*command, "train.epochs=400"], env=slurm, check=True, timeout=300)
+    assert run.is_done
+    resumed = [event for event in read_events(run.path) if event.kind == "resumed"]
+    assert len(resumed) == 1
+    assert resumed[0].global_step >= 20
