@@ -32,7 +32,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "module_flow": {"flow": {"epochs": 1}, "autoencoder": {"kind": "modules", "epochs": 1}},
     "multiplex_network": {"attention": {"epochs": 1}},
 }
-STEPS = 40
+STEPS = 24
 """Of a stage in each measurement; the first window of eight is warm-up."""
 ENGINES = {
     "torch": EngineConfig(),

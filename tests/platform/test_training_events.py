@@ -120,7 +120,7 @@ def test_a_stop_in_a_closed_form_stage_ends_it_at_once(tmp_path: Path) -> None:
     assert not isinstance(stop.value, Preempted)
 
 
-def test_a_second_sigint_interrupts_at_once() -> None:
+def test_a_second_sigint_interrupts_at_once(sigint_interrupts: None) -> None:
     with pytest.raises(KeyboardInterrupt), InterruptGuard() as guard:
         os.kill(os.getpid(), signal.SIGINT)
         assert guard.reason == "interrupt"

@@ -51,6 +51,7 @@ _MAY_DIFFER_ON_RESUME = (
     "train.accumulate",
     "train.activation_checkpointing",
     "train.checkpoint_every_steps",
+    "train.compile",
     "train.engine.name",
     "train.engine.offload",
     "train.engine.zero_stage",

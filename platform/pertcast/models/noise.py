@@ -28,6 +28,29 @@ def mix_bits(values: Tensor) -> Tensor:
     return values ^ _shift_right(values, 31)
 
 
+def _keyed_bits(keys: Tensor, seed: int, step: int, stream: int, width: int) -> Tensor:
+    start = torch.tensor([seed, step, stream], dtype=torch.int64, device=keys.device)
+    base = mix_bits(start[0] * _GOLDEN + start[1])
+    base = mix_bits(base * _GOLDEN + start[2])
+    rows = mix_bits(keys.to(torch.int64) * _GOLDEN + base)
+    columns = torch.arange(width, dtype=torch.int64, device=keys.device) * _GOLDEN
+    return mix_bits(rows.unsqueeze(1) + columns)
+
+
+# Inductor reckons with integers that do not wrap: for torch.compile the bits are one operation of their own.
+_compiled_bits = torch.library.custom_op(
+    "pertcast::keyed_bits",
+    _keyed_bits,
+    mutates_args=(),
+    schema="(Tensor keys, SymInt seed, SymInt step, SymInt stream, SymInt width) -> Tensor",
+)
+
+
+@_compiled_bits.register_fake
+def _shape_of_bits(keys: Tensor, seed: int, step: int, stream: int, width: int) -> Tensor:
+    return keys.new_empty((keys.shape[0], width), dtype=torch.int64)
+
+
 @dataclass(frozen=True, slots=True)
 class KeyedNoise:
     """Noise keyed by (seed, step) and, in each call, by the samples' or conditions' keys.
@@ -44,12 +67,8 @@ class KeyedNoise:
     step: int = 0
 
     def _bits(self, keys: Tensor, width: int, stream: int) -> Tensor:
-        start = torch.tensor([self.seed, self.step, stream], dtype=torch.int64, device=keys.device)
-        base = mix_bits(start[0] * _GOLDEN + start[1])
-        base = mix_bits(base * _GOLDEN + start[2])
-        rows = mix_bits(keys.to(torch.int64) * _GOLDEN + base)
-        columns = torch.arange(width, dtype=torch.int64, device=keys.device) * _GOLDEN
-        return mix_bits(rows.unsqueeze(1) + columns)
+        draw = _compiled_bits if torch.compiler.is_compiling() else _keyed_bits
+        return draw(keys, self.seed, self.step, stream, width)
 
     def uniform(self, keys: Tensor, width: int, stream: int = 0) -> Tensor:
         """Return (N, width) float32 in (0, 1); `stream` separates independent draws under one key."""

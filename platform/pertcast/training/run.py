@@ -37,6 +37,7 @@ _FREE_TO_CHANGE = (
     "accumulate",
     "activation_checkpointing",
     "checkpoint_every_steps",
+    "compile",
     "engine",
     "keep_checkpoints",
     "log_every_steps",

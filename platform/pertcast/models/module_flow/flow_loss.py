@@ -41,7 +41,14 @@ class FlowLoss(nn.Module):
         Of the flow.
     hidden_share
         Share of groups whose perturbations are hidden.
+
+    Attributes
+    ----------
+    uncompiled
+        Methods that torch.compile leaves alone: look-ups, a search, and what happens every few steps only.
     """
+
+    uncompiled = ("groups", "paired", "aligned")
 
     def __init__(
         self,
@@ -68,8 +75,15 @@ class FlowLoss(nn.Module):
         alignment = self._outside[4]
         if alignment is None:
             return {"loss": flow, "flow": flow}
+        terms, weighted = self.aligned(alignment, groups, batch, noise)
+        return {"loss": flow + weighted, "flow": flow, **terms}
+
+    def aligned(
+        self, alignment: AlignmentTerms, groups: CellGroups, batch: Batch, noise: KeyedNoise
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the terms of alignment, and their weighted sum."""
         terms = alignment(self.networks, groups, batch, noise)
-        return {"loss": flow + alignment.weighted(terms), "flow": flow, **terms}
+        return terms, alignment.weighted(terms)
 
     @torch.no_grad()
     def groups(self, batch: Batch, noise: KeyedNoise) -> CellGroups:

@@ -22,6 +22,7 @@ from pertcast.models.contract import GradientStage, OptimiserConfig
 from pertcast.models.layers.recomputable import recompute_blocks
 from pertcast.models.noise import KeyedNoise
 from pertcast.training.config import TrainConfig
+from pertcast.training.engines.compiling import compile_stage
 
 log = logging.getLogger(__name__)
 
@@ -107,13 +108,15 @@ def trained_parameters(module: nn.Module) -> list[nn.Parameter]:
 
 
 def working_copy(stage: GradientStage, config: TrainConfig) -> nn.Module:
-    """Return the copy of a stage's module that is trained, its blocks recomputed where that is asked for."""
+    """Return the copy of a stage's module that is trained; recomputed, compiled where that is asked for."""
     module = copy.deepcopy(stage.module).train()
     if config.activation_checkpointing and recompute_blocks(module) == 0:
         log.warning(
             "stage %s has no blocks to recompute: train.activation_checkpointing saves nothing there",
             stage.name,
         )
+    if config.compile:
+        compile_stage(module)
     return module
 
 

@@ -75,7 +75,14 @@ class CrossTypeLoss(nn.Module):
     """Squared error of refined scores.
 
     Only the attention is a submodule; the process is solved already and stays as it is.
+
+    Attributes
+    ----------
+    uncompiled
+        Methods that torch.compile leaves alone: what is looked up or computed depends on the rows.
     """
+
+    uncompiled = ("_left_out",)
 
     def __init__(self, refinement: Refinement, deviations: Deviations, config: CrossTypeConfig) -> None:
         super().__init__()
