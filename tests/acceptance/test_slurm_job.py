@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -57,24 +59,27 @@ if subprocess.run([*OWN_PROCESSES, "true"], capture_output=True, check=False).re
 
 
 @pytest.fixture
-def slurm(tmp_path: Path) -> dict[str, str]:
+def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The environment of a job on one node, with `srun` and `scontrol` on its PATH."""
+    # Ray's sockets lie below this folder, and a socket's path is short.
+    short = Path(tempfile.mkdtemp(prefix="slurm-"))
     commands = tmp_path / "slurm"
     commands.mkdir()
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
         (commands / name).write_text(text)
         (commands / name).chmod(0o755)
-    return {
+    yield {
         **{key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"},
         "PATH": f"{commands}:{os.environ['PATH']}",
         "PERTCAST_VENV": str(Path(sys.executable).parents[1]),
         "REQUEUED": str(tmp_path / "requeued"),
-        "RAY_TMPDIR": str(tmp_path)[:40],
+        "RAY_TMPDIR": str(short),
         "SLURM_JOB_ID": "4711",
         "SLURM_JOB_NODELIST": "localhost",
         "SLURM_JOB_NUM_NODES": "1",
         "SLURM_CPUS_PER_TASK": "2",
     }
+    shutil.rmtree(short, ignore_errors=True)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
