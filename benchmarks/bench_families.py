@@ -29,7 +29,11 @@ from torch.utils.flop_counter import flop_registry
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "latent_diffusion": {"epochs": 1, "denoiser": {"epochs": 1}},
-    "module_flow": {"flow": {"epochs": 1}, "autoencoder": {"kind": "modules", "epochs": 1}},
+    "module_flow": {
+        "grouping": {"sizes": "balanced"},
+        "flow": {"epochs": 1},
+        "autoencoder": {"kind": "modules", "epochs": 1},
+    },
     "multiplex_network": {"attention": {"epochs": 1}},
 }
 STEPS = 24

@@ -1,7 +1,7 @@
 """Time and cost of training on many profiles, from the constants that bench_families.py measured.
 
-A step of W GPUs takes the longer of computing (FLOPs at a share of the peak) and of starting kernels
-(operations of a forward pass, three times, at a fixed time each), and then the gradients' way round the ring.
+A step takes the longest of computing (FLOPs at a share of the peak), of starting kernels (operations of a
+forward pass, three times, at a fixed time each) and of reading, and then the gradients' way round the ring.
 What is measured and what is assumed is printed with the table; no GPU was timed for it.
 
     python benchmarks/bench_families.py --json constants.json
@@ -33,14 +33,21 @@ class Assumed:
     gigabytes_a_second: float
     price: float
     rows_a_gpu: int
+    rows_a_second_read: float
 
 
 def step_seconds(stage: dict[str, Any], gpus: int, assumed: Assumed) -> tuple[float, str]:
     """Return the seconds of a step, and what bounds it."""
     compute = assumed.rows_a_gpu * stage["flops_a_row"] / (assumed.utilisation * assumed.peak_tflops * 1e12)
     launch = 3 * stage["operations"] * assumed.microseconds_a_kernel * 1e-6
+    bounds = {
+        "computing": compute,
+        "kernel starts": launch,
+        "reading": assumed.rows_a_gpu / assumed.rows_a_second_read,
+    }
+    slowest = max(bounds, key=lambda name: bounds[name])
     ring = 2 * 4 * stage["parameters"] * (gpus - 1) / gpus / (assumed.gigabytes_a_second * 1e9)
-    return max(compute, launch) + ring, "compute" if compute > launch else "kernel starts"
+    return bounds[slowest] + ring, slowest
 
 
 def family_hours(stages: list[dict[str, Any]], profiles: int, gpus: int, assumed: Assumed) -> float:
@@ -64,6 +71,7 @@ def main() -> None:
     parser.add_argument("--gigabytes-a-second", type=float, default=50.0, help="of the slowest link")
     parser.add_argument("--price", type=float, default=3.0, help="USD of one GPU for one hour")
     parser.add_argument("--rows-a-gpu", type=int, default=1024, help="rows of a step on one GPU")
+    parser.add_argument("--rows-a-second-read", type=float, default=500_000, help="of one worker, from disk")
     asked = vars(parser.parse_args())
     content = json.loads(asked.pop("constants").read_text(encoding="utf-8"))
     assumed = Assumed(**asked)
