@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from pertcast.training.events import read_events
+from pertcast.training.events import EVENTS_FILE, read_events
 from pertcast_data.ingest import ingest
 from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
 from pertcast_data.splits import make_split
@@ -124,6 +124,6 @@ def test_a_job_that_slurm_ends_writes_a_checkpoint_and_goes_on_when_it_is_queued
 
     subprocess.run([*command, "train.epochs=400"], env=slurm, check=True, timeout=300)
     assert run.is_done
-    resumed = [event for event in read_events(run.path) if event.kind == "resumed"]
+    resumed = [event for event in read_events(run.path / EVENTS_FILE) if event.kind == "resumed"]
     assert len(resumed) == 1
     assert resumed[0].global_step >= 20
