@@ -31,6 +31,7 @@ endef
 test: install
 	$(call run_tests,not acceptance,tests/jobs tests/serve)
 
+# With PERTCAST_THOROUGH=1 things are killed as often as the docs say; an hour more.
 acceptance: install
 	$(call run_tests,acceptance)
 
