@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from pertcast.models.batch import Batch
 from pertcast.models.noise import KeyedNoise
@@ -44,6 +46,28 @@ sheets give with structured sparsity are halved. Slices of a GPU (MIG) carry oth
 """
 
 
+class _OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up operations by torch's own formulas.
+
+    torch's FlopCounterMode also follows which module calls, and fails where one is given a parameter.
+    """
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is None:
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        result = func(*args, **kwargs)
+        if formula is not None:
+            self.total += formula(*args, **kwargs, out_val=result)
+        return result
+
+
 @torch.no_grad()
 def flops_of_row(
     module: nn.Module, batch: Batch, noise: KeyedNoise, precision: str, device: torch.device
@@ -68,12 +92,12 @@ def flops_of_row(
     gpus = [device] if device.type == "cuda" else []
     mixed = torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
     try:
-        with torch.random.fork_rng(devices=gpus), mixed, FlopCounterMode(display=False) as counter:
+        with torch.random.fork_rng(devices=gpus), mixed, _OperationCounter() as counter:  # type: ignore[no-untyped-call]
             module.eval()(batch, noise)
     except Exception as error:  # noqa: BLE001 (a figure that only informs must not end a training)
         log.warning("floating-point operations are not told: counting failed with %r", error)
         return None
-    total: int = counter.get_total_flops()
+    total: int = counter.total
     return _FORWARD_AND_BACKWARD * total / len(batch)
 
 
