@@ -23,9 +23,9 @@ from pertcast.models.contract import GradientStage
 from pertcast.models.noise import KeyedNoise
 from pertcast.training.config import EngineConfig, TrainConfig
 from pertcast.training.fit import fit
+from pertcast.training.flops import flops_of_row
 from pertcast.training.reports import TrainReport
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "latent_diffusion": {"epochs": 1, "denoiser": {"epochs": 1}},
@@ -44,19 +44,16 @@ ENGINES = {
 }
 
 
-class _Operations(TorchDispatchMode):
-    """Counts operations that would each be a kernel (views move no data), and their FLOPs."""
+class _Kernels(TorchDispatchMode):
+    """Counts operations that would each be a kernel: views move no data."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.count, self.flops = 0, 0
+        self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
         self.count += not func.is_view
-        if func._overloadpacket in flop_registry:
-            self.flops += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
-        return out
+        return func(*args, **(kwargs or {}))
 
 
 @dataclass
@@ -84,14 +81,14 @@ def constants(screen: InventedScreen, family: str, batch: int, device: str) -> d
                 stage.update(sums, part)
             stage.finish(sums)
             continue
-        counter = _Operations()
+        counter = _Kernels()
         with torch.no_grad(), counter:
             stage.module.eval()(rows, KeyedNoise(0))
         found[stage.name] = StageConstants(
             family,
             stage.name,
             sum(parameter.numel() for parameter in stage.module.parameters()),
-            3 * counter.flops / len(rows),
+            flops_of_row(stage.module, rows, KeyedNoise(0), "fp32", torch.device(device)) or 0.0,
             counter.count,
         )
     return found
