@@ -216,3 +216,8 @@ def test_a_space_entry_that_makes_no_sense_is_refused(write, entry: str, problem
 def test_a_sweep_without_a_space_is_refused_with_an_example(write) -> None:
     with pytest.raises(ConfigError, match=r"has no `space:`.*pertcast train"):
         load_sweep(write(MINIMAL))
+
+
+def test_stages_are_kept_only_of_a_bundle() -> None:
+    with pytest.raises(ConfigError, match=r"frozen_stages=response: .*--init-from BUNDLE"):
+        load_config("response_mlp", ["train.frozen_stages=[response]"])

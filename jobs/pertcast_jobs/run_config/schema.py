@@ -203,6 +203,15 @@ class RunConfig(_Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _keeps_only_what_there_is(self) -> RunConfig:
+        if self.train.frozen_stages and self.init_from is None:
+            raise ConfigError(
+                f"train.frozen_stages={', '.join(self.train.frozen_stages)}: weights can only be kept where "
+                "there are any. Start from a trained bundle with --init-from BUNDLE, or leave the stages out."
+            )
+        return self
+
     def worker_counts(self) -> tuple[int, ...]:
         """Return with how many workers the run may train: the batch divides into their micro-batches."""
         counts = range(self.cluster.fewest_workers, self.cluster.num_workers + 1)
