@@ -221,3 +221,9 @@ def test_a_sweep_without_a_space_is_refused_with_an_example(write) -> None:
 def test_stages_are_kept_only_of_a_bundle() -> None:
     with pytest.raises(ConfigError, match=r"frozen_stages=response: .*--init-from BUNDLE"):
         load_config("response_mlp", ["train.frozen_stages=[response]"])
+
+
+def test_one_bad_objective_is_one_problem() -> None:
+    with pytest.raises(ConfigError, match="nearest known: skill") as refused:
+        load_sweep("response_mlp_sweep", ["search.objectives=[{metric: skil, mode: max}]"])
+    assert len(str(refused.value).splitlines()) == 1

@@ -50,6 +50,11 @@ def unknown_key(key: str, siblings: Iterable[str], where: str) -> str:
     return f"{where}: unknown key {key}. {hint}"
 
 
+def _has_problem_below(location: tuple[int | str, ...], problems: Iterable[Mapping[str, Any]]) -> bool:
+    depth = len(location)
+    return any(len(each["loc"]) > depth and each["loc"][:depth] == location for each in problems)
+
+
 def config_error(
     error: ValidationError, schema: type[BaseModel], where: str, prefix: tuple[str, ...] = ()
 ) -> ConfigError:
@@ -67,8 +72,11 @@ def config_error(
         Location of this part in the whole configuration.
     """
     lines = []
-    for problem in error.errors(include_url=False):
+    problems = error.errors(include_url=False)
+    for problem in problems:
         location = problem["loc"]
+        if problem["type"] == "too_short" and _has_problem_below(location, problems):
+            continue  # Too few only because the bad ones were left out.
         key = dotted((*prefix, *location))
         if problem["type"] == "extra_forbidden":
             lines.append(unknown_key(key, known_keys(schema, location[:-1]), where))
