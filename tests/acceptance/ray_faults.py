@@ -126,6 +126,15 @@ class Training:
         assert note is not None
         return note.pid
 
+    def await_steps_of_group(self, number: int, n_steps: int = 20) -> None:
+        """Wait until the group of workers with this number (from 1) has taken so many steps."""
+        assert wait_for(lambda: len(self.groups()) >= number, 300), self.groups()
+        assert wait_for(lambda: self.step() >= self.groups()[number - 1].global_step + n_steps, 300)
+
+    def groups(self) -> list[Event]:
+        """Return the start of each group of workers."""
+        return self.events("started", "resumed")
+
     def checkpoints(self) -> list[Path]:
         return sorted(self.run.checkpoints_path.glob("stage-*"))
 

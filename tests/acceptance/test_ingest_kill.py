@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -66,6 +67,20 @@ def finish(process: subprocess.Popen[bytes]) -> None:
 def kill(process: subprocess.Popen[bytes]) -> None:
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(30)
+
+
+def kill_a_worker(process: subprocess.Popen[bytes]) -> None:
+    """Kill a worker while it works at a piece; between two pieces there may be none for a moment."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if "do_piece" in child.name():
+                    child.kill()
+                    return
+        time.sleep(0.02)
+    raise AssertionError("no worker was seen at a piece")
 
 
 def bytes_of(store: Path) -> dict[str, str]:
@@ -138,11 +153,6 @@ def test_a_killed_worker_takes_nothing_with_it(sources: list[str], tmp_path: Pat
     finish(start(sources, tmp_path / "undisturbed"))
     out = tmp_path / "store"
     process = start(sources, out, "--executor", "ray-data")
-    wait_for(".done", process, out)
-    workers = [
-        child for child in psutil.Process(process.pid).children(recursive=True) if "do_piece" in child.name()
-    ]
-    assert workers
-    workers[0].kill()
+    kill_a_worker(process)
     finish(process)
     assert bytes_of(out) == bytes_of(tmp_path / "undisturbed")

@@ -139,11 +139,10 @@ def test_an_elastic_run_shrinks_and_grows_with_its_nodes_and_comes_to_the_same_w
     driver = run.start()
     run.await_step(60)
     drained = nodes.announce_end_of_one()
-    run.await_step(100, attempt=2)
+    run.await_steps_of_group(2)
     nodes.cluster.remove_node(drained)
     nodes.two()
-    assert faults.wait_for(lambda: run.attempt(1) == 2, 60)
-    run.await_step(200, attempt=3)
+    run.await_steps_of_group(3)
     nodes.kill_one()
     faults.ended(driver)
 
