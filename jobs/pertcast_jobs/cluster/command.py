@@ -1,0 +1,126 @@
+"""From the words after `pertcast job submit` to a whole command line, its shell line and its submission id.
+
+The words are parsed by the real command line before anything is sent, so that a slip is told here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import redirect_stdout
+from typing import Any, Final
+
+import typer
+from pertcast_data.errors import ConfigError
+from typer.main import get_command
+
+from pertcast_jobs.cli import COMMANDS
+from pertcast_jobs.cli import app as command_line
+from pertcast_jobs.run_config.load import load_config, load_sweep
+
+JOB_COMMANDS: Final = frozenset(COMMANDS) - {"job", "config"}
+"""Commands that may run as a job; anything else after `job submit` is the CONFIG of a `train`."""
+
+_NO_JOBS: Final = {
+    "job": "a job that submits jobs would wait for a place beside itself",
+    "config": "it only prints: call it here",
+    "serve": "a server is no job: deploy it as a RayService (docs/kubernetes.md)",
+    "key": "it only writes a file of keys: call it here",
+}
+_LOADERS: Final[dict[str, Callable[..., Any]]] = {"train": load_config, "tune": load_sweep}
+RESUMABLE: Final = frozenset(_LOADERS)
+"""Commands that go on only with --resume; the others do so by themselves where they can."""
+
+
+def job_command(words: Sequence[str]) -> list[str]:
+    """Return the whole command: `train` is put before a CONFIG.
+
+    Raises
+    ------
+    ConfigError
+        No words, or a command that cannot be a job.
+    """
+    if not words:
+        raise ConfigError("job submit: give a CONFIG to train, or a command such as `evaluate RUN`.")
+    if words[0] in _NO_JOBS:
+        raise ConfigError(f"`pertcast {words[0]}` does not run as a job: {_NO_JOBS[words[0]]}.")
+    return list(words) if words[0] in JOB_COMMANDS else ["train", *words]
+
+
+def parse_command(words: Sequence[str]) -> dict[str, Any]:
+    """Return the values that the real command line reads from a whole command.
+
+    Raises
+    ------
+    ConfigError
+        The CONFIG, an override or a ``@place`` does not exist or does not fit.
+    typer's usage errors
+        An option or argument is unknown, missing or not of its type; they exit with 2.
+    """
+    command: Any = get_command(command_line)
+    try:
+        with redirect_stdout(io.StringIO()):
+            context = command.make_context("pertcast", list(words))
+            while hasattr(command, "resolve_command"):
+                left = [*context._protected_args, *context.args]
+                name, command, rest = command.resolve_command(context, left)
+                context = command.make_context(name, rest, parent=context)
+    except typer.Exit:  # --help and its like are answered while they are parsed
+        return {}
+    values = dict(context.params)
+    if words[0] in _LOADERS:
+        _check_training(words[0], values)
+    return values
+
+
+def _check_training(name: str, values: Mapping[str, Any]) -> None:
+    """Check what the command itself would check first: its configuration, and that results have a place."""
+    if values.get("config") is not None:
+        _LOADERS[name](values["config"], values.get("overrides") or [])
+        if values.get("out") is None and not values.get("dry_run"):
+            raise typer.BadParameter("name the folder of the results: --out DIR", param_hint="--out")
+
+
+def entrypoint(words: Sequence[str], program: Sequence[str] = ("pertcast",)) -> str:
+    """Return the shell line that runs a whole command by `program`."""
+    return shlex.join([*program, *words])
+
+
+def submission_id_of(words: Sequence[str], place: str = "") -> str:
+    """Return the id that follows from a whole command, e.g. ``pertcast-train-1f0c9a2b3c``.
+
+    Parameters
+    ----------
+    words
+        The whole command; --resume makes it no other job.
+    place
+        What else decides what the command means: the folder of relative paths, the files that travel.
+    """
+    asked = [word for word in words if word != "--resume"]
+    digest = hashlib.sha256("\0".join([place, *asked]).encode()).hexdigest()[:10]
+    return f"pertcast-{words[0]}-{digest}"
+
+
+def next_id(submission_id: str, taken: Collection[str]) -> str:
+    """Return the id, or the id with the first free number (``-2``, ``-3``...)."""
+    if submission_id not in taken:
+        return submission_id
+    number = 2
+    while f"{submission_id}-{number}" in taken:
+        number += 1
+    return f"{submission_id}-{number}"
+
+
+def is_run_of(submission_id: str, found: str) -> bool:
+    """Return whether `found` is `submission_id` or one of its repetitions."""
+    return re.fullmatch(rf"{re.escape(submission_id)}(-\d+)?", found) is not None
+
+
+def resumed(words: Sequence[str]) -> list[str]:
+    """Return a whole command such that it goes on where an earlier one stopped."""
+    if words[0] in RESUMABLE and "--resume" not in words:
+        return [*words, "--resume"]
+    return list(words)
