@@ -13,6 +13,7 @@ from pertcast_data.progress import ProgressCallback
 
 from pertcast_jobs.run_folder import RunFolder
 from pertcast_jobs.train.checkpoint_place import open_checkpoint_store
+from pertcast_jobs.train.gauges import gauged
 from pertcast_jobs.train.outcome import Trained
 from pertcast_jobs.train.prepare import (
     PreparedRun,
@@ -76,7 +77,7 @@ def train_in_process(
             config.train,
             run.path,
             device=choose_device(config.cluster.use_gpu),
-            report=told_to(report, track),
+            report=told_to(report, track, gauged(run.path)),
             store=open_checkpoint_store(config, run),
         )
     return Trained(weights=cpu_weights(model), result=result)

@@ -18,6 +18,7 @@ from pertcast_data.errors import Preempted
 
 from pertcast_jobs.run_config import RunConfig
 from pertcast_jobs.run_folder import RunFolder
+from pertcast_jobs.train.gauges import gauged
 from pertcast_jobs.train.in_process import cpu_weights
 from pertcast_jobs.train.outcome import Trained
 from pertcast_jobs.train.prepare import build_seeded_model, open_training_data, take_up_priors
@@ -99,7 +100,7 @@ def train_worker(given: Mapping[str, Any]) -> Trained | None:
                     config.train,
                     run.path,
                     device=ray.train.torch.get_device() if config.cluster.use_gpu else "cpu",
-                    report=told_to(report, track),
+                    report=told_to(report, track, gauged(run.path, rank)),
                     store=store,
                     interrupts=stops,
                 )
