@@ -23,6 +23,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pertcast_jobs.run_config import RunConfig, dump_config, load_config
 from pertcast_jobs.start_record import StartRecord
 
+REVISION_VARIABLE = "PERTCAST_GIT_REVISION"
+"""Set by `pertcast job submit` where it sends the code: on the cluster it is no checkout."""
+
 
 class RunManifest(BaseModel):
     """Facts of a run: what was trained on what, by which code, where, and how it ended.
@@ -214,10 +217,10 @@ def now() -> str:
 
 
 def git_revision() -> str | None:
-    """Return the revision of the checkout that Pertcast runs from, or None where it is not one."""
+    """Return the revision of the checkout that Pertcast runs from, or was sent from; None without one."""
     source = Path(__file__).resolve()
     if _git(source, "ls-files", "--error-unmatch", source.name) is None:
-        return None
+        return os.environ.get(REVISION_VARIABLE)
     revision = _git(source, "rev-parse", "HEAD")
     changes = _git(source, "status", "--porcelain", "--untracked-files=no")
     return f"{revision}+changes" if revision and changes else revision

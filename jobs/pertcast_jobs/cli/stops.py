@@ -64,6 +64,8 @@ def stop_message(stop: KeyboardInterrupt | None, words: Sequence[str]) -> str:
         The command line, without the program's name.
     """
     happened = str(stop) if stop is not None and str(stop) else "interrupted"
+    if words[:1] == ["job"]:
+        return happened
     if words[:1] != ["train"]:
         return f"{happened}; run the same command again to go on"
     again = list(words) if "--resume" in words else [*words, "--resume"]

@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any, Final
 
 import typer
@@ -50,8 +51,15 @@ def job_command(words: Sequence[str]) -> list[str]:
     return list(words) if words[0] in JOB_COMMANDS else ["train", *words]
 
 
-def parse_command(words: Sequence[str]) -> dict[str, Any]:
+def parse_command(words: Sequence[str], *, configs_here: bool = True) -> dict[str, Any]:
     """Return the values that the real command line reads from a whole command.
+
+    Parameters
+    ----------
+    words
+        The whole command.
+    configs_here
+        Whether its CONFIG lies here; else an absolute path is one of the cluster's, which is not read.
 
     Raises
     ------
@@ -71,17 +79,14 @@ def parse_command(words: Sequence[str]) -> dict[str, Any]:
     except typer.Exit:  # --help and its like are answered while they are parsed
         return {}
     values = dict(context.params)
-    if words[0] in _LOADERS:
-        _check_training(words[0], values)
-    return values
-
-
-def _check_training(name: str, values: Mapping[str, Any]) -> None:
-    """Check what the command itself would check first: its configuration, and that results have a place."""
-    if values.get("config") is not None:
-        _LOADERS[name](values["config"], values.get("overrides") or [])
+    config = values.get("config")
+    if words[0] in _LOADERS and config is not None:
+        # What the command itself would check first.
+        if configs_here or not Path(config).is_absolute():
+            _LOADERS[words[0]](config, values.get("overrides") or [])
         if values.get("out") is None and not values.get("dry_run"):
             raise typer.BadParameter("name the folder of the results: --out DIR", param_hint="--out")
+    return values
 
 
 def entrypoint(words: Sequence[str], program: Sequence[str] = ("pertcast",)) -> str:
@@ -117,6 +122,22 @@ def next_id(submission_id: str, taken: Collection[str]) -> str:
 def is_run_of(submission_id: str, found: str) -> bool:
     """Return whether `found` is `submission_id` or one of its repetitions."""
     return re.fullmatch(rf"{re.escape(submission_id)}(-\d+)?", found) is not None
+
+
+def require_lasting_out(values: Mapping[str, Any]) -> None:
+    """Refuse a relative --out for a cluster, where a job's folder goes with the job.
+
+    Raises
+    ------
+    ConfigError
+        The results would be lost.
+    """
+    out = values.get("out")
+    if out is not None and not str(out).startswith("/") and ":/" not in str(out):
+        raise ConfigError(
+            f"--out {out} is relative: on the cluster it would lie in a folder that is removed with the job. "
+            "Give an absolute path on storage that the cluster keeps, or an address such as s3://bucket/run."
+        )
 
 
 def resumed(words: Sequence[str]) -> list[str]:

@@ -1,0 +1,226 @@
+"""Jobs as RayJobs of Kubernetes: each a record that outlives its process, made and read by kubectl."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pertcast_data.errors import ConfigError, PertcastError
+
+from pertcast_jobs.cluster import command
+from pertcast_jobs.cluster.code_archive import sent_files
+from pertcast_jobs.cluster.job_client import ENDED, FAILED, STOPPED, UNKNOWN_EXIT_CODE, JobRow
+from pertcast_jobs.cluster.kube import render
+from pertcast_jobs.cluster.kube.head import Head
+from pertcast_jobs.cluster.kube.job_status import row_of, status_of
+from pertcast_jobs.cluster.kube.kubectl import AlreadyThere, Kubectl, NoNamespace, NoSuchObject
+from pertcast_jobs.cluster.ray_logs import follow_logs
+from pertcast_jobs.cluster.retry import patiently
+
+DEFAULT_CLUSTER: Final = "pertcast"
+_POLL_S: Final = 2.0
+_JOBS: Final = "rayjobs.ray.io"
+_CLUSTERS: Final = "rayclusters.ray.io"
+_OURS: Final = ",".join(f"{key}={value}" for key, value in render.PART_OF.items())
+_log: Final = logging.getLogger(__name__)
+
+
+class KubeJobs:
+    """The jobs of one namespace; the methods are those of `ClusterJobs`.
+
+    Parameters
+    ----------
+    namespace
+        The namespace; the current context's (or the template's) where None.
+    cluster
+        Name of the standing RayCluster that new jobs run on.
+    manifests
+        File with the RayJob that new jobs take their own cluster from, ``-`` for standard input; with it no
+        standing cluster is used.
+    """
+
+    def __init__(
+        self, namespace: str | None = None, cluster: str = DEFAULT_CLUSTER, manifests: str | None = None
+    ) -> None:
+        self._cluster = cluster
+        self._templates = None if manifests is None else render.read_documents(manifests)
+        self._kubectl = Kubectl(namespace)
+
+    def render(self, words: Sequence[str], submission_id: str | None = None) -> str:
+        """Return the YAML of the RayJob that `submit` would create where nothing of it ran before."""
+        return yaml.safe_dump(self._document(words, submission_id, ()), sort_keys=False, width=110)
+
+    def submit(self, words: Sequence[str], submission_id: str | None = None) -> str:
+        """Run a pertcast command line as a job and return its id; see `ClusterJobs.submit`."""
+        first = self._document(words, submission_id, ())
+        base = first["metadata"]["name"]
+        if self._kubectl.namespace is None and first["metadata"].get("namespace"):
+            self._kubectl = Kubectl(first["metadata"]["namespace"])
+        earlier = [row for row in self.list() if command.is_run_of(base, row.submission_id)]
+        for row in earlier:
+            if row.status not in ENDED:
+                return row.submission_id
+        if self._templates is None:
+            self._require_cluster()
+        document = self._document(words, submission_id, earlier)
+        name: str = document["metadata"]["name"]
+        try:
+            self._kubectl.create(document)
+        except AlreadyThere:
+            _log.info("Job %s was submitted by somebody else at the same time.", name)
+        return name
+
+    def describe(self, submission_id: str) -> JobRow:
+        """Return what the cluster knows of a job."""
+        return row_of(self._job(submission_id))
+
+    def status(self, submission_id: str) -> str:
+        """Return PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED."""
+        return self.describe(submission_id).status
+
+    def logs(self, submission_id: str) -> str:
+        """Return what the job has printed so far; nothing before it has a cluster."""
+        job = self._job(submission_id)
+        if not _has_begun(job):
+            return ""
+        with Head(self._kubectl, job) as head:
+            return head.logs()
+
+    def follow(self, submission_id: str) -> Iterator[str]:
+        """Yield the job's output as it grows, until the job ends; see `ClusterJobs.follow`.
+
+        A job that the operator tries again has a new cluster: its output then follows from its beginning.
+        """
+        what = f"job {submission_id}"
+        while True:
+            job = patiently(lambda: self._job(submission_id), what)
+            if not _has_begun(job):
+                if status_of(job) in ENDED:
+                    return
+                time.sleep(_POLL_S)
+                continue
+            with Head(self._kubectl, job) as head:
+                head.open()
+                yield from self._follow_attempt(head, job)
+            if self.status(submission_id) in ENDED:
+                return
+
+    def _follow_attempt(self, head: Head, job: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the output of one attempt, until it ends or another has taken its place."""
+        name = job["metadata"]["name"]
+
+        def is_over() -> bool:
+            now = self._job(name)
+            return status_of(now) in ENDED or not _has_begun(now) or _attempt(now) != _attempt(job)
+
+        yield from follow_logs(head.tail, has_ended=is_over, whole=head.logs, what=f"job {name}")
+
+    def exit_code(self, submission_id: str) -> int:
+        """Wait for the job's end and return its process's code; see `ClusterJobs.exit_code`."""
+        what = f"job {submission_id}"
+        while (row := patiently(lambda: self.describe(submission_id), what)).status not in ENDED:
+            time.sleep(_POLL_S)
+        return UNKNOWN_EXIT_CODE if row.exit_code is None else row.exit_code
+
+    def stop(self, submission_id: str) -> bool:
+        """Ask the job to stop; returns whether it was pending or running.
+
+        Ray stops a job that has begun (SIGTERM, so that it leaves a checkpoint): its RayJob stays as the
+        record, and the operator removes a cluster of its own. One that has not begun is deleted: it has
+        nothing to keep.
+        """
+        job = self._job(submission_id)
+        if status_of(job) in ENDED:
+            return False
+        if not (_has_begun(job) and (job["status"].get("jobStatus"))):
+            self._kubectl.delete(_JOBS, submission_id)
+            return True
+        with Head(self._kubectl, job) as head:
+            return head.stop()
+
+    def list(self) -> list[JobRow]:
+        """Return the namespace's jobs, newest first."""
+        jobs = self._kubectl.list(_JOBS, _OURS)
+        if not jobs:
+            self._require_namespace()
+        jobs.sort(key=lambda job: str(job["metadata"].get("creationTimestamp")), reverse=True)
+        return [row_of(job) for job in jobs]
+
+    def _document(
+        self, words: Sequence[str], submission_id: str | None, earlier: Sequence[JobRow]
+    ) -> dict[str, Any]:
+        """Return the RayJob of a command; resumed, and under the next name, where it ran before."""
+        whole = command.job_command(words)
+        values = command.parse_command(whole, configs_here=False)
+        command.require_lasting_out(values)
+        local, files = sent_files(whole, values)
+        base = submission_id or command.submission_id_of(local, _contents(files))
+        name = command.next_id(base, [row.submission_id for row in earlier])
+        if earlier and earlier[0].status in (FAILED, STOPPED):
+            local = command.resumed(local)
+        if self._templates is None:
+            document = render.standing_job(name, local, render.shell_line(local, files), self._cluster)
+        else:
+            template = render.template_of(local[0], self._templates)
+            if template["spec"].get("backoffLimit"):  # the operator runs the same words again
+                local = command.resumed(local)
+            document = render.own_cluster_job(name, local, render.shell_line(local, files), template)
+        if self._kubectl.namespace:
+            document["metadata"]["namespace"] = self._kubectl.namespace
+        RayJob.model_validate(document)
+        return document
+
+    def _job(self, submission_id: str) -> dict[str, Any]:
+        try:
+            return self._kubectl.get(_JOBS, submission_id)
+        except NoSuchObject as error:
+            known = ", ".join(row.submission_id for row in self.list()) or "none"
+            raise ConfigError(f"No job {submission_id!r} in {self._where()}; known: {known}.") from error
+
+    def _require_cluster(self) -> None:
+        try:
+            cluster = self._kubectl.get(_CLUSTERS, self._cluster)
+        except NoSuchObject as error:
+            self._require_namespace()
+            known = [item["metadata"]["name"] for item in self._kubectl.list(_CLUSTERS, "")]
+            raise ConfigError(
+                f"No RayCluster {self._cluster!r} in {self._where()}; known: {', '.join(known) or 'none'}. Name "
+                "one with --cluster, install one (docs/kubernetes.md), or give the job a cluster of its own "
+                "with --manifests."
+            ) from error
+        state = (cluster.get("status") or {}).get("state")
+        if state != "ready":
+            _log.warning("RayCluster %s is not ready (%s): the job waits for it.", self._cluster, state)
+
+    def _require_namespace(self) -> None:
+        """Raise ConfigError where the namespace does not exist: a list of nothing looks the same."""
+        if self._kubectl.namespace is None:
+            return
+        try:
+            self._kubectl.get("namespace", self._kubectl.namespace)
+        except NoNamespace:
+            raise
+        except PertcastError as error:  # many accounts may not look at namespaces
+            _log.debug("Namespace not checked: %s", error)
+
+    def _where(self) -> str:
+        return f"namespace {self._kubectl.namespace}" if self._kubectl.namespace else "this namespace"
+
+
+def _has_begun(job: Mapping[str, Any]) -> bool:
+    """Return whether a RayJob has a cluster that it was, or is about to be, sent to."""
+    status = job.get("status") or {}
+    return all(status.get(key) for key in ("jobId", "rayClusterName", "dashboardURL"))
+
+
+def _contents(files: Mapping[str, Path]) -> str:
+    """Return what the files that travel say, which decides what a command means."""
+    return "\0".join(f"{name}\0{path.read_bytes().hex()}" for name, path in sorted(files.items()))
+
+
+def _attempt(job: Mapping[str, Any]) -> tuple[str, str]:
+    return job["status"]["rayClusterName"], job["status"]["jobId"]

@@ -1,0 +1,177 @@
+"""A pertcast command as a RayJob: on a standing cluster, or on one of its own after a template.
+
+A RayJob runs the code of the image. The configuration files that the command names travel in its shell line.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pertcast_data.errors import ConfigError
+
+from pertcast_jobs.cluster.command import entrypoint
+
+API_VERSION: Final = "ray.io/v1"
+PART_OF: Final = {"app.kubernetes.io/part-of": "pertcast"}
+WORDS_ANNOTATION: Final = "pertcast.io/words"
+"""Holds the command's words as JSON: what the job is, without a shell's quotes."""
+
+STOP_WAIT_S: Final = 60
+"""Seconds from SIGTERM to SIGKILL when a job is stopped; Ray's own 3 s are too short for a checkpoint."""
+
+_LONGEST_NAME: Final = 47  # KubeRay's bound; it appends to the name for the cluster and its pods
+_NAME: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_MOST_FILE_BYTES: Final = 64 * 1024  # Linux takes 128 KiB in one word of a command line
+_OF_A_CLUSTER_OF_ITS_OWN: Final = ("jobId", "suspend", "clusterSelector")
+
+
+def require_name(name: str) -> str:
+    """Return a RayJob's name; raises ConfigError where KubeRay would not take it."""
+    if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} cannot name a RayJob: at most {_LONGEST_NAME} lowercase letters, digits and '-', "
+            "beginning with a letter. Give another --submission-id."
+        )
+    return name
+
+
+def shell_line(words: Sequence[str], files: Mapping[str, Path]) -> str:
+    """Return the shell line that runs a whole command, after it has written the files that it reads.
+
+    Parameters
+    ----------
+    words
+        The whole command; names files by their names in `files`.
+    files
+        Name in the job's folder -> path here.
+
+    Raises
+    ------
+    ConfigError
+        The files are too large for a command line.
+    """
+    if not files:
+        return entrypoint(words)
+    contents = {name: path.read_bytes() for name, path in sorted(files.items())}
+    if sum(map(len, contents.values())) > _MOST_FILE_BYTES:
+        raise ConfigError(
+            f"{', '.join(map(str, files.values()))}: more than {_MOST_FILE_BYTES // 1024} KiB do not fit into a "
+            "RayJob. Put such files where the cluster reads them (a volume, s3://) and name them by that path."
+        )
+    steps = ['cd "$(mktemp -d)"']
+    for name, content in contents.items():
+        steps.append(f"mkdir -p {shlex.quote(str(Path(name).parent))}")
+        steps.append(f"echo {base64.b64encode(content).decode()} | base64 -d > {shlex.quote(name)}")
+    return " && ".join([*steps, f"exec {entrypoint(words)}"])
+
+
+def _metadata(name: str, words: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    labels = {**(given.get("labels") or {}), **PART_OF, "app.kubernetes.io/component": words[0]}
+    annotations = {**(given.get("annotations") or {}), WORDS_ANNOTATION: json.dumps(list(words))}
+    # What `kubectl apply` has noted of the template is no note about this job.
+    annotations.pop("kubectl.kubernetes.io/last-applied-configuration", None)
+    return {"name": require_name(name), "labels": labels, "annotations": annotations}
+
+
+def standing_job(name: str, words: Sequence[str], line: str, cluster: str) -> dict[str, Any]:
+    """Return the RayJob that runs a command on a cluster that stands and stays.
+
+    KubeRay takes no `backoffLimit`, `suspend` or `ttlSecondsAfterFinished` beside a `clusterSelector`, and
+    does not heed `shutdownAfterJobFinishes`. `jobId` is left to it: a name used again would otherwise find
+    the earlier job of that id in the cluster, and take its end for this one's.
+
+    Parameters
+    ----------
+    name
+        The RayJob's name.
+    words
+        The whole command, for the annotation.
+    line
+        The shell line that runs it.
+    cluster
+        Name of the RayCluster.
+    """
+    variables = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "RayJob",
+        "metadata": _metadata(name, words, {}),
+        "spec": {
+            "entrypoint": line,
+            "submissionMode": "HTTPMode",
+            "clusterSelector": {"ray.io/cluster": cluster},
+            "runtimeEnvYAML": yaml.safe_dump({"env_vars": variables}),
+        },
+    }
+
+
+def own_cluster_job(
+    name: str, words: Sequence[str], line: str, template: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the RayJob that runs a command on a cluster of its own, which goes when it ends.
+
+    Parameters
+    ----------
+    name, words, line
+        As for `standing_job`.
+    template
+        The RayJob that describes the cluster; its namespace is kept.
+    """
+    given = template.get("metadata") or {}
+    metadata = _metadata(name, words, given)
+    if given.get("namespace"):
+        metadata["namespace"] = given["namespace"]
+    kept = {key: value for key, value in template["spec"].items() if key not in _OF_A_CLUSTER_OF_ITS_OWN}
+    spec = {"submissionMode": "HTTPMode", **kept, "entrypoint": line, "shutdownAfterJobFinishes": True}
+    return {"apiVersion": API_VERSION, "kind": "RayJob", "metadata": metadata, "spec": spec}
+
+
+def read_documents(source: str) -> list[dict[str, Any]]:
+    """Return the YAML documents of a file, or of standard input for ``-``; raises ConfigError."""
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+        found = list(yaml.safe_load_all(text))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"--manifests {source} cannot be read: {error} Give the output of `kubectl kustomize "
+            "k8s/overlays/gpu`."
+        ) from error
+    return [document for document in found if isinstance(document, dict)]
+
+
+def _command_of(document: Mapping[str, Any]) -> str | None:
+    """Return the pertcast command that a RayJob's entrypoint runs."""
+    words = shlex.split((document.get("spec") or {}).get("entrypoint") or "")
+    after = words.index("pertcast") + 1 if "pertcast" in words else len(words)
+    return words[after] if after < len(words) else None
+
+
+def template_of(command: str, documents: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the RayJob of the documents that runs `command` on a cluster of its own.
+
+    Raises
+    ------
+    ConfigError
+        There is none, or more than one.
+    """
+    jobs = {
+        str((document.get("metadata") or {}).get("name")): document
+        for document in documents
+        if document.get("kind") == "RayJob" and "rayClusterSpec" in (document.get("spec") or {})
+    }
+    fitting = [name for name, job in jobs.items() if _command_of(job) == command]
+    if len(fitting) == 1:
+        return jobs[fitting[0]]
+    what = f"more than one: {', '.join(fitting)}" if fitting else f"none; RayJobs: {', '.join(jobs) or 'none'}"
+    raise ConfigError(
+        f"--manifests shall hold one RayJob that runs `pertcast {command}` with a rayClusterSpec; there is "
+        f"{what}. Render an overlay (`kubectl kustomize k8s/overlays/gpu`), or use --cluster NAME."
+    )
