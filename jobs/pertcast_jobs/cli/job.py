@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pertcast_jobs.cluster.job_client import SUCCEEDED, ClusterJobs
+from pertcast_jobs.cluster.kube.kube_jobs import KubeJobs
 from pertcast_jobs.cluster.ray_jobs import RayJobs
 
 app = typer.Typer(
@@ -23,18 +24,45 @@ Address = Annotated[
 ]
 Identifier = Annotated[str, typer.Argument(help="Submission id, as `job list` shows it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Kube = Annotated[bool, typer.Option("--kube", help="Jobs are RayJobs of Kubernetes, reached by kubectl.")]
+Namespace = Annotated[
+    str | None, typer.Option(help="With --kube: the namespace; default the current context's.")
+]
 
 
-def _follow(jobs: ClusterJobs, identifier: str) -> None:
-    """Print a job's output until it ends, and end this command with the job's exit code."""
+def _jobs(address: str | None, kube: bool, namespace: str | None) -> ClusterJobs:
+    """Return the cluster that the options name."""
+    _refuse_mixed(address, kube, namespace)
+    return KubeJobs(namespace) if kube else RayJobs(address)
+
+
+def _refuse_mixed(address: str | None, kube: bool, namespace: str | None) -> None:
+    if kube and address is not None:
+        raise typer.BadParameter("kubectl's context says where the cluster is; leave out --address")
+    if namespace is not None and not kube:
+        raise typer.BadParameter("a namespace goes with --kube")
+
+
+def _place_options(address: str | None, kube: bool, namespace: str | None) -> str:
+    """Return the options that lead to the same cluster again, each with a space behind it."""
+    given = {"--address": address, "--namespace": namespace}
+    named = "".join(f"{name} {value} " for name, value in given.items() if value is not None)
+    return ("--kube " if kube else "") + named
+
+
+def _follow(jobs: ClusterJobs, identifier: str, options: str) -> None:
+    """Print a job's output until it ends, and end this command with the job's exit code.
+
+    `options` lead to the same cluster again (`_place_options`).
+    """
     try:
         for text in jobs.follow(identifier):
             print(text, end="", flush=True)
         code = jobs.exit_code(identifier)
     except KeyboardInterrupt as stop:
         raise type(stop)(
-            f"{identifier} goes on. Follow it with `pertcast job logs -f {identifier}`, stop it with "
-            f"`pertcast job stop {identifier}`"
+            f"{identifier} goes on. Follow it with `pertcast job logs -f {options}{identifier}`, stop it "
+            f"with `pertcast job stop {options}{identifier}`"
         ) from stop
     status = jobs.status(identifier)
     if status != SUCCEEDED:
@@ -61,6 +89,18 @@ def submit(
         list[Path] | None,
         typer.Option(help="A small file that the command names and that travels with it; may be repeated."),
     ] = None,
+    kube: Kube = False,
+    namespace: Namespace = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="With --kube: the standing RayCluster; default pertcast.")
+    ] = None,
+    manifests: Annotated[
+        str | None,
+        typer.Option(help="With --kube: rendered manifests (or -) whose RayJob gives a cluster of its own."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --kube: print the RayJob and touch nothing.")
+    ] = False,
 ) -> None:
     """Run a pertcast command as a job of a Ray cluster; options of `submit` come first.
 
@@ -68,20 +108,38 @@ def submit(
 
     Example: pertcast job submit --wait response_mlp data.store=/data/atlas --out /data/run
     """
-    jobs = RayJobs(address, ship=ship, files=file or ())
+    if not kube and (cluster or manifests or dry_run):
+        raise typer.BadParameter("--cluster, --manifests and --dry-run go with --kube")
+    if kube and ship:
+        raise typer.BadParameter("a RayJob runs the code of its image; leave out --ship (docs/jobs.md)")
+    _refuse_mixed(address, kube, namespace)
+    if dry_run:
+        print(KubeJobs(namespace, cluster, manifests, file or ()).render(command, submission_id), end="")
+        return
+    jobs: ClusterJobs = (
+        KubeJobs(namespace, cluster, manifests, file or ())
+        if kube
+        else RayJobs(address, ship=ship, files=file or ())
+    )
     identifier = jobs.submit(command, submission_id)
     print(identifier, flush=True)
     if wait:
-        _follow(jobs, identifier)
+        _follow(jobs, identifier, _place_options(address, kube, namespace))
 
 
 @app.command()
-def status(identifier: Identifier, address: Address = None, as_json: AsJson = False) -> None:
+def status(
+    identifier: Identifier,
+    address: Address = None,
+    kube: Kube = False,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
     """Print a job's status; with --json its times, its command and its exit code too.
 
     Example: pertcast job status pertcast-train-1f0c9a2b3c
     """
-    job = RayJobs(address).describe(identifier)
+    job = _jobs(address, kube, namespace).describe(identifier)
     print(json.dumps(asdict(job), indent=2) if as_json else job.status)
 
 
@@ -89,6 +147,8 @@ def status(identifier: Identifier, address: Address = None, as_json: AsJson = Fa
 def logs(
     identifier: Identifier,
     address: Address = None,
+    kube: Kube = False,
+    namespace: Namespace = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the job ends, and end with its exit code.")
     ] = False,
@@ -97,30 +157,34 @@ def logs(
 
     Example: pertcast job logs -f pertcast-train-1f0c9a2b3c
     """
-    jobs = RayJobs(address)
+    jobs = _jobs(address, kube, namespace)
     if follow:
-        _follow(jobs, identifier)
+        _follow(jobs, identifier, _place_options(address, kube, namespace))
     else:
         print(jobs.logs(identifier), end="")
 
 
 @app.command()
-def stop(identifier: Identifier, address: Address = None) -> None:
+def stop(
+    identifier: Identifier, address: Address = None, kube: Kube = False, namespace: Namespace = None
+) -> None:
     """Stop a running job; it has a minute to leave a checkpoint.
 
     Example: pertcast job stop pertcast-train-1f0c9a2b3c
     """
-    was_running = RayJobs(address).stop(identifier)
+    was_running = _jobs(address, kube, namespace).stop(identifier)
     print("stopping" if was_running else "not running")
 
 
 @app.command("list")
-def list_jobs(address: Address = None, as_json: AsJson = False) -> None:
+def list_jobs(
+    address: Address = None, kube: Kube = False, namespace: Namespace = None, as_json: AsJson = False
+) -> None:
     """List the jobs of a cluster, newest first.
 
     Example: pertcast job list
     """
-    jobs = RayJobs(address).list()
+    jobs = _jobs(address, kube, namespace).list()
     if as_json:
         print(json.dumps([asdict(job) for job in jobs], indent=2))
         return

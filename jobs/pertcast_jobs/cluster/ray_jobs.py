@@ -11,7 +11,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -161,11 +161,15 @@ class RayJobs:
         """Yield the job's output as it grows, until the job ends; see `ClusterJobs.follow`."""
         self.describe(submission_id)
         yield from follow_logs(
-            lambda: self._client.tail_job_logs(submission_id),
+            lambda: self.tail(submission_id),
             has_ended=lambda: self.status(submission_id) in ENDED,
             whole=lambda: self.logs(submission_id),
             what=f"job {submission_id} at {self.address}",
         )
+
+    def tail(self, submission_id: str) -> AsyncIterator[str]:
+        """Return a connection that sends the job's output from its beginning on; see `follow_logs`."""
+        return self._client.tail_job_logs(submission_id)
 
     def exit_code(self, submission_id: str) -> int:
         """Wait for the job's end and return its process's code; see `ClusterJobs.exit_code`."""

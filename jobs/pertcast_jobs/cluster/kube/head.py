@@ -1,4 +1,4 @@
-"""The head of the Ray cluster that runs a RayJob, reached through a forwarded port with the cluster's token."""
+"""The head of a RayJob's Ray cluster, reached through a forwarded port with the cluster's token."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Head:
         return self.open().stop(self._job_id)
 
     def tail(self) -> AsyncIterator[str]:
-        """Return a connection that sends the output from its beginning on; ConnectionError where there is none."""
+        """Return a connection that sends the output from its beginning on, or raise ConnectionError."""
         try:
             return self.open().tail(self._job_id)
         except PertcastError as error:

@@ -30,7 +30,7 @@ def status_of(job: Mapping[str, Any]) -> str:
 
 
 def exit_code_of(job: Mapping[str, Any]) -> int | None:
-    """Return the code of an ended job's process, which Ray tells in its message only; None where it does not."""
+    """Return the code of an ended job's process where Ray's message tells it: RayJobs have no field."""
     ended = status_of(job)
     if ended == SUCCEEDED:
         return 0

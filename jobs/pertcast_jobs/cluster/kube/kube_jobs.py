@@ -13,13 +13,13 @@ from pertcast_data.errors import ConfigError, PertcastError
 
 from pertcast_jobs.cluster import command
 from pertcast_jobs.cluster.code_archive import sent_files
-from pertcast_jobs.cluster.job_client import ENDED, FAILED, STOPPED, UNKNOWN_EXIT_CODE, JobRow
+from pertcast_jobs.cluster.job_client import ENDED, FAILED, STOPPED, UNKNOWN_EXIT_CODE, JobFailed, JobRow
 from pertcast_jobs.cluster.kube import render
 from pertcast_jobs.cluster.kube.head import Head
 from pertcast_jobs.cluster.kube.job_status import row_of, status_of
 from pertcast_jobs.cluster.kube.kubectl import AlreadyThere, Kubectl, NoNamespace, NoSuchObject
 from pertcast_jobs.cluster.ray_logs import follow_logs
-from pertcast_jobs.cluster.retry import patiently
+from pertcast_jobs.cluster.retry import Unreachable, patiently
 
 DEFAULT_CLUSTER: Final = "pertcast"
 _POLL_S: Final = 2.0
@@ -37,16 +37,27 @@ class KubeJobs:
     namespace
         The namespace; the current context's (or the template's) where None.
     cluster
-        Name of the standing RayCluster that new jobs run on.
+        Name of the standing RayCluster that new jobs run on; `DEFAULT_CLUSTER` where None.
     manifests
         File with the RayJob that new jobs take their own cluster from, ``-`` for standard input; with it no
         standing cluster is used.
+    files
+        Small files that new jobs name and that travel with them, beside their configuration.
     """
 
     def __init__(
-        self, namespace: str | None = None, cluster: str = DEFAULT_CLUSTER, manifests: str | None = None
+        self,
+        namespace: str | None = None,
+        cluster: str | None = None,
+        manifests: str | None = None,
+        files: Sequence[Path] = (),
     ) -> None:
-        self._cluster = cluster
+        if cluster is not None and manifests is not None:
+            raise ConfigError(
+                "Give --cluster or --manifests: a job runs on a standing cluster or on its own."
+            )
+        self._cluster = cluster or DEFAULT_CLUSTER
+        self._files = tuple(files)
         self._templates = None if manifests is None else render.read_documents(manifests)
         self._kubectl = Kubectl(namespace)
 
@@ -96,22 +107,28 @@ class KubeJobs:
         A job that the operator tries again has a new cluster: its output then follows from its beginning.
         """
         what = f"job {submission_id}"
+        shown: tuple[str, str] | None = None
         while True:
             job = patiently(lambda: self._job(submission_id), what)
-            if not _has_begun(job):
-                if status_of(job) in ENDED:
-                    return
-                time.sleep(_POLL_S)
-                continue
-            with Head(self._kubectl, job) as head:
-                head.open()
-                yield from self._follow_attempt(head, job)
-            if self.status(submission_id) in ENDED:
+            if _has_begun(job) and _attempt(job) != shown:
+                with Head(self._kubectl, job) as head:
+                    yield from self._follow_attempt(head, job)
+                shown = _attempt(job)
+            elif status_of(job) in ENDED:
                 return
+            else:
+                time.sleep(_POLL_S)
 
     def _follow_attempt(self, head: Head, job: Mapping[str, Any]) -> Iterator[str]:
         """Yield the output of one attempt, until it ends or another has taken its place."""
         name = job["metadata"]["name"]
+        try:
+            head.open()
+        except Unreachable as error:
+            _log.info("Waiting for the head of job %s: %s", name, error)
+        except JobFailed as error:  # how the job ended is known all the same
+            _log.warning("%s", error)
+            return
 
         def is_over() -> bool:
             now = self._job(name)
@@ -157,7 +174,7 @@ class KubeJobs:
         whole = command.job_command(words)
         values = command.parse_command(whole, configs_here=False)
         command.require_lasting_out(values)
-        local, files = sent_files(whole, values)
+        local, files = sent_files(whole, values, self._files)
         base = submission_id or command.submission_id_of(local, _contents(files))
         name = command.next_id(base, [row.submission_id for row in earlier])
         if earlier and earlier[0].status in (FAILED, STOPPED):
@@ -171,7 +188,6 @@ class KubeJobs:
             document = render.own_cluster_job(name, local, render.shell_line(local, files), template)
         if self._kubectl.namespace:
             document["metadata"]["namespace"] = self._kubectl.namespace
-        RayJob.model_validate(document)
         return document
 
     def _job(self, submission_id: str) -> dict[str, Any]:
@@ -188,8 +204,8 @@ class KubeJobs:
             self._require_namespace()
             known = [item["metadata"]["name"] for item in self._kubectl.list(_CLUSTERS, "")]
             raise ConfigError(
-                f"No RayCluster {self._cluster!r} in {self._where()}; known: {', '.join(known) or 'none'}. Name "
-                "one with --cluster, install one (docs/kubernetes.md), or give the job a cluster of its own "
+                f"No RayCluster {self._cluster!r} in {self._where()}; known: {', '.join(known) or 'none'}. "
+                "Name one with --cluster, install one (docs/kubernetes.md), or give the job one of its own "
                 "with --manifests."
             ) from error
         state = (cluster.get("status") or {}).get("state")

@@ -41,7 +41,7 @@ _PROBLEMS: Final[Sequence[tuple[str, type[PertcastError], str]]] = (
     (
         r"localhost:8080|current-context|context was not found|context .* does not exist|no configuration",
         ConfigError,
-        "kubectl knows no cluster: set KUBECONFIG, or choose a context with `kubectl config use-context NAME`",
+        "kubectl knows no cluster: set KUBECONFIG, or choose one with `kubectl config use-context NAME`",
     ),
     (
         r"doesn't have a resource type|no matches for kind|could not find the requested resource",
@@ -66,7 +66,7 @@ _PROBLEMS: Final[Sequence[tuple[str, type[PertcastError], str]]] = (
     (
         r"\(Forbidden\)|is forbidden",
         ConfigError,
-        "your account has not the right: ask for it, and look with `kubectl auth can-i --list` in the namespace",
+        "your account has not the right: look with `kubectl auth can-i --list`, and ask for it",
     ),
     (
         r"Unauthorized|must be logged in|provide credentials|getting credentials",
@@ -192,7 +192,7 @@ class PortForward:
         options = [f"--namespace={kubectl.namespace}"] if kubectl.namespace else []
         words = ["port-forward", f"service/{service}", f":{port}", "--address=127.0.0.1", *options]
         # A file and not a pipe: kubectl writes a line per connection, which nobody would read.
-        self._said: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")
+        self._said: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         try:
             self._process = subprocess.Popen(["kubectl", *words], stdout=self._said, stderr=self._said)
         except FileNotFoundError as error:

@@ -18,14 +18,12 @@ import yaml
 from pertcast_data.errors import ConfigError
 
 from pertcast_jobs.cluster.command import entrypoint
+from pertcast_jobs.cluster.ray_jobs import STOP_WAIT_S
 
 API_VERSION: Final = "ray.io/v1"
 PART_OF: Final = {"app.kubernetes.io/part-of": "pertcast"}
 WORDS_ANNOTATION: Final = "pertcast.io/words"
 """Holds the command's words as JSON: what the job is, without a shell's quotes."""
-
-STOP_WAIT_S: Final = 60
-"""Seconds from SIGTERM to SIGKILL when a job is stopped; Ray's own 3 s are too short for a checkpoint."""
 
 _LONGEST_NAME: Final = 47  # KubeRay's bound; it appends to the name for the cluster and its pods
 _NAME: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -63,8 +61,8 @@ def shell_line(words: Sequence[str], files: Mapping[str, Path]) -> str:
     contents = {name: path.read_bytes() for name, path in sorted(files.items())}
     if sum(map(len, contents.values())) > _MOST_FILE_BYTES:
         raise ConfigError(
-            f"{', '.join(map(str, files.values()))}: more than {_MOST_FILE_BYTES // 1024} KiB do not fit into a "
-            "RayJob. Put such files where the cluster reads them (a volume, s3://) and name them by that path."
+            f"{', '.join(map(str, files.values()))}: more than {_MOST_FILE_BYTES // 1024} KiB do not fit "
+            "into a RayJob. Put such files where the cluster reads them (a volume, s3://) and name that path."
         )
     steps = ['cd "$(mktemp -d)"']
     for name, content in contents.items():
@@ -170,7 +168,9 @@ def template_of(command: str, documents: Sequence[Mapping[str, Any]]) -> Mapping
     fitting = [name for name, job in jobs.items() if _command_of(job) == command]
     if len(fitting) == 1:
         return jobs[fitting[0]]
-    what = f"more than one: {', '.join(fitting)}" if fitting else f"none; RayJobs: {', '.join(jobs) or 'none'}"
+    what = (
+        f"more than one: {', '.join(fitting)}" if fitting else f"none; RayJobs: {', '.join(jobs) or 'none'}"
+    )
     raise ConfigError(
         f"--manifests shall hold one RayJob that runs `pertcast {command}` with a rayClusterSpec; there is "
         f"{what}. Render an overlay (`kubectl kustomize k8s/overlays/gpu`), or use --cluster NAME."

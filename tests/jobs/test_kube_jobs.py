@@ -1,0 +1,231 @@
+"""Commands become RayJobs: real kubectl against a small API server, a Ray head behind a port-forward."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pertcast_data.errors import ConfigError
+from pertcast_jobs.cli import run
+from pertcast_jobs.cluster.job_client import ClusterJobs, JobFailed
+from pertcast_jobs.cluster.kube import kube_jobs, render
+from pertcast_jobs.cluster.kube.kube_jobs import KubeJobs
+
+sys.path.append(str(Path(__file__).parent))
+kube = importlib.import_module("kube_api")
+heads = importlib.import_module("ray_head")
+
+pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+
+WORDS = ["response_mlp", "data.store=/data/store", "--out", "/data/run"]
+RUNNING = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}
+LOST = "Job entrypoint command failed with exit code {}, last available logs (truncated to 20,000 chars):\nx"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(kube_jobs, "_POLL_S", 0.05)
+    monkeypatch.setattr("pertcast_jobs.cluster.retry.PAUSE_S", 0.05)
+    monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    with kube.kube_api(tmp_path) as (state, config):
+        monkeypatch.setenv("KUBECONFIG", str(config))
+        state.add("rayclusters", "lab", {"metadata": {"name": "pertcast"}, "status": {"state": "ready"}})
+        secret = {"auth_token": base64.b64encode(heads.TOKEN.encode()).decode()}
+        state.add("secrets", "lab", {"metadata": {"name": "pertcast"}, "data": secret})
+        yield state
+
+
+@pytest.fixture
+def head(api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    with heads.ray_head(tmp_path / "head") as head:
+        monkeypatch.setenv("PATH", str(tmp_path / "head" / "bin"), prepend=":")
+        head.serve_as("pertcast-head-svc")
+        yield head
+
+
+def begin(api: Any, head: Any, name: str, cluster: str = "pertcast", attempt: str = "1") -> Any:
+    """Do what the operator does: send the RayJob to its cluster's head; returns the job there."""
+    job_id = f"{name}-{attempt}"
+    head.jobs[job_id] = heads.RayJob(api.jobs()[name]["spec"]["entrypoint"])
+    url = f"{cluster}-head-svc.lab.svc.cluster.local:8265"
+    api.set_status(name, **RUNNING, jobId=job_id, rayClusterName=cluster, dashboardURL=url)
+    return head.jobs[job_id]
+
+
+def end(api: Any, job: Any, name: str, status: str, message: str = "") -> None:
+    """End a job at its head, and tell the RayJob."""
+    job.status = status
+    deployment = "Failed" if status == "FAILED" else "Complete"
+    reason = {"reason": "AppFailed"} if status == "FAILED" else {}
+    api.set_status(name, jobDeploymentStatus=deployment, jobStatus=status, message=message, **reason)
+
+
+def test_a_command_becomes_a_rayjob_on_the_standing_cluster_and_says_its_words(api: Any) -> None:
+    jobs: ClusterJobs = KubeJobs()
+    name = jobs.submit(WORDS)
+    made = api.jobs()[name]
+    assert made["spec"]["clusterSelector"] == {"ray.io/cluster": "pertcast"}
+    assert made["spec"]["entrypoint"] == "pertcast train response_mlp data.store=/data/store --out /data/run"
+    assert json.loads(made["metadata"]["annotations"][render.WORDS_ANNOTATION]) == ["train", *WORDS]
+    assert made["metadata"]["labels"]["app.kubernetes.io/part-of"] == "pertcast"
+    assert [row.submission_id for row in jobs.list()] == [name]
+    # KubeRay refuses or ignores these beside a clusterSelector.
+    for field in ("backoffLimit", "suspend", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "jobId"):
+        assert field not in made["spec"]
+
+
+def test_a_command_that_runs_is_not_started_again_and_one_that_failed_goes_on_under_the_next_name(
+    api: Any,
+) -> None:
+    jobs = KubeJobs()
+    name = jobs.submit(WORDS)
+    assert jobs.submit(["train", *WORDS]) == name
+    api.set_status(name, jobDeploymentStatus="Failed", jobStatus="FAILED", message=LOST.format(143))
+    again = jobs.submit(WORDS)
+    assert again == f"{name}-2"
+    assert api.jobs()[again]["spec"]["entrypoint"].endswith("--resume")
+    assert jobs.submit(WORDS) == again
+    assert jobs.submit([*WORDS, "train.epochs=3"]) not in (name, again)
+
+
+def test_two_submissions_at_once_make_one_job(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = KubeJobs()
+    name = jobs.submit(WORDS)
+    monkeypatch.setattr(KubeJobs, "list", lambda self: [])  # what it looked like a moment before
+    assert jobs.submit(WORDS) == name
+    assert list(api.jobs()) == [name]
+
+
+def test_a_configuration_from_here_travels_in_the_shell_line(
+    api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = "model:\n  name: response_mlp\ndata:\n  store: /data/it's\n"
+    (tmp_path / "mine.yaml").write_text(config)
+    jobs = KubeJobs()
+    name = jobs.submit(["mine.yaml", "--out", "/data/run"])
+    line = api.jobs()[name]["spec"]["entrypoint"]
+    seen = "cat sent/mine.yaml #"
+    shell = subprocess.run(
+        ["sh", "-c", line.replace("exec pertcast", seen)], capture_output=True, text=True, check=True
+    )
+    assert shell.stdout == config
+    assert line.endswith("exec pertcast train sent/mine.yaml --out /data/run")
+    (tmp_path / "mine.yaml").write_text(config + "train:\n  seed: 2\n")
+    assert jobs.submit(["mine.yaml", "--out", "/data/run"]) != name
+
+
+def test_a_followed_job_shows_its_output_and_ends_with_its_own_code(
+    api: Any, head: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    name = KubeJobs().submit(WORDS)
+    job = begin(api, head, name)
+    job.text = "one\ntwo\n"
+    end(api, job, name, "FAILED", LOST.format(143))
+    assert run(["job", "logs", "-f", "--kube", name]) == 143
+    assert capfd.readouterr().out == "one\ntwo\n"
+    assert run(["job", "status", "--kube", "--json", name]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert (told["status"], told["exit_code"], told["submission_id"]) == ("FAILED", 143, name)
+
+
+def test_the_output_is_followed_over_a_cut_forwarding_without_losing_or_repeating_a_line(
+    api: Any, head: Any
+) -> None:
+    jobs = KubeJobs()
+    name = jobs.submit(WORDS)
+    shown: list[str] = []
+    follower = threading.Thread(target=lambda: shown.extend(jobs.follow(name)))
+    follower.start()  # before the job has a cluster
+    job = begin(api, head, name)
+    lines = [f"epoch {number}\n" for number in range(6)]
+    for number, line in enumerate(lines):
+        job.text += line
+        heads.wait_for(lambda: "".join(shown) == job.text, "the line")
+        if number == 3:
+            head.cut()
+    end(api, job, name, "SUCCEEDED")
+    follower.join(20)
+    assert "".join(shown) == "".join(lines)
+    assert jobs.exit_code(name) == 0
+    heads.wait_for(lambda: not head.forwardings(), "the end of the forwarding")
+
+
+def test_a_job_that_the_operator_tries_again_is_followed_on_its_new_cluster(api: Any, head: Any) -> None:
+    head.serve_as("first-head-svc", "second-head-svc")
+    for cluster in ("first", "second"):
+        token = api.objects["secrets", "lab", "pertcast"]["data"]
+        api.add("secrets", "lab", {"metadata": {"name": cluster}, "data": token})
+    jobs = KubeJobs()
+    name = jobs.submit(WORDS)
+    first = begin(api, head, name, "first")
+    first.text = "first try\n"
+    shown: list[str] = []
+    follower = threading.Thread(target=lambda: shown.extend(jobs.follow(name)))
+    follower.start()
+    heads.wait_for(lambda: shown, "the first try")
+    api.set_status(name, jobDeploymentStatus="Retrying", jobStatus="", jobId="", rayClusterName="")
+    assert jobs.status(name) == "PENDING"
+    first.status = "FAILED"
+    second = begin(api, head, name, "second", "2")
+    second.text = "second\n"
+    end(api, second, name, "SUCCEEDED")
+    follower.join(20)
+    assert "".join(shown) == "first try\nsecond\n"
+
+
+def test_stop_lets_ray_end_a_running_job_keeps_its_record_and_deletes_one_that_never_began(
+    api: Any, head: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    jobs = KubeJobs()
+    running = jobs.submit(WORDS)
+    job = begin(api, head, running)
+    assert run(["job", "stop", "--kube", running]) == 0
+    assert job.status == "STOPPED"
+    end(api, job, running, "STOPPED")
+    assert running in api.jobs()
+    assert not jobs.stop(running)
+    waiting = jobs.submit([*WORDS, "train.seed=2"])
+    assert jobs.stop(waiting)
+    assert waiting not in api.jobs()
+    assert "stopping" in capfd.readouterr().out
+
+
+def test_where_the_cluster_is_gone_the_logs_say_so_and_where_to_look(api: Any, head: Any) -> None:
+    jobs = KubeJobs()
+    name = jobs.submit(WORDS)
+    job = begin(api, head, name, "gone")
+    end(api, job, name, "SUCCEEDED")
+    with pytest.raises(JobFailed, match=r"gone.*--out"):
+        jobs.logs(name)
+    assert list(jobs.follow(name)) == []
+    assert jobs.exit_code(name) == 0
+
+
+def test_a_wrong_token_is_told_with_where_the_right_one_lies(api: Any, head: Any) -> None:
+    jobs = KubeJobs()
+    name = jobs.submit(WORDS)
+    begin(api, head, name)
+    api.objects["secrets", "lab", "pertcast"]["data"]["auth_token"] = base64.b64encode(b"x" * 64).decode()
+    with pytest.raises(ConfigError, match="auth_token"):
+        jobs.logs(name)
+
+
+def test_an_unknown_job_is_named_beside_the_known_ones(api: Any) -> None:
+    jobs = KubeJobs()
+    name = jobs.submit(WORDS)
+    with pytest.raises(ConfigError, match=rf"no-such.*{name}"):
+        jobs.status("no-such")
