@@ -20,6 +20,7 @@ RAY = {"rayjobs": "RayJob", "rayclusters": "RayCluster"}
 RAYJOB_FIELDS = {
     "entrypoint", "submissionMode", "clusterSelector", "runtimeEnvYAML", "rayClusterSpec", "backoffLimit",
     "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "activeDeadlineSeconds", "jobId", "suspend",
+    "entrypointNumCpus",
 }  # fmt: skip
 VERBS = ["create", "delete", "get", "list", "patch", "update", "watch"]
 TOKEN = "a-login"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pertcast_data.errors import ConfigError
 from pertcast_jobs.cli import run
 from pertcast_jobs.cluster.job_client import ClusterJobs, JobFailed
@@ -54,6 +55,13 @@ def head(api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         monkeypatch.setenv("PATH", str(tmp_path / "head" / "bin"), prepend=":")
         head.serve_as("pertcast-head-svc")
         yield head
+
+
+def submitted(api: Any, words: list[str] = WORDS) -> str:
+    """Do what `submit` does, without its questions; returns the job's name."""
+    document = yaml.safe_load(KubeJobs().render(words))
+    api.add("rayjobs", "lab", document)
+    return str(document["metadata"]["name"])
 
 
 def begin(api: Any, head: Any, name: str, cluster: str = "pertcast", attempt: str = "1") -> Any:
@@ -131,7 +139,7 @@ def test_a_configuration_from_here_travels_in_the_shell_line(
 def test_a_followed_job_shows_its_output_and_ends_with_its_own_code(
     api: Any, head: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    name = KubeJobs().submit(WORDS)
+    name = submitted(api)
     job = begin(api, head, name)
     job.text = "one\ntwo\n"
     end(api, job, name, "FAILED", LOST.format(143))
@@ -146,7 +154,7 @@ def test_the_output_is_followed_over_a_cut_forwarding_without_losing_or_repeatin
     api: Any, head: Any
 ) -> None:
     jobs = KubeJobs()
-    name = jobs.submit(WORDS)
+    name = submitted(api)
     shown: list[str] = []
     follower = threading.Thread(target=lambda: shown.extend(jobs.follow(name)))
     follower.start()  # before the job has a cluster
@@ -170,7 +178,7 @@ def test_a_job_that_the_operator_tries_again_is_followed_on_its_new_cluster(api:
         token = api.objects["secrets", "lab", "pertcast"]["data"]
         api.add("secrets", "lab", {"metadata": {"name": cluster}, "data": token})
     jobs = KubeJobs()
-    name = jobs.submit(WORDS)
+    name = submitted(api)
     first = begin(api, head, name, "first")
     first.text = "first try\n"
     shown: list[str] = []
@@ -191,14 +199,14 @@ def test_stop_lets_ray_end_a_running_job_keeps_its_record_and_deletes_one_that_n
     api: Any, head: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     jobs = KubeJobs()
-    running = jobs.submit(WORDS)
+    running = submitted(api)
     job = begin(api, head, running)
     assert run(["job", "stop", "--kube", running]) == 0
     assert job.status == "STOPPED"
     end(api, job, running, "STOPPED")
     assert running in api.jobs()
     assert not jobs.stop(running)
-    waiting = jobs.submit([*WORDS, "train.seed=2"])
+    waiting = submitted(api, [*WORDS, "train.seed=2"])
     assert jobs.stop(waiting)
     assert waiting not in api.jobs()
     assert "stopping" in capfd.readouterr().out
@@ -206,7 +214,7 @@ def test_stop_lets_ray_end_a_running_job_keeps_its_record_and_deletes_one_that_n
 
 def test_where_the_cluster_is_gone_the_logs_say_so_and_where_to_look(api: Any, head: Any) -> None:
     jobs = KubeJobs()
-    name = jobs.submit(WORDS)
+    name = submitted(api)
     job = begin(api, head, name, "gone")
     end(api, job, name, "SUCCEEDED")
     with pytest.raises(JobFailed, match=r"gone.*--out"):
@@ -217,7 +225,7 @@ def test_where_the_cluster_is_gone_the_logs_say_so_and_where_to_look(api: Any, h
 
 def test_a_wrong_token_is_told_with_where_the_right_one_lies(api: Any, head: Any) -> None:
     jobs = KubeJobs()
-    name = jobs.submit(WORDS)
+    name = submitted(api)
     begin(api, head, name)
     api.objects["secrets", "lab", "pertcast"]["data"]["auth_token"] = base64.b64encode(b"x" * 64).decode()
     with pytest.raises(ConfigError, match="auth_token"):
@@ -226,6 +234,6 @@ def test_a_wrong_token_is_told_with_where_the_right_one_lies(api: Any, head: Any
 
 def test_an_unknown_job_is_named_beside_the_known_ones(api: Any) -> None:
     jobs = KubeJobs()
-    name = jobs.submit(WORDS)
+    name = submitted(api)
     with pytest.raises(ConfigError, match=rf"no-such.*{name}"):
         jobs.status("no-such")

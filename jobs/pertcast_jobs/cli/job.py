@@ -98,6 +98,10 @@ def submit(
         str | None,
         typer.Option(help="With --kube: rendered manifests (or -) whose RayJob gives a cluster of its own."),
     ] = None,
+    cpus: Annotated[
+        float | None,
+        typer.Option(help="With --kube: a worker's CPUs for the command's own process; default: the head."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --kube: print the RayJob and touch nothing.")
     ] = False,
@@ -108,23 +112,24 @@ def submit(
 
     Example: pertcast job submit --wait response_mlp data.store=/data/atlas --out /data/run
     """
-    if not kube and (cluster or manifests or dry_run):
-        raise typer.BadParameter("--cluster, --manifests and --dry-run go with --kube")
+    if not kube and (cluster or manifests or cpus or dry_run):
+        raise typer.BadParameter("--cluster, --manifests, --cpus and --dry-run go with --kube")
     if kube and ship:
         raise typer.BadParameter("a RayJob runs the code of its image; leave out --ship (docs/jobs.md)")
     _refuse_mixed(address, kube, namespace)
-    if dry_run:
-        print(KubeJobs(namespace, cluster, manifests, file or ()).render(command, submission_id), end="")
-        return
-    jobs: ClusterJobs = (
-        KubeJobs(namespace, cluster, manifests, file or ())
-        if kube
-        else RayJobs(address, ship=ship, files=file or ())
-    )
+    jobs: ClusterJobs
+    if kube:
+        jobs = KubeJobs(namespace, cluster, manifests, file or (), cpus)
+        if dry_run:
+            print(jobs.render(command, submission_id), end="")
+            return
+    else:
+        jobs = RayJobs(address, ship=ship, files=file or ())
     identifier = jobs.submit(command, submission_id)
     print(identifier, flush=True)
     if wait:
-        _follow(jobs, identifier, _place_options(address, kube, namespace))
+        found = jobs.namespace if isinstance(jobs, KubeJobs) else None
+        _follow(jobs, identifier, _place_options(address, kube, found))
 
 
 @app.command()

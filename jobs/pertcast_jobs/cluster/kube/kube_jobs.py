@@ -43,6 +43,9 @@ class KubeJobs:
         standing cluster is used.
     files
         Small files that new jobs name and that travel with them, beside their configuration.
+    cpus
+        CPUs of a worker that a command's own process takes; where None, the template's, or it runs on the
+        head, which has room for a driver only.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class KubeJobs:
         cluster: str | None = None,
         manifests: str | None = None,
         files: Sequence[Path] = (),
+        cpus: float | None = None,
     ) -> None:
         if cluster is not None and manifests is not None:
             raise ConfigError(
@@ -58,8 +62,14 @@ class KubeJobs:
             )
         self._cluster = cluster or DEFAULT_CLUSTER
         self._files = tuple(files)
+        self._cpus = cpus
         self._templates = None if manifests is None else render.read_documents(manifests)
         self._kubectl = Kubectl(namespace)
+
+    @property
+    def namespace(self) -> str | None:
+        """The namespace, or None for the current context's."""
+        return self._kubectl.namespace
 
     def render(self, words: Sequence[str], submission_id: str | None = None) -> str:
         """Return the YAML of the RayJob that `submit` would create where nothing of it ran before."""
@@ -186,6 +196,8 @@ class KubeJobs:
             if template["spec"].get("backoffLimit"):  # the operator runs the same words again
                 local = command.resumed(local)
             document = render.own_cluster_job(name, local, render.shell_line(local, files), template)
+        if self._cpus is not None:
+            document["spec"]["entrypointNumCpus"] = self._cpus
         if self._kubectl.namespace:
             document["metadata"]["namespace"] = self._kubectl.namespace
         return document

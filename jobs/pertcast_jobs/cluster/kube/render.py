@@ -139,8 +139,8 @@ def read_documents(source: str) -> list[dict[str, Any]]:
         found = list(yaml.safe_load_all(text))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(
-            f"--manifests {source} cannot be read: {error} Give the output of `kubectl kustomize "
-            "k8s/overlays/gpu`."
+            f"--manifests {source} cannot be read: {' '.join(str(error).split())} Give the output of "
+            "`kubectl kustomize k8s/overlays/gpu`."
         ) from error
     return [document for document in found if isinstance(document, dict)]
 
