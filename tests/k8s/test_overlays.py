@@ -2,89 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import shutil
-import subprocess
-from collections.abc import Iterator
+import re
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 from pertcast_jobs.cluster.command import parse_command
+from pertcast_jobs.cluster.ray_jobs import STOP_WAIT_S
 from pertcast_jobs.run_config import load_config
+from pertcast_jobs.train.gauges import TRAIN_GAUGES
 from pertcast_serve.config import ServeConfig
+from pertcast_serve.metrics import METRICS
 from ray.runtime_env import RuntimeEnv
 from ray.serve.schema import ServeDeploySchema
+from rendered import Document, clusters, cpus, entrypoints, named, of_kind, templates
 
-OVERLAYS = ("dev", "gpu", "gpu-spot", "serve")
 FOREIGN = ("ray.io/", "monitoring.coreos.com/")
-CLUSTER_OF = {
-    "RayCluster": ("spec",),
-    "RayJob": ("spec", "rayClusterSpec"),
-    "RayService": ("spec", "rayClusterConfig"),
-}
-Document = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def overlays(repository: Path) -> dict[str, list[Document]]:
-    """Documents of each overlay, as `kubectl apply -k` would send them."""
-    if shutil.which("kubectl") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("kubectl is not installed: nothing of k8s/ would be tested")
-        pytest.skip("kubectl is not installed")
-
-    def render(name: str) -> list[Document]:
-        command = ["kubectl", "kustomize", str(repository / "k8s/overlays" / name)]
-        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        return list(yaml.safe_load_all(text))
-
-    return {name: render(name) for name in OVERLAYS}
-
-
-@pytest.fixture(params=OVERLAYS)
-def documents(request: pytest.FixtureRequest, overlays: dict[str, list[Document]]) -> list[Document]:
-    return overlays[request.param]
-
-
-def of_kind(documents: list[Document], kind: str) -> list[Document]:
-    return [document for document in documents if document["kind"] == kind]
-
-
-def named(documents: list[Document], kind: str, name: str) -> Document:
-    (found,) = [found for found in of_kind(documents, kind) if found["metadata"]["name"] == name]
-    return found
-
-
-def clusters(documents: list[Document]) -> dict[str, Document]:
-    """Return the description of each Ray cluster, by the name of the object that holds it."""
-    found = {}
-    for document in documents:
-        if document["kind"] in CLUSTER_OF:
-            cluster: Any = document
-            for key in CLUSTER_OF[document["kind"]]:
-                cluster = cluster[key]
-            found[document["metadata"]["name"]] = cluster
-    return found
-
-
-def groups(cluster: Document) -> list[Document]:
-    return [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
-
-
-def templates(documents: list[Document]) -> Iterator[Document]:
-    for cluster in clusters(documents).values():
-        for group in groups(cluster):
-            yield group["template"]
-
-
-def entrypoints(documents: list[Document]) -> dict[str, list[str]]:
-    jobs = of_kind(documents, "RayJob")
-    return {job["metadata"]["name"]: shlex.split(job["spec"]["entrypoint"])[1:] for job in jobs}
 
 
 def service_settings(documents: list[Document]) -> ServeConfig:
@@ -93,10 +28,6 @@ def service_settings(documents: list[Document]) -> ServeConfig:
     module, _, attribute = application.import_path.partition(":")
     assert callable(getattr(import_module(module), attribute))
     return ServeConfig.model_validate(application.args)
-
-
-def cpus(group: Document) -> float:
-    return float(group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
 
 
 def test_the_core_kinds_fit_the_kubernetes_schemas(documents: list[Document]) -> None:
@@ -159,7 +90,8 @@ def test_jobs_are_suspended_templates_so_that_applying_an_overlay_starts_none(
         # The operator refuses a suspended job that keeps its cluster.
         assert spec["suspend"] is True and spec["shutdownAfterJobFinishes"] is True
         assert spec["submissionMode"] == "HTTPMode"
-        RuntimeEnv(**yaml.safe_load(spec["runtimeEnvYAML"]))
+        environment = RuntimeEnv(**yaml.safe_load(spec["runtimeEnvYAML"]))
+        assert environment["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"] == str(STOP_WAIT_S)
 
 
 @pytest.mark.parametrize("overlay", ["dev", "serve"])
@@ -207,121 +139,22 @@ def test_rays_version_in_the_manifests_is_the_pinned_one(documents: list[Documen
         assert f"ray=={cluster['rayVersion']}" in pins
 
 
-def without_instance(cluster: Document) -> Document:
-    """Return the description without what tells one cluster from another."""
-    copy = yaml.safe_load(yaml.safe_dump(cluster))
-    for group in groups(copy):
-        del group["template"]["metadata"]["labels"]["app.kubernetes.io/instance"]
-    return dict(copy)
-
-
-@pytest.mark.parametrize("overlay", ["dev", "gpu", "gpu-spot"])
-def test_jobs_and_service_have_the_pods_of_the_one_description(
-    overlays: dict[str, list[Document]], overlay: str
+def test_what_rays_agents_export_gets_the_names_that_the_boards_ask_for(
+    overlays: dict[str, list[Document]],
 ) -> None:
-    described = clusters(overlays[overlay])
-    one = without_instance(described.pop("pertcast"))
-    assert len(described) >= 5
-    for cluster in described.values():
-        assert without_instance(cluster) == one
+    (endpoint,) = named(overlays["serve"], "ServiceMonitor", "pertcast-ray")["spec"]["endpoints"]
 
+    def relabelled(name: str) -> str:
+        for step in endpoint["metricRelabelings"]:
+            found = re.fullmatch(step["regex"], name)
+            name = step["replacement"].replace("$1", found[1]) if found else name
+        return name
 
-def test_no_container_runs_as_root_or_writes_its_root_or_lacks_limits_or_has_a_floating_tag(
-    documents: list[Document],
-) -> None:
-    for template in templates(documents):
-        spec = template["spec"]
-        assert spec["securityContext"]["runAsNonRoot"] is True
-        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        for container in spec["containers"]:
-            resources = container["resources"]
-            assert {"cpu", "memory", "ephemeral-storage"} <= set(resources["limits"])
-            assert resources["requests"] == resources["limits"]
-            assert container["securityContext"]["allowPrivilegeEscalation"] is False
-            assert container["securityContext"]["readOnlyRootFilesystem"] is True
-            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-            assert ":" in container["image"] and not container["image"].endswith(":latest")
-
-
-def test_only_the_autoscaler_holds_a_token_of_the_api_server(documents: list[Document]) -> None:
-    for cluster in clusters(documents).values():
-        options = cluster["autoscalerOptions"]
-        assert options["securityContext"]["readOnlyRootFilesystem"] is True
-        assert options["resources"]["requests"] == options["resources"]["limits"]
-        assert "api-server" in {mount["name"] for mount in options["volumeMounts"]}
-        for group in groups(cluster):
-            spec = group["template"]["spec"]
-            assert spec["automountServiceAccountToken"] is False
-            mounts = [
-                mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]
-            ]
-            assert "api-server" not in mounts
-
-
-def test_every_cluster_asks_its_operator_for_a_token_and_none_is_written_down(
-    documents: list[Document],
-) -> None:
-    found = [cluster["authOptions"] for cluster in clusters(documents).values()]
-    assert found and found == [{"mode": "token"}] * len(found)
-    assert "RAY_AUTH_TOKEN" not in str(documents)
-    assert not of_kind(documents, "Secret")
-
-
-def test_what_is_not_allowed_is_denied_and_each_cluster_reaches_only_itself(
-    documents: list[Document],
-) -> None:
-    deny = named(documents, "NetworkPolicy", "default-deny")["spec"]
-    assert deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    for name, cluster in clusters(documents).items():
-        for group in groups(cluster):
-            assert group["template"]["metadata"]["labels"]["app.kubernetes.io/instance"] == name
-        policy = named(documents, "NetworkPolicy", f"within-{name}")["spec"]
-        own = {"podSelector": {"matchLabels": {"app.kubernetes.io/instance": name}}}
-        assert policy["podSelector"] == own["podSelector"]
-        assert policy["ingress"] == [{"from": [own]}] and policy["egress"] == [{"to": [own]}]
-
-
-def test_the_head_of_every_cluster_has_a_disruption_budget(documents: list[Document]) -> None:
-    for name in clusters(documents):
-        spec = named(documents, "PodDisruptionBudget", f"head-of-{name}")["spec"]
-        # Of pods that an operator makes, Kubernetes knows no total: only a whole number works.
-        assert spec["minAvailable"] == 1
-        assert spec["selector"]["matchLabels"] == {
-            "app.kubernetes.io/instance": name,
-            "app.kubernetes.io/component": "head",
-        }
-
-
-def test_no_pod_carries_the_label_that_the_operators_services_select_by(documents: list[Document]) -> None:
-    for template in templates(documents):
-        assert "app.kubernetes.io/name" not in template["metadata"]["labels"]
-
-
-def test_the_namespace_refuses_pods_that_are_not_restricted(documents: list[Document]) -> None:
-    (namespace,) = of_kind(documents, "Namespace")
-    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-    held = {document["metadata"].get("namespace") for document in documents if document is not namespace}
-    assert held == {namespace["metadata"]["name"]}
-
-
-def test_a_worker_has_more_time_to_end_than_its_notice_to_ray_says(documents: list[Document]) -> None:
-    for cluster in clusters(documents).values():
-        for group in cluster["workerGroupSpecs"]:
-            spec = group["template"]["spec"]
-            (*_, script) = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-            assert '--deadline-remaining-seconds "$NOTICE_SECONDS"' in script
-            environment = {entry["name"]: entry.get("value") for entry in spec["containers"][0]["env"]}
-            assert int(environment["NOTICE_SECONDS"]) + 10 <= spec["terminationGracePeriodSeconds"]
-            subprocess.run(["bash", "-n", "-c", script], check=True)
-
-
-def test_spot_machines_take_only_what_tolerates_to_lose_them(overlays: dict[str, list[Document]]) -> None:
-    for cluster in clusters(overlays["gpu-spot"]).values():
-        cpu, gpu = (group["template"]["spec"] for group in cluster["workerGroupSpecs"])
-        assert "tolerations" not in cpu and "nodeSelector" not in cpu
-        assert gpu["nodeSelector"] == {"pertcast.io/spot": "true"}
-        assert {"nvidia.com/gpu", "pertcast.io/spot"} == {wish["key"] for wish in gpu["tolerations"]}
-        assert gpu["terminationGracePeriodSeconds"] == 120
+    for metric in METRICS:
+        assert relabelled(f"ray_{metric.name}") == metric.name
+    for gauge in TRAIN_GAUGES:
+        assert relabelled(f"ray_{gauge.name}") == f"ray_{gauge.name}"
+    assert relabelled("ray_node_cpu_count") == "ray_node_cpu_count"
 
 
 @pytest.mark.parametrize("overlay", ["gpu", "gpu-spot", "serve"])
