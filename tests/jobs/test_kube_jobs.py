@@ -237,3 +237,24 @@ def test_an_unknown_job_is_named_beside_the_known_ones(api: Any) -> None:
     name = submitted(api)
     with pytest.raises(ConfigError, match=rf"no-such.*{name}"):
         jobs.status("no-such")
+
+
+def test_the_rights_that_the_page_names_are_enough(api: Any, head: Any, repository: Path) -> None:
+    page = (repository / "docs" / "jobs_on_kubernetes.md").read_text()
+    role = next(block for block in page.split("```yaml\n")[1:] if "kind: Role\n" in block.partition("```")[0])
+    rules = yaml.safe_load(role.partition("```")[0])["rules"]
+    allowed = {(verb, kind) for rule in rules for kind in rule["resources"] for verb in rule["verbs"]}
+    api.forbidden = {
+        (verb, kind)
+        for verb in kube.VERBS
+        for kind in {**kube.CORE, **kube.RAY}
+        if (verb, kind) not in allowed
+    }
+    jobs = KubeJobs("lab")
+    name = jobs.submit(WORDS)
+    assert [row.submission_id for row in jobs.list()] == [name]
+    assert jobs.stop(name)
+    again = jobs.submit(WORDS)
+    begin(api, head, again).text = "shown\n"
+    assert jobs.logs(again) == "shown\n"
+    assert jobs.stop(again)

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from pertcast_jobs.cli.job_check import check
 from pertcast_jobs.cluster.job_client import SUCCEEDED, ClusterJobs
 from pertcast_jobs.cluster.kube.kube_jobs import KubeJobs
 from pertcast_jobs.cluster.ray_jobs import RayJobs
@@ -115,7 +116,9 @@ def submit(
     if not kube and (cluster or manifests or cpus or dry_run):
         raise typer.BadParameter("--cluster, --manifests, --cpus and --dry-run go with --kube")
     if kube and ship:
-        raise typer.BadParameter("a RayJob runs the code of its image; leave out --ship (docs/jobs.md)")
+        raise typer.BadParameter(
+            "a RayJob runs the code of its image; leave out --ship (docs/jobs_on_kubernetes.md)"
+        )
     _refuse_mixed(address, kube, namespace)
     jobs: ClusterJobs
     if kube:
@@ -197,3 +200,6 @@ def list_jobs(
         print(f"{job.submission_id:<32} {job.status:<10} {job.started or '':<25} {job.entrypoint}")
     if not jobs:
         print("no jobs yet")
+
+
+app.command()(check)
