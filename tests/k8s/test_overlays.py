@@ -82,6 +82,14 @@ def test_a_training_fits_the_workers_that_its_cluster_may_start(
         assert most * int(limits["nvidia.com/gpu"]) >= workers
 
 
+def test_a_command_that_computes_by_itself_fits_a_worker(documents: list[Document]) -> None:
+    for job in of_kind(documents, "RayJob"):
+        workers = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+        asked = job["spec"].get("entrypointNumCpus", 0)
+        assert asked <= max(map(cpus, workers))
+        assert asked or not job["metadata"]["name"].endswith("-evaluate")
+
+
 def test_jobs_are_suspended_templates_so_that_applying_an_overlay_starts_none(
     documents: list[Document],
 ) -> None:
