@@ -1,0 +1,134 @@
+"""RayJobs on a real Ray head: the test's operator sends them there, everything else is as on a cluster."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import pytest
+import yaml
+from pertcast_jobs.cli import run
+from pertcast_jobs.cluster.kube.kube_jobs import KubeJobs
+from ray.job_submission import JobSubmissionClient
+
+sys.path.append(str(Path(__file__).parents[1] / "jobs"))
+kube = importlib.import_module("kube_api")
+heads = importlib.import_module("ray_head")
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.acceptance,
+    pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed"),
+]
+
+
+class Operator(threading.Thread):
+    """Sends each RayJob to the head and mirrors Ray's status, as KubeRay does in HTTPMode."""
+
+    def __init__(self, api: Any, address: str) -> None:
+        super().__init__(daemon=True)
+        self._api, self._client = api, JobSubmissionClient(address)
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        sent: set[str] = set()
+        while not self.done.wait(0.2):
+            for name, job in list(self._api.jobs().items()):
+                if name not in sent:
+                    sent.add(name)
+                    self._send(name, job["spec"])
+                self._mirror(name)
+
+    def _send(self, name: str, spec: dict[str, Any]) -> None:
+        self._client.submit_job(
+            entrypoint=spec["entrypoint"],
+            submission_id=f"{name}-x7k2p",
+            runtime_env=yaml.safe_load(spec["runtimeEnvYAML"]),
+        )
+        url = "pertcast-head-svc.lab.svc.cluster.local:8265"
+        self._api.set_status(
+            name, jobId=f"{name}-x7k2p", rayClusterName="pertcast", dashboardURL=url,
+            jobDeploymentStatus="Running",
+        )  # fmt: skip
+
+    def _mirror(self, name: str) -> None:
+        info = self._client.get_job_info(f"{name}-x7k2p")
+        ended = {"SUCCEEDED": "Complete", "STOPPED": "Complete", "FAILED": "Failed"}
+        self._api.set_status(
+            name, jobStatus=info.status.value, message=info.message,
+            jobDeploymentStatus=ended.get(info.status.value, "Running"),
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """An API server, its operator and a real Ray head that a port-forward leads to."""
+    from pertcast_jobs.ray_session import ray_session
+
+    folder = tmp_path_factory.mktemp("kube")
+    with pytest.MonkeyPatch.context() as patch:
+        # The image's `pertcast` is this one.
+        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+        with (
+            ray_session(num_cpus=2) as session,
+            kube.kube_api(folder) as (api, config),
+            heads.ray_head(folder / "head") as head,
+        ):
+            patch.setenv("PATH", str(folder / "head" / "bin"), prepend=":")
+            patch.setenv("KUBECONFIG", str(config))
+            patch.setenv("KUBECACHEDIR", str(folder / "cache"))
+            address = session.dashboard_url
+            head.port = urlparse(address).port
+            head.serve_as("pertcast-head-svc")
+            token = base64.b64encode(os.environ["RAY_AUTH_TOKEN"].encode()).decode()
+            api.add("rayclusters", "lab", {"metadata": {"name": "pertcast"}, "status": {"state": "ready"}})
+            api.add("secrets", "lab", {"metadata": {"name": "pertcast"}, "data": {"auth_token": token}})
+            operator = Operator(api, address)
+            operator.start()
+            try:
+                yield api
+            finally:
+                operator.done.set()
+                operator.join()
+
+
+def test_a_command_runs_its_output_is_shown_and_its_exit_code_is_this_commands(
+    cluster: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["job", "submit", "--kube", "--wait", "data", "inspect", "--help"]) == 0
+    assert capfd.readouterr().out.count("Usage: pertcast data inspect") == 1
+    assert run(["job", "submit", "--kube", "--wait", "data", "inspect", "/nothing/here"]) == 1
+    assert "/nothing/here" in capfd.readouterr().out
+
+
+def test_a_configuration_from_here_is_read_there(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("model:\n  name: response_mlp\ndata:\n  store: /nothing/mine\n")
+    assert run(["job", "submit", "--kube", "--wait", "mine.yaml", "--out", str(tmp_path / "run")]) == 1
+    assert "/nothing/mine" in capfd.readouterr().out
+
+
+def test_a_running_command_is_stopped_and_its_record_stays(cluster: Any, tmp_path: Path) -> None:
+    jobs = KubeJobs()
+    large = ["--genes", "20000", "--cells", "200000"]
+    words = ["data", "simulate", "--regime", "linear", "--out", str(tmp_path / "atlas"), *large]
+    name = jobs.submit(words)
+    heads.wait_for(lambda: jobs.status(name) == "RUNNING", "the job to run", 60)
+    started = time.monotonic()
+    assert jobs.stop(name)
+    assert jobs.exit_code(name) != 0
+    assert jobs.status(name) == "STOPPED"
+    assert time.monotonic() - started < 60
+    assert jobs.submit(words) == f"{name}-2"
+    assert jobs.stop(f"{name}-2")
