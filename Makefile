@@ -8,11 +8,12 @@ export RAY_USAGE_STATS_ENABLED := 0
 export RAY_AUTH_MODE ?= token
 export RAY_AUTH_TOKEN ?= $(shell $(PYTHON) -c "import secrets; print(secrets.token_hex(32))")
 
-.PHONY: install demo test acceptance lint bench clean
+.PHONY: install demo test acceptance lint bench sbom audit clean
 install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]" \
+		--report $(VENV)/installed-$$(date +%s).json
 	touch $(STAMP)
 
 demo: install
@@ -40,6 +41,15 @@ lint: install
 
 bench: install
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# The bill of materials of this environment, and whether what it ships may be shipped under Apache-2.0.
+sbom: install
+	$(BIN)/python k8s/images/sbom.py $(BIN)/python --out dist/pertcast.cdx.json $(addprefix --report ,$(wildcard $(VENV)/installed-*.json))
+	$(BIN)/python k8s/images/licences.py dist/pertcast.cdx.json
+
+# 1: known vulnerabilities; 3: advisories could not be had (both shown by make as "Error 1" and "Error 3").
+audit: install
+	$(BIN)/python k8s/images/audit.py constraints.txt
 
 clean:
 	rm -rf .mypy_cache .ruff_cache .pytest_cache dist build demo
