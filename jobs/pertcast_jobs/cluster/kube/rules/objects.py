@@ -1,0 +1,64 @@
+"""Rules about names and namespaces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from pertcast_jobs.cluster.kube.manifests import Manifests
+from pertcast_jobs.cluster.kube.rules.problem import Problem
+
+LONGEST_NAME: Final[Mapping[str, int]] = MappingProxyType({"RayCluster": 63, "RayJob": 47, "RayService": 47})
+"""KubeRay's bounds; it appends to the names of jobs and services for their clusters and pods."""
+
+_LABEL: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+
+
+def duplicate_object(manifests: Manifests) -> Iterator[Problem]:
+    """Find objects that are there twice: the second would overwrite the first."""
+    seen: set[tuple[str, str, str, str]] = set()
+    for document in manifests.documents:
+        key = (document.group, document.kind, document.namespace, document.name)
+        if key in seen:
+            yield Problem(document, "metadata.name", "is there twice", "rename or remove one")
+        seen.add(key)
+
+
+def name_too_long(manifests: Manifests) -> Iterator[Problem]:
+    """Find names of Ray's kinds that leave no room for what KubeRay appends."""
+    for document in manifests.of_kind(*LONGEST_NAME):
+        longest = LONGEST_NAME[document.kind]
+        if len(document.name) > longest:
+            what = f"{len(document.name)} characters; KubeRay takes {longest} of a {document.kind}"
+            yield Problem(document, "metadata.name", what, "shorten it")
+
+
+def name_not_a_label(manifests: Manifests) -> Iterator[Problem]:
+    """Find names of Ray's kinds that cannot stand in names of hosts, as KubeRay's services have them."""
+    for document in manifests.of_kind(*LONGEST_NAME):
+        if not _LABEL.fullmatch(document.name):
+            what = f"{document.name!r} is no DNS label"
+            yield Problem(
+                document, "metadata.name", what, "begin with a letter; lowercase letters, digits and - only"
+            )
+
+
+def namespace_not_restricted(manifests: Manifests) -> Iterator[Problem]:
+    """Find namespaces that take pods which break the strictest pod security standard."""
+    key = "pod-security.kubernetes.io/enforce"
+    for document in manifests.of_kind("Namespace"):
+        level = (document.metadata.get("labels") or {}).get(key)
+        if level != "restricted":
+            yield Problem(document, f"metadata.labels.{key}", f"is {level!r}", "set it to restricted")
+
+
+def namespace_missing(manifests: Manifests) -> Iterator[Problem]:
+    """Find objects without a namespace among others with one: they would land wherever kubectl points."""
+    cluster_wide = ("Namespace", "ClusterRole", "ClusterRoleBinding", "PriorityClass", "StorageClass")
+    named = {document.namespace for document in manifests.documents if document.namespace}
+    for document in manifests.documents:
+        if named and not document.namespace and document.kind not in cluster_wide:
+            what = f"is missing, while others are in {', '.join(sorted(named))}"
+            yield Problem(document, "metadata.namespace", what, "name the namespace of every object")

@@ -1,0 +1,153 @@
+"""Rules about names that must lead somewhere: volumes, claims, secrets, selectors, ports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from pertcast_jobs.cluster.kube.kinds import PodMonitorSpec, RayJobSpec, ServiceMonitorSpec
+from pertcast_jobs.cluster.kube.manifests import Container, Document, Manifests, Plain, Pod
+from pertcast_jobs.cluster.kube.rules.problem import Problem
+from pertcast_jobs.cluster.kube.selectors import selects
+
+EXTERNAL: Final = "pertcast.io/external"
+"""Annotation of any object of a namespace: what is made there by other means, ``Secret/a ConfigMap/b``."""
+
+_KUBERNETES_OWN: Final = ("ConfigMap", "kube-root-ca.crt")
+
+
+def _start(pod: Pod) -> str:
+    return f"{pod.path}.spec" if pod.path else "spec"
+
+
+def volume_missing(manifests: Manifests) -> Iterator[Problem]:
+    """Find mounts without their volume, and volumes without their claim."""
+    for container in manifests.containers:
+        volumes = {volume["name"] for volume in container.pod.spec.get("volumes") or ()}
+        for number, mount in enumerate(container.body.get("volumeMounts") or ()):
+            if mount["name"] not in volumes:
+                yield Problem(
+                    container.pod.document,
+                    f"{container.path}.volumeMounts[{number}].name",
+                    f"the pod has no volume {mount['name']}",
+                    f"its volumes: {', '.join(sorted(volumes)) or 'none'}",
+                )
+    for pod in manifests.pods:
+        namespace = pod.document.namespace
+        for number, volume in enumerate(pod.spec.get("volumes") or ()):
+            claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+            if claim is None or not manifests.is_whole(namespace):
+                continue
+            if not manifests.has("PersistentVolumeClaim", claim, namespace):
+                yield Problem(
+                    pod.document,
+                    f"{_start(pod)}.volumes[{number}].persistentVolumeClaim.claimName",
+                    f"there is no claim {claim}",
+                    "add the PersistentVolumeClaim or correct the name",
+                )
+
+
+def _of_container(container: Container) -> Iterator[tuple[str, str, Plain]]:
+    """Yield (path, kind, reference) of the config maps and secrets in a container's environment."""
+    for number, source in enumerate(container.body.get("envFrom") or ()):
+        for key, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
+            if source.get(key):
+                yield f"{container.path}.envFrom[{number}].{key}", kind, source[key]
+    for number, variable in enumerate(container.body.get("env") or ()):
+        for key, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")):
+            found = (variable.get("valueFrom") or {}).get(key)
+            if found:
+                yield f"{container.path}.env[{number}].valueFrom.{key}", kind, found
+
+
+def _of_volumes(pod: Pod) -> Iterator[tuple[str, str, Plain]]:
+    """Yield (path, kind, reference) of the config maps and secrets among a pod's volumes."""
+    for number, volume in enumerate(pod.spec.get("volumes") or ()):
+        path = f"{_start(pod)}.volumes[{number}]"
+        if volume.get("configMap"):
+            yield f"{path}.configMap", "ConfigMap", volume["configMap"]
+        if volume.get("secret"):
+            secret = volume["secret"]
+            yield f"{path}.secret", "Secret", {**secret, "name": secret.get("secretName")}
+        for place, source in enumerate((volume.get("projected") or {}).get("sources") or ()):
+            for key, kind in (("configMap", "ConfigMap"), ("secret", "Secret")):
+                if source.get(key):
+                    yield f"{path}.projected.sources[{place}].{key}", kind, source[key]
+
+
+def _external(manifests: Manifests, namespace: str) -> set[tuple[str, str]]:
+    """Return (kind, name) of what a namespace gets by other means."""
+    found = {_KUBERNETES_OWN}
+    for document in manifests.documents:
+        if document.namespace == namespace or (document.kind, document.name) == ("Namespace", namespace):
+            for word in ((document.metadata.get("annotations") or {}).get(EXTERNAL) or "").split():
+                kind, _, name = word.partition("/")
+                found.add((kind, name))
+    return found
+
+
+def config_map_or_secret_missing(manifests: Manifests) -> Iterator[Problem]:
+    """Find config maps and secrets that pods read and nobody makes."""
+    found: list[tuple[Document, str, str, Plain]] = []
+    for container in manifests.containers:
+        found += [(container.pod.document, *reference) for reference in _of_container(container)]
+    for pod in manifests.pods:
+        found += [(pod.document, *reference) for reference in _of_volumes(pod)]
+    for document, path, kind, reference in found:
+        name, namespace = str(reference.get("name")), document.namespace
+        if reference.get("optional") or not manifests.is_whole(namespace):
+            continue
+        if manifests.has(kind, name, namespace) or (kind, name) in _external(manifests, namespace):
+            continue
+        yield Problem(
+            document,
+            path,
+            f"there is no {kind} {name}",
+            f"add it, or annotate an object here: {EXTERNAL}: {kind}/{name}",
+        )
+
+
+def _selected(manifests: Manifests, document: Document, selector: Plain) -> list[Pod]:
+    return [pod for pod in manifests.pods_in(document.namespace) if selects(selector, pod.labels)]
+
+
+def _watched_services(manifests: Manifests, document: Document, selector: Plain) -> list[Document]:
+    return [
+        service
+        for service in manifests.of_kind("Service")
+        if service.namespace == document.namespace and selects(selector, service.metadata.get("labels") or {})
+    ]
+
+
+def _selections(manifests: Manifests) -> Iterator[tuple[Document, str, list[Any]]]:
+    """Yield (object, path of its selector, what it selects) of all that select something."""
+    for document in manifests.of_kind("Service"):
+        selector = document.at("spec.selector")
+        if selector:
+            found = _selected(manifests, document, {"matchLabels": selector})
+            yield document, "spec.selector", found
+    for document in manifests.of_kind("PodDisruptionBudget"):
+        yield document, "spec.selector", _selected(manifests, document, document.at("spec.selector"))
+    for document in manifests.of_kind("NetworkPolicy"):
+        selector = document.at("spec.podSelector")
+        if selector:
+            yield document, "spec.podSelector", _selected(manifests, document, selector)
+    for document in manifests.documents:
+        if isinstance(document.spec, ServiceMonitorSpec):
+            selector = document.at("spec.selector")
+            yield document, "spec.selector", list(_watched_services(manifests, document, selector))
+        elif isinstance(document.spec, PodMonitorSpec):
+            selector = document.at("spec.selector")
+            yield document, "spec.selector", _selected(manifests, document, selector)
+        elif isinstance(document.spec, RayJobSpec) and document.spec.cluster_selector:
+            path = "spec.clusterSelector"
+            yield document, path, [cluster for cluster in [manifests.cluster_of(document)] if cluster]
+
+
+def selector_matches_nothing(manifests: Manifests) -> Iterator[Problem]:
+    """Find what selects no pod, service or cluster, and so silently does nothing."""
+    for document, path, found in _selections(manifests):
+        if not found and manifests.is_whole(document.namespace):
+            yield Problem(
+                document, path, "selects nothing that is here", "correct the labels here or those of the pods"
+            )
