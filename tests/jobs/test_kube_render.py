@@ -65,12 +65,15 @@ def test_a_job_takes_its_cluster_from_the_rayjob_of_the_same_command_and_goes_wi
     assert made["metadata"]["namespace"] == namespace == jobs.namespace
     assert made["spec"]["rayClusterSpec"] == given["spec"]["rayClusterSpec"]
     assert made["spec"]["shutdownAfterJobFinishes"] is True
-    assert "clusterSelector" not in made["spec"]
+    assert not {"clusterSelector", "suspend"} & set(made["spec"])
     assert render.own_cluster_job(name, ["train"], "x", given)["spec"]["entrypoint"] == "x"
     # The operator runs the same words again: they must go on where the first try came to.
     assert given["spec"]["backoffLimit"] > 0
     assert made["spec"]["entrypoint"].endswith("--out /data/run --resume")
     assert jobs.submit(WORDS) == name
+    # The overlay's own RayJobs wait as templates: they are no jobs yet.
+    api.add("rayjobs", namespace, {**given, "spec": {**given["spec"], "suspend": True}})
+    assert [row.submission_id for row in jobs.list()] == [name]
 
 
 def test_a_dry_run_prints_what_would_be_created_and_asks_no_server(
@@ -102,6 +105,18 @@ def test_manifests_without_a_fitting_rayjob_are_refused_with_how_to_make_them(
     file.write_text(text)
     with pytest.raises(ConfigError, match=rf"{told}.*k8s/overlays/gpu"):
         KubeJobs(manifests=str(file)).render(WORDS)
+
+
+def test_a_template_that_kuberay_would_not_take_is_refused_before_anything_is_created(
+    api: Any, overlay: Path, tmp_path: Path
+) -> None:
+    wrong = template(overlay, "pertcast-train")
+    wrong["spec"]["rayClusterSpec"]["workerGroupSpec"] = []
+    file = tmp_path / "wrong.yaml"
+    file.write_text(yaml.safe_dump(wrong))
+    with pytest.raises(ConfigError, match=r"spec\.rayClusterSpec\.workerGroupSpec.*job check"):
+        KubeJobs(manifests=str(file)).submit(WORDS)
+    assert api.asked == []
 
 
 def test_files_that_do_not_fit_into_a_rayjob_are_refused(tmp_path: Path) -> None:

@@ -170,10 +170,11 @@ class KubeJobs:
             return head.stop()
 
     def list(self) -> list[JobRow]:
-        """Return the namespace's jobs, newest first."""
-        jobs = self._kubectl.list(_JOBS, _OURS)
-        if not jobs:
+        """Return the namespace's jobs, newest first; a template that waits to be copied is none."""
+        found = self._kubectl.list(_JOBS, _OURS)
+        if not found:
             self._require_namespace()
+        jobs = [job for job in found if not _is_template(job)]
         jobs.sort(key=lambda job: str(job["metadata"].get("creationTimestamp")), reverse=True)
         return [row_of(job) for job in jobs]
 
@@ -200,6 +201,7 @@ class KubeJobs:
             document["spec"]["entrypointNumCpus"] = self._cpus
         if self._kubectl.namespace:
             document["metadata"]["namespace"] = self._kubectl.namespace
+        render.require_valid(document)
         return document
 
     def _job(self, submission_id: str) -> dict[str, Any]:
@@ -243,6 +245,12 @@ def _has_begun(job: Mapping[str, Any]) -> bool:
     """Return whether a RayJob has a cluster that it was, or is about to be, sent to."""
     status = job.get("status") or {}
     return all(status.get(key) for key in ("jobId", "rayClusterName", "dashboardURL"))
+
+
+def _is_template(job: Mapping[str, Any]) -> bool:
+    """Return whether a RayJob is one of an overlay's that was not started (`suspend`)."""
+    is_ours = render.WORDS_ANNOTATION in (job["metadata"].get("annotations") or {})
+    return bool(job["spec"].get("suspend")) and not is_ours
 
 
 def _contents(files: Mapping[str, Path]) -> str:

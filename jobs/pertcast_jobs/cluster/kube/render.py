@@ -16,8 +16,10 @@ from typing import Any, Final
 
 import yaml
 from pertcast_data.errors import ConfigError
+from pydantic import ValidationError
 
 from pertcast_jobs.cluster.command import entrypoint
+from pertcast_jobs.cluster.kube.kinds import RayJobSpec
 from pertcast_jobs.cluster.ray_jobs import STOP_WAIT_S
 
 API_VERSION: Final = "ray.io/v1"
@@ -28,7 +30,13 @@ WORDS_ANNOTATION: Final = "pertcast.io/words"
 _LONGEST_NAME: Final = 47  # KubeRay's bound; it appends to the name for the cluster and its pods
 _NAME: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _MOST_FILE_BYTES: Final = 64 * 1024  # Linux takes 128 KiB in one word of a command line
-_OF_A_CLUSTER_OF_ITS_OWN: Final = ("jobId", "suspend", "clusterSelector")
+_NOT_FROM_TEMPLATES: Final = (
+    "jobId",
+    "suspend",
+    "clusterSelector",
+    "submitterPodTemplate",
+    "submitterConfig",
+)
 
 
 def require_name(name: str) -> str:
@@ -127,9 +135,26 @@ def own_cluster_job(
     metadata = _metadata(name, words, given)
     if given.get("namespace"):
         metadata["namespace"] = given["namespace"]
-    kept = {key: value for key, value in template["spec"].items() if key not in _OF_A_CLUSTER_OF_ITS_OWN}
-    spec = {"submissionMode": "HTTPMode", **kept, "entrypoint": line, "shutdownAfterJobFinishes": True}
+    kept = {key: value for key, value in template["spec"].items() if key not in _NOT_FROM_TEMPLATES}
+    # In the other modes a submitter's shell would take the line apart first.
+    spec = {**kept, "submissionMode": "HTTPMode", "entrypoint": line}
+    if "deletionStrategy" not in spec:  # says itself what goes when; KubeRay takes only one of both
+        spec["shutdownAfterJobFinishes"] = True
     return {"apiVersion": API_VERSION, "kind": "RayJob", "metadata": metadata, "spec": spec}
+
+
+def require_valid(document: Mapping[str, Any]) -> None:
+    """Raise ConfigError where KubeRay would not take a RayJob, or would drop a field of it."""
+    try:
+        RayJobSpec.model_validate(document["spec"])
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, ('spec', *problem['loc'])))}: {problem['msg']}" for problem in error.errors()
+        )
+        raise ConfigError(
+            f"KubeRay would not take RayJob {document['metadata']['name']}: {problems}. Look at the "
+            "manifests with `pertcast job check FILE`."
+        ) from error
 
 
 def read_documents(source: str) -> list[dict[str, Any]]:
