@@ -17,14 +17,24 @@ import aiohttp
 from pertcast_jobs.cluster.job_client import JobFailed
 from pertcast_jobs.cluster.retry import Patience, Unreachable, patiently
 
+SILENCE_S: Final = 10.0
+"""Seconds without output after which it is asked whether the job has ended."""
+
 _log: Final = logging.getLogger(__name__)
 
 
 def _chunks(stream: AsyncIterator[str]) -> Iterator[str]:
-    """Yield the chunks of one connection, in this thread."""
+    """Yield the chunks of one connection, in this thread; an empty one after each `SILENCE_S` of silence."""
+    waiting: asyncio.Future[str | None] | None = None
 
     async def following() -> str | None:
-        return await anext(stream, None)
+        nonlocal waiting
+        waiting = waiting or asyncio.ensure_future(anext(stream, None))
+        done, _ = await asyncio.wait({waiting}, timeout=SILENCE_S)
+        if not done:
+            return ""
+        finished, waiting = waiting, None
+        return finished.result()
 
     # A runner ends what waits when Ctrl-C comes, and closes the connection.
     with asyncio.Runner() as runner:
@@ -66,11 +76,14 @@ def follow_logs(
             for chunk in _chunks(connect()):
                 new = chunk[max(0, shown - seen) :]
                 seen += len(chunk)
-                patience.answered()
+                if chunk:
+                    patience.answered()
                 if new:
                     shown += len(new)
                     yield new
-        except (aiohttp.ClientError, OSError) as error:
+                if not chunk and has_ended():
+                    break
+        except (aiohttp.ClientError, OSError, Unreachable) as error:
             cut = error
         try:
             if has_ended():
