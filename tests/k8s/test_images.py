@@ -9,9 +9,11 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
 
@@ -119,6 +121,20 @@ def test_the_label_says_the_packages_version(instructions: list[tuple[str, str]]
     assert said["org.opencontainers.image.licenses"] == project["license"]
     (run,) = (words for words in words_of(instructions, "RUN") if "--debian" in words)
     assert said["io.pertcast.sbom"] in run
+
+
+def test_the_sbom_fits_the_schema_of_cyclonedx(sbom: dict[str, Any]) -> None:
+    folder = files("cyclonedx.schema") / "_res"
+    schemas = {
+        name: json.loads((folder / f"{name}.schema.json").read_text(encoding="utf-8"))
+        for name in ("bom-1.6.SNAPSHOT", "spdx.SNAPSHOT", "jsf-0.82.SNAPSHOT")
+    }
+    beside = [(f"http://cyclonedx.org/schema/{name}.schema.json", schema) for name, schema in schemas.items()]
+    validator = jsonschema_rs.validator_for(
+        schemas["bom-1.6.SNAPSHOT"], registry=jsonschema_rs.Registry(beside)
+    )
+    validator.validate(sbom)
+    assert not validator.is_valid({**sbom, "components": [{"type": "library"}]})
 
 
 def test_the_sbom_names_what_is_installed_and_everything_in_it_is_pinned(
