@@ -1,171 +1,49 @@
 """A Ray cluster whose nodes live in network namespaces, so that a node can be cut off while it lives on.
 
-Every box has its own network, process ids, host name, /tmp/ray and /dev/shm, and sees this machine's files,
-as nodes see storage that they share. Boxes are joined by a bridge in a namespace of its own: nothing that
-they send reaches this machine. A cut box gets no packet and no error, as behind a dead switch.
+Boxes are joined by a bridge in a namespace of its own: nothing that they send reaches this machine. A cut
+box gets no packet and no error, as behind a dead switch.
 """
 
 from __future__ import annotations
 
-import ctypes
+import importlib
 import os
-import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import psutil  # type: ignore[import-untyped]
+
+sys.path.append(str(Path(__file__).parent))
+net_boxes = importlib.import_module("net_boxes")
+ADDRESSES, Box, Namespaces, why_not = (
+    net_boxes.ADDRESSES,
+    net_boxes.Box,
+    net_boxes.Namespaces,
+    net_boxes.why_not,
+)
 
 TOKEN: Final = "7e" * 32
 PYTHON: Final = sys.executable
 RAY: Final = str(Path(sys.executable).parent / "ray")
-_NEW_NETWORK: Final = 0x40000000
-"""CLONE_NEWNET of sched.h."""
 _OBJECT_STORE_BYTES: Final = 100_000_000
-_INIT: Final = "sleep infinity & wait"
-"""As process 1, bash takes in what others leave behind."""
+ONE_CPU: Final = ("--num-cpus", "1")
+_TRIES: Final = 3
 
-ADDRESSES: Final[Mapping[str, str]] = {
-    "client": "10.77.0.9",
-    "head": "10.77.0.10",
-    **{f"node{number}": f"10.77.0.{10 + number}" for number in range(1, 5)},
-}
 GCS: Final = f"{ADDRESSES['head']}:6379"
 DASHBOARD: Final = f"http://{ADDRESSES['head']}:8265"
 QUICK_CHECKS: Final = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "2000",
-    "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_failure_threshold": "5",
 }
-"""A node that says nothing is declared dead after about 10 s instead of about a minute."""
-
-
-@cache
-def why_not() -> str:
-    """Return why namespaces cannot be made here, or nothing."""
-    tried = "ip link add one type veth peer name two && ip link add three type bridge"
-    command = ["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "--mount-proc", "sh", "-c", tried]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        return f"{error.filename} is not installed"
-    return f"no namespaces here: {done.stderr.strip()}" if done.returncode else ""
-
-
-def _mac(name: str) -> str:
-    return f"02:77:00:00:00:{int(ADDRESSES[name].rsplit('.', 1)[1]):02x}"
-
-
-def _check(command: Sequence[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, (command, done.stderr)
-
-
-class Namespaces:
-    """A process that holds namespaces; all that runs in them ends with it.
-
-    Parameters
-    ----------
-    *kinds
-        Namespaces as `unshare` names them.
-    inside
-        Where to make them: the network of others, or this machine's.
-    """
-
-    def __init__(self, *kinds: str, inside: Namespaces | None = None) -> None:
-        into = [] if inside is None else ["nsenter", "-t", str(inside.pid), "--net"]
-        made = ["unshare", *kinds, "--pid", "--fork", "--kill-child", "bash", "-c", _INIT]
-        self.holder = subprocess.Popen([*into, *made])
-        self.pid: int = self._first_process()
-
-    def _first_process(self) -> int:
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            children = psutil.Process(self.holder.pid).children()
-            if children and os.readlink(f"/proc/{children[0].pid}/ns/pid") != os.readlink(
-                "/proc/self/ns/pid"
-            ):
-                return int(children[0].pid)
-            time.sleep(0.01)
-        raise AssertionError("unshare started nothing")
-
-    def command(self, words: Sequence[str]) -> list[str]:
-        return ["nsenter", "-t", str(self.pid), "--all", "--", *words]
-
-    def do(self, script: str) -> None:
-        """Run lines of a shell inside; each must succeed."""
-        _check(self.command(["sh", "-ec", script]))
-
-    def end(self) -> None:
-        self.holder.kill()
-        self.holder.wait()
-
-
-@dataclass
-class Box:
-    """One machine of the network.
-
-    Attributes
-    ----------
-    name
-        Its host name.
-    space
-        Its namespaces.
-    log
-        What its Ray says.
-    ray
-        The command that keeps its Ray up; None before it is started.
-    """
-
-    name: str
-    space: Namespaces
-    log: Path
-    ray: subprocess.Popen[bytes] | None = None
-
-    @property
-    def address(self) -> str:
-        return ADDRESSES[self.name]
-
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Make the connections of this thread start from this box."""
-        here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        there = os.open(f"/proc/{self.space.pid}/ns/net", os.O_RDONLY)
-        try:
-            _enter(there)
-            yield
-        finally:
-            _enter(here)
-            os.close(here)
-            os.close(there)
-
-    def processes(self, words: str) -> list[psutil.Process]:
-        """Return the processes of this box whose command line holds the words."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if _is_in(process.pid, self.space) and re.search(words, " ".join(process.cmdline())):
-                    found.append(process)
-            except (OSError, psutil.Error):
-                continue
-        return found
-
-
-def _is_in(process: int, space: Namespaces) -> bool:
-    return os.readlink(f"/proc/{process}/ns/pid") == os.readlink(f"/proc/{space.pid}/ns/pid")
-
-
-def _enter(network: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).setns(network, _NEW_NETWORK):
-        raise OSError(ctypes.get_errno(), "setns")
+"""A node that says nothing is declared dead after about 15 s instead of about a minute."""
 
 
 @dataclass
@@ -184,23 +62,24 @@ class NetCluster:
 
     folder: Path
     environment: Mapping[str, str]
-    switch: Namespaces = field(default_factory=lambda: Namespaces("--net"))
-    boxes: dict[str, Box] = field(default_factory=dict)
+    switch: Any = field(default_factory=lambda: Namespaces("--net"))
+    boxes: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         script = "ip link set lo up; ip link add bridge type bridge; ip link set bridge up"
-        _check(["nsenter", "-t", str(self.switch.pid), "--net", "sh", "-ec", script])
+        net_boxes.check(["nsenter", "-t", str(self.switch.pid), "--net", "sh", "-ec", script])
         Path("/tmp/ray").mkdir(exist_ok=True)  # what the boxes mount theirs on
 
     @property
-    def client(self) -> Box:
+    def client(self) -> Any:
         return self.boxes["client"]
 
-    def add_box(self, name: str) -> Box:
+    def add_box(self, name: str) -> Any:
         """Plug a machine without Ray into the network."""
         space = Namespaces("--net", "--mount", "--uts", "--mount-proc", inside=self.switch)
         box = self.boxes[name] = Box(name, space, self.folder / f"{name}.log")
         self._on_switch(
+            f"ip link del {name} 2>/dev/null || true",
             f"ip link add {name} type veth peer name eth0 netns {space.pid}",
             f"ip link set {name} master bridge; ip link set {name} up",
         )
@@ -209,7 +88,7 @@ class NetCluster:
         hosts.write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
         # Neighbours are fixed: nobody is told that a machine that was cut off is not there.
         neighbours = [
-            f"ip neigh replace {address} lladdr {_mac(each)} dev eth0 nud permanent"
+            f"ip neigh replace {address} lladdr {net_boxes.mac(each)} dev eth0 nud permanent"
             for each, address in ADDRESSES.items()
             if each != name
         ]
@@ -218,7 +97,7 @@ class NetCluster:
                 [
                     f"hostname {name}; mount --bind {hosts} /etc/hosts",
                     "mount -t tmpfs none /tmp/ray; mount -t tmpfs -o size=256m none /dev/shm",
-                    f"ip link set lo up; ip link set eth0 address {_mac(name)} up",
+                    f"ip link set lo up; ip link set eth0 address {net_boxes.mac(name)} up",
                     f"ip addr add {box.address}/24 dev eth0",
                     *neighbours,
                 ]
@@ -227,7 +106,7 @@ class NetCluster:
         return box
 
     def _on_switch(self, *lines: str) -> None:
-        _check(["nsenter", "-t", str(self.switch.pid), "--net", "sh", "-ec", "\n".join(lines)])
+        net_boxes.check(["nsenter", "-t", str(self.switch.pid), "--net", "sh", "-ec", "\n".join(lines)])
 
     def cut(self, name: str) -> None:
         """Take a box off the network; its processes live on and are told nothing."""
@@ -248,6 +127,31 @@ class NetCluster:
         command = [RAY, "start", *options, "--disable-usage-stats", "--block", *words]
         with box.log.open("ab") as log:
             box.ray = self.popen(name, *command, stdout=log, stderr=log)
+
+    def add_node(self, name: str, *words: str) -> None:
+        """Start Ray in a box, and wait until the head knows it.
+
+        Ray gives itself 30 s to come up, which a busy machine does not keep: then a new box tries again.
+        """
+        others = set() if name == "head" else self.alive()
+        for _ in range(_TRIES):
+            self.start_ray(name, *words)
+            wait_for(lambda: self._is_gone(name) or self._are_alive({*others, name}), 120)
+            if self._are_alive({*others, name}):
+                return
+            self.boxes[name].end()
+            self.add_box(name)
+        raise AssertionError(f"{name} did not come up: {self.said()}")
+
+    def _is_gone(self, name: str) -> bool:
+        ray = self.boxes[name].ray
+        return ray is None or ray.poll() is not None
+
+    def _are_alive(self, names: set[str]) -> bool:
+        try:
+            return self.alive() == names
+        except httpx.HTTPError:
+            return False
 
     def popen(self, name: str, *words: str, **pipes: Any) -> subprocess.Popen[Any]:
         """Start a command in a box."""
@@ -282,17 +186,27 @@ class NetCluster:
         names = {address: name for name, address in ADDRESSES.items()}
         return {names[row["node_ip"]] for row in rows if row["state"] == "ALIVE"}
 
-    def await_alive(self, *names: str, seconds: float = 90) -> float:
+    def come_back(self, name: str) -> float:
+        """Plug a box in again and start its Ray anew, once the one that was declared dead has ended.
+
+        Returns
+        -------
+        float
+            Seconds that the old one took to end.
+        """
+        began = time.monotonic()
+        self.heal(name)
+        assert wait_for(lambda: not self.boxes[name].processes("raylet/raylet"), 120), (
+            "the old raylet lives on"
+        )
+        seconds = time.monotonic() - began
+        self.add_node(name, *ONE_CPU)
+        return seconds
+
+    def await_alive(self, *names: str, seconds: float = 240) -> float:
         """Wait until just these boxes are alive; returns the seconds."""
         began = time.monotonic()
-
-        def are_alive() -> bool:
-            try:
-                return self.alive() == set(names)
-            except httpx.HTTPError:
-                return False
-
-        assert wait_for(are_alive, seconds), (names, self.said())
+        assert wait_for(lambda: self._are_alive(set(names)), seconds), (names, self.said())
         return time.monotonic() - began
 
     def said(self) -> str:
@@ -303,9 +217,7 @@ class NetCluster:
     def end(self) -> None:
         """End all boxes and all that runs in them."""
         for box in self.boxes.values():
-            box.space.end()
-            if box.ray is not None:
-                box.ray.wait()
+            box.end()
         self.switch.end()
 
 
@@ -347,11 +259,9 @@ def net_cluster(folder: Path, n_nodes: int, **variables: str) -> Iterator[NetClu
     try:
         for name in ("client", "head", *names):
             cluster.add_box(name)
-        cluster.start_ray("head", "--num-cpus", "0")
-        cluster.await_alive("head")
+        cluster.add_node("head", "--num-cpus", "0")
         for name in names:
-            cluster.start_ray(name, "--num-cpus", "1")
-        cluster.await_alive("head", *names)
+            cluster.add_node(name, *ONE_CPU)
         yield cluster
     finally:
         cluster.end()

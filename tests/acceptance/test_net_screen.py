@@ -1,0 +1,153 @@
+"""A screen over three machines, one of which the network loses and finds again: the bytes of one process."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pertcast_data.ingest import ingest
+from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
+from pertcast_data.splits import make_split
+from pertcast_data.store import ExpressionStore
+from pertcast_jobs.run_config import load_config
+from pertcast_jobs.train import run_training
+
+sys.path.append(str(Path(__file__).parent))
+net = importlib.import_module("net_cluster")
+
+pytestmark = [
+    pytest.mark.acceptance,
+    pytest.mark.ray,
+    pytest.mark.skipif(bool(net.why_not()), reason=net.why_not()),
+]
+
+ATLAS = AtlasConfig(
+    n_genes=200,
+    n_contexts=2,
+    n_compounds=24,
+    n_unprofiled=8,
+    doses=(1.0, 10.0),
+    times=(24.0,),
+    n_plates=5,
+    n_knockouts=8,
+    n_pairs=0,
+    n_cells=200,
+)
+WIDE = ["model.config.width=512", "model.config.depth=6", "train.epochs=1"]
+DOSES = ",".join(str(round(0.1 * 1.015**i, 5)) for i in range(160))
+SHARD_ROWS, N_SHARDS = 64, 160
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with net.net_cluster(tmp_path_factory.mktemp("net"), 3) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Return the screen as words of the command line."""
+    folder = tmp_path_factory.mktemp("screen")
+    files = write_atlas(simulate_atlas(ATLAS), folder / "atlas")
+    ingest([files.wells], folder / "store")
+    make_split(ExpressionStore.open(folder / "store"), "unseen_compound").save(folder / "split.json")
+    overrides = [f"data.store={folder / 'store'}", f"data.split={folder / 'split.json'}", *WIDE]
+    run_training(load_config("response_mlp", overrides), folder / "run")
+    screen = ["screen", "compounds", str(files.library), "--model", str(folder / "run")]
+    return [*screen, "--gmt", str(files.gene_sets), "--doses", DOSES, "--shard-rows", str(SHARD_ROWS)]
+
+
+def contents(folder: Path) -> Mapping[str, str]:
+    """The SHA-256 of every file; of the manifest without the code's revision, which others may move on."""
+    found = {}
+    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+        content = path.read_bytes()
+        if path == folder / "manifest.json":
+            content = json.dumps({**json.loads(content), "git_revision": None}).encode()
+        found[path.relative_to(folder).as_posix()] = sha256(content).hexdigest()
+    return found
+
+
+@pytest.fixture(scope="module")
+def in_process(cluster: Any, words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """Return the files of the same screen in one process on the client."""
+    out = tmp_path_factory.mktemp("screens") / "whole"
+    done = cluster.pertcast(*words, "--out", str(out), "--executor", "in-process")
+    assert done.returncode == 0, done.stderr
+    return contents(out)
+
+
+def shard_times(out: Path) -> list[float]:
+    """Return when the record of each finished shard was written, in rising order."""
+    records = (out / ".parts" / "records").glob("[0-9]*.json")
+    return sorted(record.stat().st_mtime for record in records)
+
+
+@dataclass
+class Screen:
+    """A screen that was submitted as a job, and what became of its shards."""
+
+    driver: Any
+    out: Path
+    said: Path
+    times: list[float] = field(default_factory=list)
+
+    def look(self) -> int:
+        """Return how many shards are done; their times are kept, for the records go with the end."""
+        with suppress(OSError):
+            self.times = max(self.times, shard_times(self.out), key=len)
+        return len(self.times)
+
+    def await_end(self, seconds: float) -> int:
+        """Return the exit code, or fail where it takes longer."""
+        deadline = time.monotonic() + seconds
+        while self.driver.poll() is None:
+            assert time.monotonic() < deadline, f"{self.look()} shards done: {self.said.read_text()[-3000:]}"
+            self.look()
+            time.sleep(0.2)
+        return int(self.driver.returncode)
+
+
+def submitted(cluster: Any, words: list[str], folder: Path, executor: str) -> Screen:
+    out, said = folder / "screen", folder / "said"
+    screen = [*words, "--out", str(out), "--executor", executor, "--workers", "3"]
+    submit = ["job", "submit", "--address", net.DASHBOARD, "--no-ship", "--wait", "--", *screen]
+    with said.open("w") as log:
+        command = (net.PYTHON, "-m", "pertcast_jobs", *submit)
+        return Screen(cluster.popen("client", *command, stdout=log, stderr=log), out, said)
+
+
+@pytest.mark.parametrize("executor", ["ray-data", "serve"])
+def test_a_screen_over_three_machines_comes_through_a_cut_to_the_bytes_of_one_process(
+    cluster: Any, words: list[str], in_process: Mapping[str, str], tmp_path: Path, executor: str
+) -> None:
+    screen = submitted(cluster, words, tmp_path, executor)
+    node3 = cluster.boxes["node3"]
+
+    def is_at_work() -> bool:
+        return screen.look() > 5 and bool(node3.processes("ray::.*(MapWorker|ShardActor|ShardReplica)"))
+
+    assert net.wait_for(is_at_work, 240), screen.said.read_text()[-3000:]
+    cluster.cut("node3")
+    cut, before = time.time(), screen.look()
+    code = screen.await_end(120)
+    ended = time.time() - cut
+    gone = cluster.come_back("node3")
+    assert code == 0, screen.said.read_text()[-3000:]
+    assert contents(screen.out) == in_process
+    after = [cut, *(moment for moment in screen.times if moment > cut)]
+    pause = max((later - earlier for earlier, later in pairwise(after)), default=0.0)
+    print(
+        f"screen {executor}: cut after {before} of {N_SHARDS} shards, ended {ended:.0f} s later, longest "
+        f"pause between shards {pause:.1f} s; old Ray gone {gone:.0f} s after the heal"
+    )
