@@ -145,6 +145,27 @@ FAULTS: dict[str, Planted] = {
         "metadata.name",
         drop(object_("NetworkPolicy", "names"), "metadata", "name"),
     ),
+    "an amount that is none": Planted(
+        "schema",
+        CLUSTER,
+        f"spec.{CPU}.containers[0].resources.limits.memory",
+        set_(container, "resources", "limits", "memory", "16GB"),
+    ),
+    "a pod of no container": Planted(
+        "schema", CLUSTER, f"spec.{CPU}.containers", set_(worker, "containers", [])
+    ),
+    "a list with a hole": Planted(
+        "schema",
+        CLUSTER,
+        f"spec.{CPU}.volumes[0]",
+        lambda documents: worker(documents)["volumes"].insert(0, None),
+    ),
+    "a number that is none among the parameters of ray start": Planted(
+        "operator-fields",
+        CLUSTER,
+        "spec.workerGroupSpecs[0].rayStartParams",
+        set_(cluster, "workerGroupSpecs", 0, "rayStartParams", "object-store-memory", "1Gi"),
+    ),
     "a number among the parameters of ray start": Planted(
         "operator-fields",
         CLUSTER,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 Plain = Mapping[str, Any]
@@ -53,11 +53,22 @@ class GcsFaultToleranceOptions(_Fields):
     external_storage_namespace: str | None = None
 
 
+def _numbers_are_numbers(params: Mapping[str, str]) -> Mapping[str, str]:
+    """Refuse texts where `ray start` takes a number."""
+    for name in ("num-cpus", "num-gpus", "memory", "object-store-memory"):
+        if name in params and not params[name].replace(".", "", 1).isdigit():
+            raise ValueError(f"{name} {params[name]!r} is no number")
+    return params
+
+
+StartParams = Annotated[Mapping[str, str], AfterValidator(_numbers_are_numbers)]
+
+
 class HeadGroupSpec(_Fields):
     """The head: one pod."""
 
     template: Plain
-    ray_start_params: Mapping[str, str] = Field(default_factory=dict)
+    ray_start_params: StartParams = Field(default_factory=dict)
     service_type: str | None = None
     head_service: Plain | None = None
     enable_ingress: bool | None = None
@@ -76,7 +87,7 @@ class WorkerGroupSpec(_Fields):
 
     group_name: str = Field(min_length=1)
     template: Plain
-    ray_start_params: Mapping[str, str] = Field(default_factory=dict)
+    ray_start_params: StartParams = Field(default_factory=dict)
     replicas: Count = 0
     min_replicas: Count = 0
     max_replicas: Count = 2**31 - 1
@@ -125,7 +136,8 @@ class RayClusterSpec(_Fields):
             return self
         workers = (group.template for group in self.worker_group_specs)
         for template in (self.head_group_spec.template, *workers):
-            if (template.get("spec") or {}).get("restartPolicy", "Never") != "Never":
+            pod = template.get("spec")
+            if isinstance(pod, Mapping) and pod.get("restartPolicy", "Never") != "Never":
                 raise ValueError("autoscaler v2 takes only pods with restartPolicy Never, which it replaces")
         return self
 

@@ -44,7 +44,8 @@ class Document:
     @property
     def kind(self) -> str:
         """Its kind, empty where it says none."""
-        return str(self.body.get("kind") or "")
+        found = self.body.get("kind")
+        return found if isinstance(found, str) else ""
 
     @property
     def group(self) -> str:
@@ -87,13 +88,13 @@ class Pod:
     @property
     def spec(self) -> Plain:
         """The pod's spec."""
-        return self.template["spec"]  # type: ignore[no-any-return]
+        return self.template.get("spec") or {}
 
     @property
     def ports(self) -> dict[str | int, int]:
         """Name and number of each port of the pod's containers -> number."""
         found: dict[str | int, int] = {}
-        for container in self.spec["containers"]:
+        for container in self.spec.get("containers") or ():
             for port in container.get("ports") or ():
                 found[port["containerPort"]] = port["containerPort"]
                 if port.get("name"):
@@ -167,6 +168,13 @@ class Cluster:
         return (self.head, *self.workers)
 
 
+def _without_nulls(value: Any) -> Any:
+    """Return a value without the keys that are null, which to Kubernetes are not there."""
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(held) for key, held in value.items() if held is not None}
+    return [_without_nulls(held) for held in value] if isinstance(value, list) else value
+
+
 def _clusters(document: Document) -> Iterator[Cluster]:
     """Yield the Ray cluster of an object, if it has one."""
     spec: Any = document.spec
@@ -212,7 +220,7 @@ class Manifests:
     def parse(cls, bodies: Sequence[Plain]) -> Manifests:
         """Return the view of objects that the rules of `rules.shape` have found nothing in."""
         found = []
-        for body in bodies:
+        for body in map(_without_nulls, bodies):
             model = SPECS.get((body["apiVersion"], body["kind"]))
             found.append(Document(body, None if model is None else model.model_validate(body["spec"])))
         return cls(tuple(found))

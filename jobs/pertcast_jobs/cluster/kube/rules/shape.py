@@ -16,11 +16,13 @@ from pydantic import ValidationError
 
 from pertcast_jobs.cluster.kube.kinds import SPECS
 from pertcast_jobs.cluster.kube.manifests import Document, Plain
+from pertcast_jobs.cluster.kube.quantity import quantity
 from pertcast_jobs.cluster.kube.rules.problem import Problem
 
 KUBERNETES: Final = "1.31"
 """Version of Kubernetes whose schemas are held."""
 
+_AMOUNTS: Final = frozenset({"limits", "requests", "hard", "default", "defaultRequest"})
 _LONGEST_MESSAGE: Final = 300  # a schema quotes the whole object that it refuses
 _OUR_GROUPS: Final = frozenset(api.partition("/")[0] for api, _ in SPECS)
 _KUBERNETES_GROUPS: Final = frozenset(
@@ -110,6 +112,33 @@ def _autoscalers(document: Document) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield f"{path}.autoscalerOptions", {"name": "autoscaler", "image": "ray", **container}
 
 
+def _unusable(value: Any, steps: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield (path, what) of what schemas let pass and the API server does not: nulls in lists, amounts."""
+    if isinstance(value, list):
+        for number, held in enumerate(value):
+            if held is None:
+                yield (*steps, number), "is null"
+            yield from _unusable(held, (*steps, number))
+    if isinstance(value, Mapping):
+        for key, held in value.items():
+            yield from _unusable(held, (*steps, key))
+            amounts = held if key in _AMOUNTS and isinstance(held, Mapping) else {}
+            if key == "sizeLimit" and held is not None:
+                amounts = {"": held}
+            for resource, amount in amounts.items():
+                try:
+                    quantity(amount)
+                except ValueError as error:
+                    yield (*steps, key, resource) if resource else (*steps, key), str(error)
+
+
+def _without_containers(document: Document) -> Iterator[Problem]:
+    """Yield Ray's pods that have no container; the schemas ask for none in a template."""
+    for path, template in _templates(document):
+        if not (template.get("spec") or {}).get("containers"):
+            yield Problem(document, f"{path}.spec.containers", "is empty", "the first container runs Ray")
+
+
 def is_an_object(document: Document) -> Iterator[Problem]:
     """Find documents that do not say what they are and what they are called."""
     for key, is_there in (
@@ -125,6 +154,16 @@ def is_an_object(document: Document) -> Iterator[Problem]:
 
 def fits_kubernetes(document: Document) -> Iterator[Problem]:
     """Find what the schemas of Kubernetes refuse, in its own kinds and in the pods of Ray's."""
+    found = list(_schema_faults(document))
+    yield from found
+    if found or document.group not in {*_KUBERNETES_GROUPS, "ray.io"}:
+        return
+    for steps, what in _unusable(document.body):
+        yield Problem(document, _written(steps), what, "correct or remove it")
+    yield from _without_containers(document)
+
+
+def _schema_faults(document: Document) -> Iterator[Problem]:
     if document.group in _KUBERNETES_GROUPS:
         yield from _schema_problem(document, document.body)
     if document.group != "ray.io":
