@@ -1,9 +1,8 @@
 """Builds the Serve application from typed settings, for `pertcast serve` and for `serve run`.
 
-A cluster names ``pertcast_serve.builder:build`` in its serve configuration.
+A cluster names ``pertcast_serve.builder:build`` in its serve configuration. Ray makes the settings of its
+arguments by the type that `build` names, and reads no type from a string: no postponed annotations here.
 """
-
-from __future__ import annotations
 
 from typing import Any
 
