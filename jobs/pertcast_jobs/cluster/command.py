@@ -80,8 +80,8 @@ def parse_command(words: Sequence[str], *, configs_here: bool = True) -> dict[st
         return {}
     values = dict(context.params)
     config = values.get("config")
-    if words[0] in _LOADERS and config is not None:
-        # What the command itself would check first.
+    # What the command itself would check first; of a replay even the first word says where data lie now.
+    if words[0] in _LOADERS and config is not None and values.get("replay") is None:
         if configs_here or not Path(config).is_absolute():
             _LOADERS[words[0]](config, values.get("overrides") or [])
         if values.get("out") is None and not values.get("dry_run"):

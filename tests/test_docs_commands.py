@@ -1,0 +1,144 @@
+"""Commands and paths of README and docs are real: the command line itself parses what a reader copies."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import typer
+from pertcast_data.errors import PertcastError
+from pertcast_jobs.cluster.command import job_command, parse_command
+from pertcast_jobs.run_config.load import shipped_configs
+
+REPOSITORY = Path(__file__).parents[1]
+PAGES = sorted(
+    [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md"), *(REPOSITORY / "k8s").rglob("*.md")]
+)
+PROMPT = re.compile(r"^(\$ )?((?:[A-Z_]+=\S+ )*)(?=pertcast )")
+ROOMS = (
+    r"(?:docs|k8s|tests|benchmarks|jobs/slurm|jobs/pertcast_jobs|data/pertcast_data|platform/pertcast"
+    r"|serve/pertcast_serve)"
+)
+REPOSITORY_PATH = re.compile(rf"(?<![\w/.-]){ROOMS}/[\w./*-]*[\w/*]")
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]+)(?:#[^)]*)?\)")
+USAGE_ERROR = typer.BadParameter.__base__ or typer.BadParameter
+STANDS_FOR = {"CONFIG": "response_mlp", "WORDS": "response_mlp"}
+"""Names that a reader replaces, and what they are replaced by here."""
+
+OF_THE_READER = frozenset({"k8s/overlays/mine"})
+"""Paths that a reader makes."""
+
+
+class Line(NamedTuple):
+    number: int
+    text: str
+
+
+def fenced_lines(page: Path) -> Iterator[Line]:
+    """Yield the lines of fenced blocks, continued lines joined to the first."""
+    is_inside, begun = False, None
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.lstrip().startswith("```"):
+            is_inside, begun = not is_inside, None
+        elif is_inside:
+            whole = (
+                Line(number, line) if begun is None else Line(begun.number, f"{begun.text} {line.strip()}")
+            )
+            begun = Line(whole.number, whole.text[:-1].rstrip()) if whole.text.endswith("\\") else None
+            if begun is None:
+                yield whole
+
+
+def commands(page: Path) -> list[Line]:
+    """Return the `pertcast` commands of fenced blocks, without prompt, variables and comment."""
+    lines = [Line(number, text.strip()) for number, text in fenced_lines(page)]
+    return [Line(number, PROMPT.sub("", text)) for number, text in lines if PROMPT.match(text)]
+
+
+def job_words(words: list[str]) -> list[str] | None:
+    """Return the whole command that `job submit` would send, None where `words` submit nothing."""
+    if words[:2] != ["job", "submit"]:
+        return None
+    return job_command(list(parse_command(words)["command"]))
+
+
+def make_files_of_the_reader(words: list[str], folder: Path) -> None:
+    """Make what a command names and a reader would have: configurations, tables, gene sets."""
+    configuration = shipped_configs()["response_mlp"].read_text(encoding="utf-8")
+    for word in words:
+        name = word.partition("=")[2] if word.startswith("--") else word
+        path = folder / name.removeprefix("@")
+        if "=" in name or not path.suffix or not path.is_relative_to(folder) or path.exists():
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("train: {}\n" if name.startswith("@") else configuration, encoding="utf-8")
+
+
+def words_of(text: str) -> list[str]:
+    """Return a command's words after `pertcast`, up to a pipe or another command."""
+    words = shlex.split(text, comments=True)[1:]
+    ends = [position for position, word in enumerate(words) if word in {"|", "&&", ">", ";", "&"}]
+    return [STANDS_FOR.get(word, word) for word in words[: ends[0] if ends else None]]
+
+
+def problem_of(text: str, folder: Path) -> str | None:
+    """Return why the command line refuses a command, None where it takes it."""
+    words = words_of(text)
+    make_files_of_the_reader(words, folder)
+    try:
+        parse_command(words)
+        sent = job_words(words)
+        if sent is not None:
+            parse_command(sent)
+    except USAGE_ERROR as error:
+        return error.format_message()
+    except PertcastError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_command_of_a_page_is_one_that_the_command_line_takes(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    problems = {f"line {number}: {text}": problem_of(text, tmp_path) for number, text in commands(page)}
+    assert not {line: problem for line, problem in problems.items() if problem}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_file_that_a_page_names_by_its_path_in_the_repository_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = {
+        name
+        for name in REPOSITORY_PATH.findall(text)
+        if name not in OF_THE_READER and not any(REPOSITORY.glob(name.rstrip("/.")))
+    }
+    assert not named
+    linked = {link for link in LINK.findall(text) if not (page.parent / link).exists()}
+    assert not linked
+
+
+def test_a_command_that_is_misspelt_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = [
+        "pertcast trian response_mlp",
+        "pertcast train response_mpl --out runs/first",
+        "pertcast train response_mlp @node_9gpu --out runs/first",
+        "pertcast train response_mlp train.epoch=3 --out runs/first",
+        "pertcast screen compounds library.csv --modle runs/first",
+        "pertcast job submit --wiat response_mlp --out runs/first",
+        "pertcast job submit train response_mlp --oot runs/first",
+    ]
+    assert [text for text in refused if problem_of(text, tmp_path) is None] == []
+    assert problem_of("pertcast train response_mlp @node_8gpu --out runs/first # eight", tmp_path) is None
+
+
+def test_commands_are_found_behind_prompts_and_over_several_lines(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```\n$ pertcast train a \\\n    b=c --out d\npertcast: no\n```\npertcast train e\n")
+    assert commands(page) == [Line(2, "pertcast train a b=c --out d")]
