@@ -52,6 +52,8 @@ class WatchedClient(JobSubmissionClient):
             session.ws_connect(
                 f"{self._address}/api/jobs/{job_id}/logs/tail",
                 max_msg_size=0,
+                # The dashboard does not read a farewell either: Ctrl-C shall not wait for its answer.
+                timeout=aiohttp.ClientWSTimeout(ws_close=0.5),
                 **({} if self._ssl_context is None else {"ssl": self._ssl_context}),
             ) as connection,
         ):

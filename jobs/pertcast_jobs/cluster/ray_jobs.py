@@ -42,6 +42,9 @@ DEFAULT_ADDRESS: Final = "http://127.0.0.1:8265"
 STOP_WAIT_S: Final = 60
 """Seconds from SIGTERM to SIGKILL when a job is stopped; Ray's own 3 s are too short for a checkpoint."""
 
+CLUSTER_PYTHON: Final = "python"
+"""Program of a job whose code is sent: the image's, found on the PATH of the head."""
+
 _POLL_S: Final = 1.0
 Answer = TypeVar("Answer")
 
@@ -198,7 +201,7 @@ class RayJobs:
 
     def _entrypoint(self, words: Sequence[str]) -> str:
         if self._ships:
-            return command.entrypoint(words, ("python", "-m", "pertcast_jobs.cluster.shipped"))
+            return command.entrypoint(words, (CLUSTER_PYTHON, "-m", "pertcast_jobs.cluster.shipped"))
         if self._is_remote:
             return command.entrypoint(words)
         program = command.entrypoint(words, (sys.executable, "-m", "pertcast_jobs"))
