@@ -24,7 +24,7 @@ from pertcast_jobs.train.worker_notes import read_note
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
-SCRIPT = Path(__file__).parents[2] / "jobs" / "slurm" / "train.sbatch"
+SCRIPT = Path(__file__).parents[2] / "jobs" / "slurm" / "job.sbatch"
 OWN_PROCESSES = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount", "--mount-proc"]
 """`ray symmetric-run` ends with `ray stop`, which must see no other Ray of this machine."""
 
@@ -82,6 +82,14 @@ def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
     shutil.rmtree(short, ignore_errors=True)
 
 
+def make_data(folder: Path) -> list[str]:
+    """Make a store and a split; return the words that name them."""
+    files = write_atlas(simulate_atlas(ATLAS), folder / "atlas")
+    ingest([files.wells], folder / "store")
+    make_split(ExpressionStore.open(folder / "store"), "unseen_compound").save(folder / "split.json")
+    return [f"data.store={folder / 'store'}", f"data.split={folder / 'split.json'}"]
+
+
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -99,13 +107,10 @@ def batch_shell(job: subprocess.Popen[bytes]) -> psutil.Process:
 def test_a_job_that_slurm_ends_writes_a_checkpoint_and_goes_on_when_it_is_queued_again(
     slurm: dict[str, str], tmp_path: Path
 ) -> None:
-    files = write_atlas(simulate_atlas(ATLAS), tmp_path / "atlas")
-    ingest([files.wells], tmp_path / "store")
-    make_split(ExpressionStore.open(tmp_path / "store"), "unseen_compound").save(tmp_path / "split.json")
     run = RunFolder(tmp_path / "run")
-    data = [f"data.store={tmp_path / 'store'}", f"data.split={tmp_path / 'split.json'}"]
+    data = make_data(tmp_path)
     where = ["@cpus", "cluster.cpus_per_worker=0.9"]
-    words = ["response_mlp", *where, *data, *LONG, "--out", str(run.path)]
+    words = ["train", "response_mlp", *where, *data, *LONG, "--out", str(run.path)]
     command = [*OWN_PROCESSES, "bash", str(SCRIPT), *words]
 
     def has_begun() -> bool:
@@ -127,3 +132,22 @@ def test_a_job_that_slurm_ends_writes_a_checkpoint_and_goes_on_when_it_is_queued
     resumed = [event for event in read_events(run.path / EVENTS_FILE) if event.kind == "resumed"]
     assert len(resumed) == 1
     assert resumed[0].global_step >= 20
+
+
+def test_a_screen_runs_on_the_jobs_nodes_and_is_left_alone_when_it_is_queued_again(
+    slurm: dict[str, str], tmp_path: Path
+) -> None:
+    data = make_data(tmp_path)
+    run, screen = tmp_path / "run", tmp_path / "screen"
+    pertcast = [sys.executable, "-m", "pertcast_jobs"]
+    training = ["train", "response_mlp", *data, "train.epochs=2", "--out", str(run)]
+    subprocess.run([*pertcast, *training], check=True, timeout=120)
+
+    words = ["screen", "compounds", "--model", str(run), "--out", str(screen), "--workers", "1"]
+    job = [*OWN_PROCESSES, "bash", str(SCRIPT), *words]
+    subprocess.run(job, env=slurm, check=True, timeout=200)
+    manifest = (screen / "manifest.json").stat()
+    again = subprocess.run(job, env=slurm, check=True, timeout=200, capture_output=True, text=True)
+    assert "0 profiles computed now" in again.stdout
+    assert (screen / "manifest.json").stat().st_mtime_ns == manifest.st_mtime_ns
+    assert not Path(slurm["REQUEUED"]).exists()
