@@ -54,7 +54,7 @@ def test_a_failed_job_ends_the_command_with_its_own_exit_code_and_words(cluster:
     assert "Traceback" not in failed.stdout + failed.stderr
 
 
-def test_a_stopped_training_leaves_a_checkpoint_and_the_code_of_a_preemption(
+def test_a_stopped_training_leaves_a_checkpoint_and_ends_the_command_with_a_failure(
     cluster: Any, screen: list[str], tmp_path: Path
 ) -> None:
     words = [*screen, *faults.SIZE, *faults.CHECKPOINTS, "train.epochs=2000"]
@@ -66,7 +66,7 @@ def test_a_stopped_training_leaves_a_checkpoint_and_the_code_of_a_preemption(
     assert net.wait_for(lambda: bool(run.checkpoints()), 60), cluster.job("logs", identifier).stdout
     assert cluster.job("stop", identifier).stdout.strip() == "stopping"
     ended = cluster.job("logs", "-f", identifier)
-    assert ended.returncode == 143, ended
+    assert ended.returncode == 1, ended  # Ray keeps no exit code of a job that it stopped.
     assert cluster.job("status", identifier).stdout.strip() == "STOPPED"
     assert [each.kind for each in run.events("preempted")] == ["preempted"]
 

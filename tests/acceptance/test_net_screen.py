@@ -44,8 +44,8 @@ ATLAS = AtlasConfig(
     n_cells=200,
 )
 WIDE = ["model.config.width=512", "model.config.depth=6", "train.epochs=1"]
-DOSES = ",".join(str(round(0.1 * 1.015**i, 5)) for i in range(160))
-SHARD_ROWS, N_SHARDS = 64, 160
+DOSES = ",".join(str(round(0.1 * 1.015**i, 5)) for i in range(96))
+SHARD_ROWS, N_SHARDS = 64, 96
 
 
 @pytest.fixture(scope="module")
