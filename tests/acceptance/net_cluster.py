@@ -136,7 +136,7 @@ class NetCluster:
         others = set() if name == "head" else self.alive()
         for _ in range(_TRIES):
             self.start_ray(name, *words)
-            wait_for(lambda: self._is_gone(name) or self._are_alive({*others, name}), 120)
+            wait_for(lambda: self._is_gone(name) or self._are_alive({*others, name}), 240)
             if self._are_alive({*others, name}):
                 return
             self.boxes[name].end()
@@ -163,7 +163,7 @@ class NetCluster:
         return subprocess.Popen(self.boxes[name].space.command(words), env=environment, **pipes)
 
     def pertcast(
-        self, *words: str, seconds: float = 200, **variables: str
+        self, *words: str, seconds: float = 400, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """Run the command line in the client's box to its end."""
         given = [f"{key}={value}" for key, value in variables.items()]
@@ -172,7 +172,7 @@ class NetCluster:
         out, err = process.communicate(timeout=seconds)
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
-    def job(self, action: str, *words: str, seconds: float = 200, **variables: str) -> Any:
+    def job(self, action: str, *words: str, seconds: float = 400, **variables: str) -> Any:
         """Run `pertcast job ACTION` in the client's box to its end."""
         return self.pertcast("job", action, "--address", DASHBOARD, *words, seconds=seconds, **variables)
 
@@ -196,14 +196,14 @@ class NetCluster:
         """
         began = time.monotonic()
         self.heal(name)
-        assert wait_for(lambda: not self.boxes[name].processes("raylet/raylet"), 120), (
+        assert wait_for(lambda: not self.boxes[name].processes("raylet/raylet"), 240), (
             "the old raylet lives on"
         )
         seconds = time.monotonic() - began
         self.add_node(name, *ONE_CPU)
         return seconds
 
-    def await_alive(self, *names: str, seconds: float = 240) -> float:
+    def await_alive(self, *names: str, seconds: float = 400) -> float:
         """Wait until just these boxes are alive; returns the seconds."""
         began = time.monotonic()
         assert wait_for(lambda: self._are_alive(set(names)), seconds), (names, self.said())

@@ -124,7 +124,7 @@ def test_a_running_command_is_stopped_and_its_record_stays(cluster: Any, tmp_pat
     large = ["--genes", "20000", "--cells", "200000"]
     words = ["data", "simulate", "--regime", "linear", "--out", str(tmp_path / "atlas"), *large]
     name = jobs.submit(words)
-    heads.wait_for(lambda: jobs.status(name) == "RUNNING", "the job to run", 60)
+    heads.wait_for(lambda: jobs.status(name) == "RUNNING", "the job to run", 200)
     started = time.monotonic()
     assert jobs.stop(name)
     assert jobs.exit_code(name) != 0

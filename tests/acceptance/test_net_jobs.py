@@ -63,7 +63,7 @@ def test_a_stopped_training_leaves_a_checkpoint_and_ends_the_command_with_a_fail
         "submit", "--no-ship", "--", "train", "response_mlp", *words, "--out", str(tmp_path / "run")
     )
     identifier = submitted.stdout.strip()
-    assert net.wait_for(lambda: bool(run.checkpoints()), 60), cluster.job("logs", identifier).stdout
+    assert net.wait_for(lambda: bool(run.checkpoints()), 240), cluster.job("logs", identifier).stdout
     assert cluster.job("stop", identifier).stdout.strip() == "stopping"
     ended = cluster.job("logs", "-f", identifier)
     assert ended.returncode == 1, ended  # Ray keeps no exit code of a job that it stopped.
@@ -81,7 +81,7 @@ def test_a_wrong_token_is_refused_with_the_remedy(cluster: Any) -> None:
 def test_a_head_that_is_cut_off_is_named_instead_of_waited_for(cluster: Any) -> None:
     cluster.cut("head")
     try:
-        refused = cluster.job("list", seconds=90)
+        refused = cluster.job("list", seconds=180)
     finally:
         cluster.heal("head")
     assert refused.returncode == 1
