@@ -191,7 +191,7 @@ def ray_head(folder: Path) -> Iterator[RayHead]:
         thread.join()
 
 
-def wait_for(condition: Any, what: str, seconds: float = 20.0) -> None:
+def wait_for(condition: Any, what: str, seconds: float = 120.0) -> None:
     """Wait until a condition holds; fails the test where it does not come to hold."""
     deadline = time.monotonic() + seconds
     while not condition():
