@@ -49,10 +49,12 @@ class Operator(threading.Thread):
                 self._mirror(name)
 
     def _send(self, name: str, spec: dict[str, Any]) -> None:
+        environment = yaml.safe_load(spec["runtimeEnvYAML"])
+        # The image's `pertcast` is this one.
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        environment["env_vars"] = {**environment.get("env_vars", {}), "PATH": path}
         self._client.submit_job(
-            entrypoint=spec["entrypoint"],
-            submission_id=f"{name}-x7k2p",
-            runtime_env=yaml.safe_load(spec["runtimeEnvYAML"]),
+            entrypoint=spec["entrypoint"], submission_id=f"{name}-x7k2p", runtime_env=environment
         )
         url = "pertcast-head-svc.lab.svc.cluster.local:8265"
         self._api.set_status(
@@ -70,23 +72,16 @@ class Operator(threading.Thread):
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """An API server, its operator and a real Ray head that a port-forward leads to."""
-    from pertcast_jobs.ray_session import ray_session
-
+def cluster(ray_cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """An API server, its operator and the session's Ray head, to which a port-forward leads."""
+    assert ray_cluster.dashboard_url is not None
     folder = tmp_path_factory.mktemp("kube")
     with pytest.MonkeyPatch.context() as patch:
-        # The image's `pertcast` is this one.
-        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
-        with (
-            ray_session(num_cpus=2) as session,
-            kube.kube_api(folder) as (api, config),
-            heads.ray_head(folder / "head") as head,
-        ):
+        with kube.kube_api(folder) as (api, config), heads.ray_head(folder / "head") as head:
             patch.setenv("PATH", str(folder / "head" / "bin"), prepend=":")
             patch.setenv("KUBECONFIG", str(config))
             patch.setenv("KUBECACHEDIR", str(folder / "cache"))
-            address = session.dashboard_url
+            address = ray_cluster.dashboard_url
             head.port = urlparse(address).port
             head.serve_as("pertcast-head-svc")
             token = base64.b64encode(os.environ["RAY_AUTH_TOKEN"].encode()).decode()
