@@ -6,7 +6,6 @@ the run is resumed. The finished run is copied to where it can be compared: the 
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 import subprocess
@@ -15,9 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parent))
-faults = importlib.import_module("ray_faults")
-RunFolder = importlib.import_module("pertcast_jobs.run_folder").RunFolder
+import ray_faults as faults
+from pertcast_jobs.run_folder import RunFolder
 
 
 def fill(disk: Path) -> Path:

@@ -6,7 +6,6 @@ box gets no packet and no error, as behind a dead switch.
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 import sys
@@ -18,15 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-
-sys.path.append(str(Path(__file__).parent))
-net_boxes = importlib.import_module("net_boxes")
-ADDRESSES, Box, Namespaces, why_not = (
-    net_boxes.ADDRESSES,
-    net_boxes.Box,
-    net_boxes.Namespaces,
-    net_boxes.why_not,
-)
+import net_boxes
+from net_boxes import ADDRESSES, Box, Namespaces
 
 TOKEN: Final = "7e" * 32
 PYTHON: Final = sys.executable

@@ -5,31 +5,24 @@ The same claim as tests/data/test_ingest_malformed.py, with other seeds and on e
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import os
-import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import malformed
 import pytest
-
-DATA_TESTS = str(Path(__file__).parents[1] / "data")
-sys.path.append(DATA_TESTS)
-malformed = importlib.import_module("malformed")
 
 pytestmark = pytest.mark.acceptance
 
 FIRST_SEED, N_CASES, GROUP = 100_000, 2_000, 50
 
 
-def judged(seeds: range, folder: str, base_store: str, search: list[str]) -> list[tuple[Any, ...]]:
+def judged(seeds: range, folder: str, base_store: str) -> list[tuple[Any, ...]]:
     """Play a group of cases in a process of its own; what comes back is plain text."""
-    sys.path[:] = search
-    judge = importlib.import_module("malformed").judge
-    verdicts = [judge(seed, Path(folder) / "case", Path(base_store)) for seed in seeds]
+    verdicts = [malformed.judge(seed, Path(folder) / "case", Path(base_store)) for seed in seeds]
     return [
         (str(each.case), each.case.form, each.case.changes, each.outcome, each.fault) for each in verdicts
     ]
@@ -41,9 +34,7 @@ def played(folder: Path) -> list[tuple[Any, ...]]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count() or 1, mp_context=context) as pool:
         waiting = [
-            pool.submit(
-                judged, range(start, start + GROUP), str(folder / str(start)), str(base_store), sys.path
-            )
+            pool.submit(judged, range(start, start + GROUP), str(folder / str(start)), str(base_store))
             for start in starts
         ]
         return [verdict for group in waiting for verdict in group.result()]

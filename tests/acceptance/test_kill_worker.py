@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
+import ray_faults as faults
 from pertcast_jobs.run_folder import RunFolder
-
-sys.path.append(str(Path(__file__).parent))
-faults = importlib.import_module("ray_faults")
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 

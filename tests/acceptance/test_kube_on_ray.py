@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import os
 import shutil
 import sys
@@ -14,15 +13,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+import kube_api as kube
 import pytest
+import ray_head as heads
 import yaml
 from pertcast_jobs.cli import run
 from pertcast_jobs.cluster.kube.kube_jobs import KubeJobs
 from ray.job_submission import JobSubmissionClient
-
-sys.path.append(str(Path(__file__).parents[1] / "jobs"))
-kube = importlib.import_module("kube_api")
-heads = importlib.import_module("ray_head")
 
 pytestmark = [
     pytest.mark.ray,
@@ -76,24 +73,27 @@ def cluster(ray_cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """An API server, its operator and the session's Ray head, to which a port-forward leads."""
     assert ray_cluster.dashboard_url is not None
     folder = tmp_path_factory.mktemp("kube")
-    with pytest.MonkeyPatch.context() as patch:
-        with kube.kube_api(folder) as (api, config), heads.ray_head(folder / "head") as head:
-            patch.setenv("PATH", str(folder / "head" / "bin"), prepend=":")
-            patch.setenv("KUBECONFIG", str(config))
-            patch.setenv("KUBECACHEDIR", str(folder / "cache"))
-            address = ray_cluster.dashboard_url
-            head.port = urlparse(address).port
-            head.serve_as("pertcast-head-svc")
-            token = base64.b64encode(os.environ["RAY_AUTH_TOKEN"].encode()).decode()
-            api.add("rayclusters", "lab", {"metadata": {"name": "pertcast"}, "status": {"state": "ready"}})
-            api.add("secrets", "lab", {"metadata": {"name": "pertcast"}, "data": {"auth_token": token}})
-            operator = Operator(api, address)
-            operator.start()
-            try:
-                yield api
-            finally:
-                operator.done.set()
-                operator.join()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        kube.kube_api(folder) as (api, config),
+        heads.ray_head(folder / "head") as head,
+    ):
+        patch.setenv("PATH", str(folder / "head" / "bin"), prepend=":")
+        patch.setenv("KUBECONFIG", str(config))
+        patch.setenv("KUBECACHEDIR", str(folder / "cache"))
+        address = ray_cluster.dashboard_url
+        head.port = urlparse(address).port
+        head.serve_as("pertcast-head-svc")
+        token = base64.b64encode(os.environ["RAY_AUTH_TOKEN"].encode()).decode()
+        api.add("rayclusters", "lab", {"metadata": {"name": "pertcast"}, "status": {"state": "ready"}})
+        api.add("secrets", "lab", {"metadata": {"name": "pertcast"}, "data": {"auth_token": token}})
+        operator = Operator(api, address)
+        operator.start()
+        try:
+            yield api
+        finally:
+            operator.done.set()
+            operator.join()
 
 
 def test_a_command_runs_its_output_is_shown_and_its_exit_code_is_this_commands(

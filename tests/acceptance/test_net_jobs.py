@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import net_cluster as net
 import pytest
+import ray_faults as faults
+from net_boxes import why_not
 from pertcast_jobs.run_folder import RunFolder
-
-sys.path.append(str(Path(__file__).parent))
-faults = importlib.import_module("ray_faults")
-net = importlib.import_module("net_cluster")
 
 pytestmark = [
     pytest.mark.acceptance,
     pytest.mark.ray,
-    pytest.mark.skipif(bool(net.why_not()), reason=net.why_not()),
+    pytest.mark.skipif(bool(why_not()), reason=why_not()),
 ]
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -14,7 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import net_cluster as net
 import pytest
+from net_boxes import why_not
 from pertcast_data.ingest import ingest
 from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
 from pertcast_data.splits import make_split
@@ -22,13 +22,10 @@ from pertcast_data.store import ExpressionStore
 from pertcast_jobs.run_config import load_config
 from pertcast_jobs.train import run_training
 
-sys.path.append(str(Path(__file__).parent))
-net = importlib.import_module("net_cluster")
-
 pytestmark = [
     pytest.mark.acceptance,
     pytest.mark.ray,
-    pytest.mark.skipif(bool(net.why_not()), reason=net.why_not()),
+    pytest.mark.skipif(bool(why_not()), reason=why_not()),
 ]
 
 ATLAS = AtlasConfig(

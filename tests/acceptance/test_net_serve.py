@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 import threading
@@ -15,16 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import net_cluster as net
 import pytest
 import yaml
-
-sys.path.append(str(Path(__file__).parent))
-net = importlib.import_module("net_cluster")
+from net_boxes import why_not
 
 pytestmark = [
     pytest.mark.acceptance,
     pytest.mark.ray,
-    pytest.mark.skipif(bool(net.why_not()), reason=net.why_not()),
+    pytest.mark.skipif(bool(why_not()), reason=why_not()),
 ]
 
 NODES = ("node1", "node2", "node3")

@@ -5,26 +5,22 @@ A server of this process over a socket, Debian's chromium without a window.
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import browsing
 import httpx
+import page_toys as toys
 import polars as pl
 import pytest
+from local_predictor import LocalPredictor
 from pertcast_serve.config import ServeConfig
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "serve"))
-browsing: Any = importlib.import_module("browsing")
-toys: Any = importlib.import_module("page_toys")
-LocalPredictor: Any = importlib.import_module("local_predictor").LocalPredictor
 
 pytestmark = browsing.MARKS
 COMPOUND = "/ui/perturbation?pert=drug-1&type=trt_cp&cell=HT29&dose=10&time=24"

@@ -5,26 +5,21 @@ Screenshots go to $PERTCAST_SCREENSHOTS where it is set; docs/images holds two o
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+import browsing
 import polars as pl
 import pytest
+import screen_page_toys as toys
 from pertcast_serve.screens.process_jobs import ProcessJobs
 from selenium.webdriver.common.alert import Alert
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.append(str(REPOSITORY / "tests" / "serve"))
-browsing: Any = importlib.import_module("browsing")
-toys: Any = importlib.import_module("screen_page_toys")
 
 pytestmark = browsing.MARKS
 SLOW = ("sh", "-c", 'sleep 3; exec env OMP_NUM_THREADS=1 "$0" -m pertcast_jobs "$@"', sys.executable)

@@ -5,22 +5,17 @@ Screenshots go to $PERTCAST_SCREENSHOTS where it is set; docs/images holds two o
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import analysis_toys as toys
+import browsing
+import page_toys as pages
 import polars as pl
 import pytest
+from local_predictor import LocalPredictor
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "serve"))
-browsing: Any = importlib.import_module("browsing")
-toys: Any = importlib.import_module("analysis_toys")
-pages: Any = importlib.import_module("page_toys")
-LocalPredictor: Any = importlib.import_module("local_predictor").LocalPredictor
 
 pytestmark = browsing.MARKS
 UP, DOWN = toys.SETS["up"], toys.SETS["down"]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import live_toys as live
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -28,9 +27,6 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-
-sys.path.append(str(Path(__file__).parents[1] / "serve"))
-live: Any = importlib.import_module("live_toys")
 
 pytestmark = pytest.mark.acceptance
 

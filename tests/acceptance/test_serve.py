@@ -20,10 +20,8 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from pertcast.predictor import Predictor
-
-sys.path.append(str(Path(__file__).parents[1] / "serve"))
 from bundle_copies import changed_copy, point
+from pertcast.predictor import Predictor
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray_faults as faults
 import torch
 from pertcast.training.bundle import load_bundle_files
 from pertcast_jobs.tune.records import Records, TrialRecord
-
-sys.path.append(str(Path(__file__).parent))
-faults = importlib.import_module("ray_faults")
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 

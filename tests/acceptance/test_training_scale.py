@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 import time
@@ -11,9 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-
-sys.path.append(str(Path(__file__).parent))
-work = importlib.import_module("training_scale_work")
+import training_scale_work as work
 
 pytestmark = pytest.mark.acceptance
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import random
@@ -15,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray_faults as faults
+import storage_places as places
 from pertcast.training.events import read_events
+from pertcast_data.storage import ObjectFolder
 from pertcast_jobs.run_folder import RunFolder
-
-for folder in (Path(__file__).parent, Path(__file__).parents[1] / "data"):
-    sys.path.append(str(folder))
-faults = importlib.import_module("ray_faults")
-places = importlib.import_module("storage_places")
 
 pytestmark = pytest.mark.acceptance
 
@@ -142,7 +139,7 @@ def test_a_killed_run_goes_on_from_object_storage_and_skips_the_newest_where_it_
     assert faults.wait_for(lambda: len(run.events("checkpoint")) >= 4, 120)
     driver.kill()
     driver.wait()
-    objects = importlib.import_module("pertcast_data.storage").ObjectFolder("s3://checkpoints/runs")
+    objects = ObjectFolder("s3://checkpoints/runs")
     marked = sorted(entry.name for entry in objects.list() if entry.name.endswith("/COMMITTED"))
     newest, before = (name.rpartition("/")[0] for name in reversed(marked[-2:]))
     objects.put(f"{newest}/model.safetensors", objects.get(f"{newest}/model.safetensors")[:100])

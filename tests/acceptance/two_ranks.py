@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import resource
@@ -13,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import training_toys as toys
 from pertcast.training.fit import fit
 from pertcast_data.errors import Preempted
-
-sys.path.append(str(Path(__file__).parents[1] / "platform"))
-toys = importlib.import_module("training_toys")
 
 
 def refuse_writing(limit: int) -> None:

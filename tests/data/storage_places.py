@@ -5,7 +5,6 @@ Every test runs against the small server of `object_server`, and in the acceptan
 
 from __future__ import annotations
 
-import importlib
 import secrets
 import socket
 import subprocess
@@ -18,14 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import object_server
 import polars as pl
 import pytest
 import scipy.sparse as sparse
 from pertcast_data.storage import ObjectFolder
 from pertcast_data.store import create_store
-
-sys.path.append(str(Path(__file__).parent))
-object_server = importlib.import_module("object_server")
 
 ROWS, GENES, SHARD_ROWS = 700, 31, 128
 

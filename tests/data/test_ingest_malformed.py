@@ -6,13 +6,12 @@ plays it again.
 
 from __future__ import annotations
 
-import importlib
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
 import anndata
+import malformed
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -21,9 +20,6 @@ from pertcast_data.errors import ConfigError, FormatError, SchemaError, UnitErro
 from pertcast_data.ingest import ingest
 from pertcast_data.ingest.inspection import inspect_path
 from pertcast_data.store import ExpressionStore, validate_store
-
-sys.path.append(str(Path(__file__).parent))
-malformed = importlib.import_module("malformed")
 
 N_GROUPS, GROUP = 10, 25
 

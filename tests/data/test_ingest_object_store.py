@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import storage_places as places
 from pertcast_data.errors import ConfigError
 from pertcast_data.ingest import ingest
 from pertcast_data.ingest.writing.worker import IngestWorker, Runner, Stage
@@ -19,8 +18,6 @@ from pertcast_data.storage import ObjectFolder
 from pertcast_data.store import ExpressionStore, validate_store
 from scipy import sparse
 
-sys.path.append(str(Path(__file__).parent))
-places = importlib.import_module("storage_places")
 server, bucket = places.server, places.bucket
 
 N_ROWS, N_GENES, MEMORY = 40_000, 30, 300_000

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import leak_stores as stores
 import numpy as np
 import polars as pl
 import pytest
@@ -29,8 +28,6 @@ from pertcast_data.splits import (
 from pertcast_data.splits.audit import CHECKS, PROFILE_CHECKS, find_twins
 from pertcast_data.store import ExpressionStore
 
-sys.path.append(str(Path(__file__).parent))
-stores = importlib.import_module("leak_stores")
 knockout, compound, control = stores.knockout, stores.compound, stores.control
 make_store, conditions_of, move_to_train = stores.make_store, stores.conditions_of, stores.move_to_train
 SCREEN, LIBRARY, VAR, N_GENES = stores.SCREEN, stores.LIBRARY, stores.VAR, stores.N_GENES

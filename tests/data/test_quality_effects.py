@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 import tracemalloc
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import quality_worlds as worlds
 from pertcast_data.quality import measure_quality, report_lines
 from pertcast_data.quality.effects import half_correlation, pair_correlation
 from pertcast_data.store.densify import normalise_dense
 
-sys.path.insert(0, str(Path(__file__).parent))
-worlds = importlib.import_module("quality_worlds")
 bulk = worlds.bulk
 gene_table = worlds.gene_table
 knockdowns = worlds.knockdowns

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import quality_worlds as worlds
 from pertcast_data.errors import ConfigError, SchemaError
 from pertcast_data.ingest.mapping.ingest_mapping import IngestMapping
 from pertcast_data.ingest.plan import plan_ingest
@@ -23,8 +22,6 @@ from pertcast_data.quality import (
 )
 from pydantic import ValidationError
 
-sys.path.insert(0, str(Path(__file__).parent))
-worlds = importlib.import_module("quality_worlds")
 bulk = worlds.bulk
 gene_table = worlds.gene_table
 knockdowns = worlds.knockdowns

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
-import sys
 from pathlib import Path
 from typing import Any
 
+import leak_stores as stores
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,8 +14,6 @@ from pertcast_data.errors import ConfigError, LeakageError
 from pertcast_data.splits import PARTS, SPLIT_KINDS, Fold, Split, make_split
 from pertcast_data.vocabulary import split_perturbation
 
-sys.path.append(str(Path(__file__).parent))
-stores = importlib.import_module("leak_stores")
 knockout, table_store = stores.knockout, stores.table_store
 
 GENES = [f"GENE{number:02d}" for number in range(24)]

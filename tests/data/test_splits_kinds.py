@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import itertools
 import json
-import sys
 from pathlib import Path
 
+import leak_stores as stores
 import numpy as np
 import polars as pl
 import pytest
@@ -19,8 +18,6 @@ from pertcast_data.splits import Split, make_split, read_aliases
 from pertcast_data.splits.blocks import read_blocks
 from pertcast_data.splits.identity import perturbation_members
 
-sys.path.append(str(Path(__file__).parent))
-stores = importlib.import_module("leak_stores")
 knockout, compound, table_store = stores.knockout, stores.compound, stores.table_store
 GENES = [f"GENE{n}" for n in range(12)]
 SCREEN = [knockout(name) for name in GENES]

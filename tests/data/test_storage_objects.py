@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import storage_places as places
 from pertcast_data.errors import ConfigError, CorruptStore, ObjectMissing, StorageError
 from pertcast_data.storage import Cache, ObjectFolder, is_remote, local_copy, parse_location
 
-sys.path.append(str(Path(__file__).parent))
-places = importlib.import_module("storage_places")
 server, bucket = places.server, places.bucket
 
 MEGABYTE = 1 << 20

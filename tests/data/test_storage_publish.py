@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import subprocess
@@ -13,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import storage_places as places
 from pertcast_data.errors import ConfigError, CorruptStore, FormatError
 from pertcast_data.storage import Cache, ObjectFolder
 from pertcast_data.storage.publish import publish_file, publish_store
 from pertcast_data.store import ExpressionStore, read_manifest, validate_store
 
-sys.path.append(str(Path(__file__).parent))
-places = importlib.import_module("storage_places")
 server, bucket, uploads = places.server, places.bucket, places.uploads
 
 

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sparse
+import storage_places as places
 from pertcast_data.errors import CorruptStore, FormatError, StorageError
 from pertcast_data.storage import ObjectFolder, cache
 from pertcast_data.storage.publish import publish_store
 from pertcast_data.store import ExpressionStore
 from pertcast_data.store.mirror_readers import open_mirror_on_disk
 
-sys.path.append(str(Path(__file__).parent))
-places = importlib.import_module("storage_places")
 server, bucket, fetches = places.server, places.bucket, places.fetches
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +10,12 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pandas as pd
+import parity_files as parity
 import polars as pl
 import pytest
 from pertcast_jobs.cli import run as pertcast
 from pertcast_jobs.evaluate import Evaluation
 from pertcast_jobs.evaluate.files import Columns, evaluate_files
-
-sys.path.append(str(Path(__file__).parents[1] / "platform"))
-parity = importlib.import_module("parity_files")
 
 DRAWS = 200
 

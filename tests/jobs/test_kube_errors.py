@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import kube_api as kube
 import pytest
 from pertcast_data.errors import ConfigError
 from pertcast_jobs.cli import run
 from pertcast_jobs.cluster.kube.kube_jobs import KubeJobs
 from pertcast_jobs.cluster.retry import Unreachable
-
-sys.path.append(str(Path(__file__).parent))
-kube = importlib.import_module("kube_api")
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 

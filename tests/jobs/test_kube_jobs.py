@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import json
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import kube_api as kube
 import pytest
+import ray_head as heads
 import yaml
 from pertcast_data.errors import ConfigError
 from pertcast_jobs.cli import run
 from pertcast_jobs.cluster.job_client import ClusterJobs, JobFailed
 from pertcast_jobs.cluster.kube import kube_jobs, render
 from pertcast_jobs.cluster.kube.kube_jobs import KubeJobs
-
-sys.path.append(str(Path(__file__).parent))
-kube = importlib.import_module("kube_api")
-heads = importlib.import_module("ray_head")
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import kube_api as kube
 import pytest
 import yaml
 from pertcast_data.errors import ConfigError
 from pertcast_jobs.cli import run
 from pertcast_jobs.cluster.kube import render
 from pertcast_jobs.cluster.kube.kube_jobs import KubeJobs
-
-sys.path.append(str(Path(__file__).parent))
-kube = importlib.import_module("kube_api")
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import sha256
@@ -16,6 +14,7 @@ import numpy as np
 import pertcast
 import polars as pl
 import pytest
+import storage_places as places
 from pertcast.training.files import write_json
 from pertcast_data.errors import ConfigError, CorruptStore, FormatError, StorageError
 from pertcast_data.storage import ObjectFolder
@@ -30,8 +29,6 @@ from pertcast_jobs.screen.run import ScreenOutcome, compute_screen
 from pertcast_jobs.screen.shards import ShardEngine
 from pertcast_jobs.screen.workspace import Workspace
 
-sys.path.append(str(Path(__file__).parents[1] / "data"))
-places = importlib.import_module("storage_places")
 server, bucket, uploads, fetches = places.server, places.bucket, places.uploads, places.fetches
 
 PROFILES, SHARDS = 144, 3

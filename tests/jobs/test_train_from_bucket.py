@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import storage_places as places
 from pertcast_data.errors import ConfigError
 from pertcast_data.storage.publish import publish_store
 from pertcast_jobs.cli import run as pertcast
@@ -15,8 +15,6 @@ from pertcast_jobs.run_config import load_config
 from pertcast_jobs.run_config.schema import DataConfig
 from pertcast_jobs.run_folder import RunFolder
 
-sys.path.append(str(Path(__file__).parents[1] / "data"))
-places = importlib.import_module("storage_places")
 server, bucket = places.server, places.bucket
 
 

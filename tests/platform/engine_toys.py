@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import subprocess
@@ -12,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import training_toys as toys
 from pertcast.models.noise import KeyedNoise
 from pertcast.training.config import EngineConfig
 from pertcast.training.distributed import rank, world_size
 from pertcast.training.engines import Engine, build_engine
 from safetensors import safe_open
 from torch import Tensor
-
-sys.path.append(str(Path(__file__).parent))
-toys = importlib.import_module("training_toys")
 
 TOTAL_STEPS = 12
 CPU = torch.device("cpu")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import logging
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
+import engine_toys as toys
 import pytest
 import torch
 from pertcast.models.layers.blocks import ResidualBlock
@@ -23,8 +21,6 @@ from pertcast.models.noise import KeyedNoise
 from pertcast.torch_threads import torch_threads
 from torch import Tensor, nn
 
-sys.path.append(str(Path(__file__).parent))
-toys = importlib.import_module("engine_toys")
 training_toys = toys.toys
 
 ROWS, WIDTH = 24, 16

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pandas as pd
+import parity_files as parity
 import pytest
 from pertcast.evaluation.metrics import metrics_of_level
 from pertcast.evaluation.other_tools.baselines import NEED_TRAINING, baseline_predictions, train_on
@@ -21,8 +20,6 @@ from pertcast.evaluation.scores.score_board import score_conditions
 from pertcast_data.errors import ControlsMissing, FormatError, LeakageError, SchemaError, UnitError
 from scipy import sparse
 
-sys.path.append(str(Path(__file__).parent))
-parity = importlib.import_module("parity_files")
 GENES = [f"G{i}" for i in range(30)]
 Change = Callable[[Any], Any]
 

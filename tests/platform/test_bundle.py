@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import training_toys as toys
 from pertcast.training.bundle import (
     BundleFacts,
     build_model,
@@ -20,9 +19,6 @@ from pertcast.training.bundle import (
 from pertcast.training.bundle_manifest import TENSOR_FILES
 from pertcast.training.bundle_metrics import add_metrics
 from pertcast_data.errors import ConfigError, CorruptBundle
-
-sys.path.append(str(Path(__file__).parent))
-toys = importlib.import_module("training_toys")
 
 ENCODER = ({"blocks": ["morgan"], "bits": 8}, {"loadings": np.arange(6, dtype=np.float32).reshape(2, 3)})
 BASAL = (

@@ -5,19 +5,16 @@ from __future__ import annotations
 import importlib
 import json
 import re
-import sys
 from html import unescape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import quality_worlds as worlds
 from pertcast.report.data_report import write_data_report
 from pertcast_data.errors import StorageError
 from pertcast_data.ingest.report import ColumnReport, IngestReport, SourceReport
-
-sys.path.append(str(Path(__file__).parents[1] / "data"))
-worlds = importlib.import_module("quality_worlds")
 
 
 def ingest_report(**changes: Any) -> IngestReport:

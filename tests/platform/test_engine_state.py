@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import engine_toys as toys
 import pytest
 import torch
 from pertcast.torch_threads import torch_threads
@@ -19,8 +18,6 @@ from pertcast.training.engines import state as engine_state
 from pertcast.training.engines.state import INDEX_FILE
 from pertcast_data.errors import CorruptBundle
 
-sys.path.append(str(Path(__file__).parent))
-toys = importlib.import_module("engine_toys")
 ENGINES = tuple(toys.ENGINES)
 TWO_RANK_ENGINES = toys.TWO_RANK_ENGINES
 PAIRS = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import training_toys as toys
 from pertcast.encoding import ConditionEncoder, EncoderSpec, make_training_data
 from pertcast.models.batch import Batch
 from pertcast.models.contract import GradientStage, OptimiserConfig, Stage
@@ -27,9 +27,6 @@ from pertcast_data.errors import ConfigError
 from pertcast_data.loading import GroupPlan
 from pertcast_data.splits import make_split
 from torch import Tensor, nn
-
-sys.path.append(str(Path(__file__).parent))
-toys = importlib.import_module("training_toys")
 
 CELLS = 4
 CONDITION_SIZES = (30, 8, 3, 17, 1, 12, 16, 9)

@@ -5,15 +5,14 @@ Golden values: `golden/make_golden.py`; the differences: docs/evaluation_parity.
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import parity_files as parity
 import pytest
 from numpy.typing import NDArray
 from pertcast.evaluation.cells.cell_scores import CellScores, compare_cells
@@ -24,9 +23,6 @@ from pertcast.evaluation.other_tools.pair import AnndataPair, open_pair
 from pertcast.evaluation.scores.score_board import score_conditions
 from pertcast_data.vocabulary import split_perturbation
 from scipy.spatial.distance import cdist
-
-sys.path.append(str(Path(__file__).parent))
-parity = importlib.import_module("parity_files")
 
 GOLDEN = Path(__file__).with_name("golden")
 TOLERANCE = 1e-6

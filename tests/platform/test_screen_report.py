@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
 from base64 import b64decode
 from dataclasses import replace
 from html import unescape
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import screen_report_toys as toys
 from pertcast.naming import condition_name
 from pertcast.report.screen import (
     context_sections,
@@ -27,9 +25,6 @@ from pertcast.report.screen.report import screen_report
 from pertcast.report.screen.results import ScreenResults
 from pertcast.report.screen.results_parts import SignatureQuery
 from pertcast_data.errors import SchemaError
-
-sys.path.append(str(Path(__file__).parent))
-toys = importlib.import_module("screen_report_toys")
 
 ALL_FIGURES = 11
 """Ranks, spread or volcano, heatmap, best response, likeness, bars, sums, screen z, lines, doses, map."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import json
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import training_toys as toys
 from pertcast.torch_threads import torch_threads
 from pertcast.training.checkpoint import TrainingState, seal_share, verify_checkpoint
 from pertcast.training.checkpoint_keeper import CheckpointKeeper
@@ -26,9 +25,6 @@ from pertcast.training.fit import fit
 from pertcast.training.reports import Position, StageResult
 from pertcast.training.storage_faults import StorageUnavailable
 from pertcast_data.errors import CorruptBundle
-
-sys.path.append(str(Path(__file__).parent))
-toys = importlib.import_module("training_toys")
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
@@ -13,15 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+import training_toys as toys
 from pertcast.torch_threads import torch_threads
 from pertcast.training.config import EngineConfig
 from pertcast.training.engines.deepspeed_config import deepspeed_config
 from pertcast.training.fit import fit
 from pertcast_data.errors import ConfigError
 from torch import distributed as dist
-
-sys.path.append(str(Path(__file__).parent))
-toys = importlib.import_module("training_toys")
 
 LINEAR = torch.nn.functional.linear
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+import training_toys as toys
 from pertcast.training.board import Board
 from pertcast.training.events import EventLog, read_events
 from pertcast.training.fit import fit
@@ -18,9 +18,6 @@ from pertcast.training.interrupts import InterruptGuard
 from pertcast.training.patient_file import LineFile
 from pertcast.training.window import NonFiniteLoss
 from pertcast_data.errors import Preempted
-
-sys.path.append(str(Path(__file__).parent))
-toys = importlib.import_module("training_toys")
 
 
 def test_events_of_several_attempts_stand_in_one_file(tmp_path: Path) -> None:

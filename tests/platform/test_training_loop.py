@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import training_toys as toys
 from pertcast.models.noise import KeyedNoise
 from pertcast.torch_threads import torch_threads
 from pertcast.training.config import EngineConfig, TrainConfig
@@ -23,9 +22,6 @@ from pertcast.training.gradient import seed_step
 from pertcast.training.window import NonFiniteLoss
 from pertcast_data.errors import ConfigError
 from pydantic import ValidationError
-
-sys.path.append(str(Path(__file__).parent))
-toys = importlib.import_module("training_toys")
 
 
 def same_state(left: torch.nn.Module, right: torch.nn.Module) -> bool:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
+import training_toys as toys
 from pertcast.models.contract import GradientStage, OptimiserConfig
 from pertcast.training.ema import MovingAverage
 from pertcast.training.prefetch import Prefetcher
@@ -18,8 +16,6 @@ from pertcast.training.validation import validate
 from pertcast.training.window import StepWindow
 from pertcast_data.errors import ConfigError, FormatError
 
-sys.path.append(str(Path(__file__).parent))
-toys = importlib.import_module("training_toys")
 CPU = torch.device("cpu")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import training_toys as toys
 from pertcast.models.batch import Batch
 from pertcast.models.noise import KeyedNoise
 from pertcast.training.config import TrainConfig
@@ -28,8 +28,6 @@ from pertcast.training.step_times import StepTimeSketch
 from pertcast.training.window import StepWindow, WindowSummary
 from torch import Tensor, nn
 
-sys.path.append(str(Path(__file__).parent))
-toys = importlib.import_module("training_toys")
 CPU = torch.device("cpu")
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import training_toys as toys
 from pertcast.models.batch import Batch, ConditionBatch, ModelSpace
 from pertcast.models.contract import GradientStage
 from pertcast.models.multiplex_network.reference.column_attention import column_attention
@@ -24,9 +22,6 @@ from pertcast.models.noise import KeyedNoise
 from pertcast.training.data import TrainingData
 from pertcast.training.fit import fit
 from pertcast_data.errors import ConfigError
-
-sys.path.append(str(Path(__file__).parent))
-toys = importlib.import_module("training_toys")
 
 TYPES = ("trt_sh", "trt_xpr", "trt_oe")
 SMALL: dict[str, Any] = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +10,10 @@ import anyio
 import httpx
 import pytest
 from fastapi import FastAPI
+from local_predictor import LocalPredictor
 from pertcast_serve.api import make_api
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.services import Services
-
-sys.path.append(str(Path(__file__).parent))
-LocalPredictor: Any = importlib.import_module("local_predictor").LocalPredictor
 
 Call = Callable[..., httpx.Response]
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import analysis_toys
 import anyio
+import screen_page_toys as screen_toys
 import uvicorn
 from fastapi import FastAPI
 from pertcast_serve.access.caller import LOCAL
@@ -25,10 +25,6 @@ from pertcast_serve.schemas.screens import ScreenRequest
 from pertcast_serve.screens.jobs import JobState
 from pertcast_serve.screens.service import ScreenService
 from pertcast_serve.services import Services
-
-sys.path.append(str(Path(__file__).parent))
-analysis_toys: Any = importlib.import_module("analysis_toys")
-screen_toys: Any = importlib.import_module("screen_page_toys")
 
 CONDITION: dict[str, Any] = analysis_toys.CONDITION
 

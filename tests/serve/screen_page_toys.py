@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from local_predictor import LocalPredictor
 from pertcast_serve.api import make_api
 from pertcast_serve.config import Limits, ScreenSettings, ServeConfig
 from pertcast_serve.page.pages import Pages
@@ -17,9 +17,6 @@ from pertcast_serve.schemas.analysis import GeneSetCollection
 from pertcast_serve.screens.jobs import JobState
 from pertcast_serve.screens.service import ScreenService
 from pertcast_serve.services import Services
-
-sys.path.append(str(Path(__file__).parent))
-LocalPredictor: Any = importlib.import_module("local_predictor").LocalPredictor
 
 ESTIMATE = {
     "n_perturbations": 12,

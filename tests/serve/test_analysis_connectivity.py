@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import analysis_toys as toys
 import httpx
 import polars as pl
 import pytest
@@ -16,8 +15,6 @@ from pertcast.analysis.connectivity.significance import random_scores
 from pertcast_jobs.query import QueryRequest, ask
 from pertcast_serve.analysis import random_queries
 
-sys.path.append(str(Path(__file__).parent))
-toys: Any = importlib.import_module("analysis_toys")
 G = toys.G
 PLANTED = toys.PLANTED
 GENES = toys.GENES

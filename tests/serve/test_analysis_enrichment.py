@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import analysis_toys as toys
 import httpx
 import numpy as np
 import pytest
@@ -19,8 +17,6 @@ from pertcast.analysis.enrichment import (
 )
 from pertcast.analysis.gene_sets import GeneSets, index_sets
 
-sys.path.append(str(Path(__file__).parent))
-toys: Any = importlib.import_module("analysis_toys")
 G = toys.G
 PLANTED = toys.PLANTED
 GENES = toys.GENES

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import analysis_toys as toys
 import anyio
 import httpx
 import numpy as np
@@ -27,8 +26,6 @@ from pertcast_serve.config import ScreenSettings, ServeConfig
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.services import StoredProfiles
 
-sys.path.append(str(Path(__file__).parent))
-toys: Any = importlib.import_module("analysis_toys")
 N = toys.N
 G = toys.G
 PLANTED = toys.PLANTED

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import analysis_toys as toys
 import anyio
 import httpx
 import numpy as np
@@ -18,8 +16,6 @@ from pertcast_serve.analysis.trained import training_conditions
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.schemas.models import Vocabulary
 
-sys.path.append(str(Path(__file__).parent))
-toys: Any = importlib.import_module("analysis_toys")
 N = toys.N
 PLANTED = toys.PLANTED
 GENES = toys.GENES

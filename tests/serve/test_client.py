@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import live_toys as live
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -41,9 +41,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-
-sys.path.append(str(Path(__file__).parent))
-live: Any = importlib.import_module("live_toys")
 
 TABLE = pl.DataFrame(
     {

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import analysis_toys as toys
 import httpx
 import pytest
 from pertcast_serve.access.caller import Scope
@@ -21,8 +20,6 @@ from pertcast_serve.screens.folder import ScreenRecord
 from pertcast_serve.screens.identifiers import new_identifier
 from pertcast_serve.services import Services
 
-sys.path.append(str(Path(__file__).parent))
-toys: Any = importlib.import_module("analysis_toys")
 Call = Callable[..., httpx.Response]
 QUESTION = {"score": "cosine", **toys.SETS}
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,14 +11,12 @@ from urllib.parse import unquote
 
 import anyio
 import httpx
+import live_toys as live
 import pytest
 from fastapi import FastAPI
 from pertcast_serve.reference.document import operations_of
 from pertcast_serve.reference.examples import ExampleNames, example_body
 from pertcast_serve.schemas.base import Problem
-
-sys.path.append(str(Path(__file__).parent))
-live: Any = importlib.import_module("live_toys")
 
 JSON = {"content-type": "application/json"}
 NAMES = ExampleNames(

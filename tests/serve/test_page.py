@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import importlib
 import re
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import anyio
+import page_toys as toys
 import plotly.graph_objects as go
 import pytest
 from pertcast.errors import ConfigError
@@ -27,8 +26,6 @@ from pertcast_serve.page.view import Html, PageContext
 from pertcast_serve.problems import Unavailable
 from plotly.offline import get_plotlyjs
 
-sys.path.append(str(Path(__file__).parent))
-toys: Any = importlib.import_module("page_toys")
 Call = Callable[..., Any]
 ATTACK = '"><script>alert(1)</script>'
 

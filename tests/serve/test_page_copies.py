@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import shlex
-import sys
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import analysis_toys
 import httpx
+import live_toys as live
 import pytest
 from pertcast_serve.client import Client
 from pertcast_serve.page.copied import ORIGIN, client_text, curl_text
 from pertcast_serve.page.views.copies import connectivity_python, submit_python
-
-sys.path.append(str(Path(__file__).parent))
-live: Any = importlib.import_module("live_toys")
-analysis_toys: Any = importlib.import_module("analysis_toys")
 
 CONDITION = {"pert": "drug-1", "type": "trt_cp", "cell": "HT29", "dose": "10", "time": "24"}
 SCREEN = {"kind": "table", "title": 'it\'s "quoted" \\ ü', "rows": [live.CONDITION]}

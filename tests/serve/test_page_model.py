@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import html
-import importlib
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import page_toys as pages
 import polars as pl
 import pytest
 from pertcast.evaluation.held_out import HeldOut
@@ -22,8 +21,6 @@ from pertcast_serve.page.views import model as model_view
 from pertcast_serve.page.views.model_evaluation import evaluation_beside
 from pertcast_serve.problems import Unavailable
 
-sys.path.append(str(Path(__file__).parent))
-pages: Any = importlib.import_module("page_toys")
 Call = Callable[..., Any]
 ATTACK = '"><script>alert(1)</script>'
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import ast
 import html as html_module
-import importlib
 import json
 import re
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import numpy as np
+import page_toys as toys
 import pytest
 from pertcast_serve.access.caller import Caller
 from pertcast_serve.config import AccessSettings, ServeConfig
@@ -29,8 +28,6 @@ from pertcast_serve.schemas.models import Vocabulary
 from pertcast_serve.schemas.predict import PredictHead
 from pertcast_serve.services import PredictedProfiles
 
-sys.path.append(str(Path(__file__).parent))
-toys: Any = importlib.import_module("page_toys")
 Call = Callable[..., Any]
 KNOCK_OUT = {"pert": "GENE2", "type": "trt_xpr", "cell": "HT29"}
 COMPOUND = {"pert": "drug-1", "type": "trt_cp", "cell": "HT29", "dose": 10.0, "time": 24.0}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ import anyio
 import httpx
 import polars as pl
 import pytest
+import screen_page_toys as toys
 from pertcast_serve.access.caller import LOCAL, Caller
 from pertcast_serve.page.view import PageContext
 from pertcast_serve.page.views.screen_form import example_of
@@ -27,9 +27,6 @@ from pertcast_serve.problems import Refused
 from pertcast_serve.schemas.models import Vocabulary
 from pertcast_serve.schemas.screens import Screen, ScreenList, ScreenRequest
 from pertcast_serve.screens.service import ScreenService
-
-sys.path.append(str(Path(__file__).parent))
-toys: Any = importlib.import_module("screen_page_toys")
 
 Call = Callable[..., httpx.Response]
 TITLE = "Reverse <b>fibrosis</b> & more"

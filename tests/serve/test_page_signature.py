@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import base64
 import html
-import importlib
 import json
 import re
 import shlex
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import analysis_toys as toys
 import anyio
 import numpy as np
+import page_toys as pages
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,9 +27,6 @@ from pertcast_serve.page.views.signature_text import read_set, read_values
 from pertcast_serve.problems import Refused
 from pertcast_serve.schemas.base import Problem
 
-sys.path.append(str(Path(__file__).parent))
-toys: Any = importlib.import_module("analysis_toys")
-pages: Any = importlib.import_module("page_toys")
 Call = Callable[..., Any]
 ATTACK = '"><script>alert(1)</script>'
 SETS = {"up": " ".join(toys.SETS["up"]), "down": " ".join(toys.SETS["down"])}

@@ -8,13 +8,14 @@ import inspect
 import json
 import re
 import shlex
-import sys
 from collections.abc import Callable, Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any
 
 import httpx
+import live_toys as live
+import page_toys
 import pytest
 from fastapi import FastAPI
 from pertcast_serve.access.keys import change_keys, new_key
@@ -25,9 +26,6 @@ from pertcast_serve.reference.fields import kind_of
 from pertcast_serve.reference.page import anchor_of
 from pydantic import BaseModel
 
-sys.path.append(str(Path(__file__).parent))
-live: Any = importlib.import_module("live_toys")
-page_toys: Any = importlib.import_module("page_toys")
 Seen = page_toys.Seen
 
 Call = Callable[..., httpx.Response]

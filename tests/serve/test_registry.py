@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
+from bundle_copies import changed_copy, point
 from pertcast.predictor import Predictor
 from pertcast.training.bundle_manifest import read_manifest
 from pertcast.training.bundle_metrics import add_metrics
@@ -15,9 +15,6 @@ from pertcast_serve.config import ServeConfig
 from pertcast_serve.prediction.described import DescribedBundle
 from pertcast_serve.prediction.registry import KEPT_VERSIONS, ModelRegistry, ServedModel, version_gone
 from pertcast_serve.schemas.base import Problem
-
-sys.path.append(str(Path(__file__).parent))
-from bundle_copies import changed_copy, point
 
 
 @pytest.fixture

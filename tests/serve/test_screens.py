@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import signal
@@ -24,6 +23,7 @@ import pertcast
 import polars as pl
 import psutil
 import pytest
+import screen_page_toys as toys
 from fastapi import FastAPI
 from pertcast_serve.access.caller import LOCAL, Caller
 from pertcast_serve.access.install import install_access
@@ -38,8 +38,6 @@ from pertcast_serve.screens.process_jobs import ProcessJobs
 from pertcast_serve.screens.service import ScreenService
 from pertcast_serve.services import Services
 
-sys.path.append(str(Path(__file__).parent))
-toys: Any = importlib.import_module("screen_page_toys")
 ESTIMATES = toys.ESTIMATES
 
 PERTCAST = (sys.executable, "-m", "pertcast_jobs")

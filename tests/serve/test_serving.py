@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 import threading
 import time
 from collections import Counter
@@ -16,6 +15,7 @@ import httpx
 import numpy as np
 import polars as pl
 import pytest
+from bundle_copies import changed_copy, point
 from pertcast.predictor import Predictor
 from pertcast_data.errors import ConfigError
 from pertcast_serve.config import Limits, PredictorSettings, Scaling, ServeConfig
@@ -23,9 +23,6 @@ from pertcast_serve.ports import free_port
 from pertcast_serve.schemas.base import Problem
 from pertcast_serve.schemas.models import Metadata
 from pertcast_serve.schemas.predict import PredictResponse
-
-sys.path.append(str(Path(__file__).parent))
-from bundle_copies import changed_copy, point
 
 pytestmark = pytest.mark.ray
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from local_predictor import LocalPredictor
 from pertcast.predictor import Predictor
 from pertcast_serve.api import make_api
 from pertcast_serve.config import ServeConfig
@@ -19,9 +18,6 @@ from pertcast_serve.prediction.answers import Answer
 from pertcast_serve.prediction.service import BundleService
 from pertcast_serve.schemas.predict import PredictRequest
 from pertcast_serve.services import Services
-
-sys.path.append(str(Path(__file__).parent))
-LocalPredictor: Any = importlib.import_module("local_predictor").LocalPredictor
 
 
 @pytest.fixture(scope="module")
