@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, Final
 import httpx
 import net_boxes
 from net_boxes import ADDRESSES, Box, Namespaces
+from waiting import wait_for
 
 TOKEN: Final = "7e" * 32
 PYTHON: Final = sys.executable
@@ -211,16 +212,6 @@ class NetCluster:
         for box in self.boxes.values():
             box.end()
         self.switch.end()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    """Return whether a condition comes true in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.2)
-    return False
 
 
 @contextmanager

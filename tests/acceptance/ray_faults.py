@@ -6,33 +6,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import small_screen
 import torch
 from pertcast.training.bundle import load_bundle_files
 from pertcast.training.events import EVENTS_FILE, Event, read_events
-from pertcast_data.ingest import ingest
-from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
-from pertcast_data.splits import make_split
-from pertcast_data.store import ExpressionStore
 from pertcast_jobs.run_folder import RunFolder
 from pertcast_jobs.train.worker_notes import read_note
+from waiting import wait_for
 
-ATLAS = AtlasConfig(
-    n_genes=80,
-    n_contexts=2,
-    n_compounds=24,
-    n_unprofiled=4,
-    doses=(1.0, 10.0),
-    times=(24.0,),
-    n_plates=5,
-    n_knockouts=8,
-    n_pairs=0,
-    n_cells=200,
-)
 ON_RAY = ["cluster.launcher=ray", "cluster.num_workers=2", "cluster.cpus_per_worker=0.9"]
 ZERO_2 = ["train.engine.name=deepspeed", "train.engine.zero_stage=2"]
 SIZE = ["model.config.width=64", "train.batch_size=32", "train.patience=null"]
@@ -53,10 +38,7 @@ def end_all() -> None:
 
 def make_screen(folder: Path) -> list[str]:
     """Make a store and a split; returns them as overrides."""
-    files = write_atlas(simulate_atlas(ATLAS), folder / "atlas")
-    ingest([files.wells], folder / "store")
-    make_split(ExpressionStore.open(folder / "store"), "unseen_compound").save(folder / "split.json")
-    return [f"data.store={folder / 'store'}", f"data.split={folder / 'split.json'}"]
+    return small_screen.make_screen(folder, n_genes=80, n_compounds=24, n_plates=5).overrides
 
 
 def pertcast(*words: str) -> list[str]:
@@ -121,7 +103,7 @@ class Training:
             note = read_note(self.run.workers_path, rank)
             return note is not None and note.attempt >= attempt and note.step >= step
 
-        assert wait_for(has_come, 300), (self.step(rank), self.attempt(rank), step, attempt)
+        assert wait_for(has_come, 300, every=0.02), (self.step(rank), self.attempt(rank), step, attempt)
         note = read_note(self.run.workers_path, rank)
         assert note is not None
         return note.pid
@@ -152,16 +134,6 @@ def ended(driver: subprocess.Popen[str], code: int = 0, seconds: float = 400) ->
         raise AssertionError(f"the command did not end within {seconds} s: {told[-3000:]}") from None
     assert driver.returncode == code, f"{driver.returncode} instead of {code}: {told[-3000:]}"
     return told
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    """Return whether a condition comes true in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def largest_difference(one: RunFolder, other: RunFolder) -> float:

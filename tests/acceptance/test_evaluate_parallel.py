@@ -7,28 +7,18 @@ from typing import Any
 
 import pytest
 from pertcast_data.errors import ConfigError
-from pertcast_data.ingest import ingest
-from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
-from pertcast_data.splits import make_split
-from pertcast_data.store import ExpressionStore
 from pertcast_jobs.evaluate import evaluate_runs
 from pertcast_jobs.run_config import load_config
 from pertcast_jobs.train.many import train_many
+from small_screen import make_screen
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
-
-ATLAS = AtlasConfig(
-    n_genes=60, n_contexts=2, n_compounds=16, n_unprofiled=4, doses=(1.0, 10.0), times=(24.0,), n_plates=4,
-    n_knockouts=8, n_pairs=0, n_cells=200,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("parallel")
-    ingest([write_atlas(simulate_atlas(ATLAS), folder / "atlas").wells], folder / "store")
-    make_split(ExpressionStore.open(folder / "store"), "unseen_compound").save(folder / "split.json")
-    words = [f"data.store={folder / 'store'}", f"data.split={folder / 'split.json'}", "train.epochs=2"]
+    words = [*make_screen(folder).overrides, "train.epochs=2"]
     train_many(load_config("response_mlp", words), folder / "many", (0, 1), (0,))
     return [folder / "many" / f"fold{fold}-seed0" for fold in (0, 1)]
 

@@ -12,6 +12,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import ray_faults as faults
 from pertcast_jobs.run_folder import RunFolder
+from waiting import wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
@@ -95,9 +96,9 @@ def test_a_driver_that_is_asked_to_end_and_then_killed_leaves_nothing_behind_and
     worker = run.await_step(asked.global_step + 60, attempt=2)
     driver.kill()
     driver.communicate()
-    assert faults.wait_for(lambda: not psutil.pid_exists(worker), 30)
+    assert wait_for(lambda: not psutil.pid_exists(worker), 30)
     # Ray's agents look for their node every few seconds, and go once it is gone.
-    assert faults.wait_for(lambda: not processes_of(driver.pid), 120), processes_of(driver.pid)
+    assert wait_for(lambda: not processes_of(driver.pid), 120), processes_of(driver.pid)
 
     run.finish("--resume")
     assert faults.same_weights(undisturbed, run.run)

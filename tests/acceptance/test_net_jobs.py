@@ -12,6 +12,7 @@ import pytest
 import ray_faults as faults
 from net_boxes import why_not
 from pertcast_jobs.run_folder import RunFolder
+from waiting import wait_for
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -60,7 +61,7 @@ def test_a_stopped_training_leaves_a_checkpoint_and_ends_the_command_with_a_fail
         "submit", "--no-ship", "--", "train", "response_mlp", *words, "--out", str(tmp_path / "run")
     )
     identifier = submitted.stdout.strip()
-    assert net.wait_for(lambda: bool(run.checkpoints()), 240), cluster.job("logs", identifier).stdout
+    assert wait_for(lambda: bool(run.checkpoints()), 240), cluster.job("logs", identifier).stdout
     assert cluster.job("stop", identifier).stdout.strip() == "stopping"
     ended = cluster.job("logs", "-f", identifier)
     assert ended.returncode == 1, ended  # Ray keeps no exit code of a job that it stopped.

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import net_cluster as net
 import pytest
+from compound_screens import contents, screen_words
 from net_boxes import why_not
-from pertcast_data.ingest import ingest
-from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
-from pertcast_data.splits import make_split
-from pertcast_data.store import ExpressionStore
-from pertcast_jobs.run_config import load_config
-from pertcast_jobs.train import run_training
+from waiting import wait_for
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -28,21 +22,7 @@ pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not()),
 ]
 
-ATLAS = AtlasConfig(
-    n_genes=200,
-    n_contexts=2,
-    n_compounds=24,
-    n_unprofiled=8,
-    doses=(1.0, 10.0),
-    times=(24.0,),
-    n_plates=5,
-    n_knockouts=8,
-    n_pairs=0,
-    n_cells=200,
-)
-WIDE = ["model.config.width=512", "model.config.depth=6", "train.epochs=1"]
-DOSES = ",".join(str(round(0.1 * 1.015**i, 5)) for i in range(96))
-SHARD_ROWS, N_SHARDS = 64, 96
+N_DOSES, SHARD_ROWS, N_SHARDS = 96, 64, 96
 
 
 @pytest.fixture(scope="module")
@@ -54,25 +34,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Return the screen as words of the command line."""
-    folder = tmp_path_factory.mktemp("screen")
-    files = write_atlas(simulate_atlas(ATLAS), folder / "atlas")
-    ingest([files.wells], folder / "store")
-    make_split(ExpressionStore.open(folder / "store"), "unseen_compound").save(folder / "split.json")
-    overrides = [f"data.store={folder / 'store'}", f"data.split={folder / 'split.json'}", *WIDE]
-    run_training(load_config("response_mlp", overrides), folder / "run")
-    screen = ["screen", "compounds", str(files.library), "--model", str(folder / "run")]
-    return [*screen, "--gmt", str(files.gene_sets), "--doses", DOSES, "--shard-rows", str(SHARD_ROWS)]
-
-
-def contents(folder: Path) -> Mapping[str, str]:
-    """The SHA-256 of every file; of the manifest without the code's revision, which others may move on."""
-    found = {}
-    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
-        content = path.read_bytes()
-        if path == folder / "manifest.json":
-            content = json.dumps({**json.loads(content), "git_revision": None}).encode()
-        found[path.relative_to(folder).as_posix()] = sha256(content).hexdigest()
-    return found
+    return screen_words(tmp_path_factory.mktemp("screen"), N_DOSES, SHARD_ROWS)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +96,7 @@ def test_a_screen_over_three_machines_comes_through_a_cut_to_the_bytes_of_one_pr
     def is_at_work() -> bool:
         return screen.look() > 5 and bool(node3.processes("ray::.*(MapWorker|ShardActor|ShardReplica)"))
 
-    assert net.wait_for(is_at_work, 400), screen.said.read_text()[-3000:]
+    assert wait_for(is_at_work, 400), screen.said.read_text()[-3000:]
     cluster.cut("node3")
     cut, before = time.time(), screen.look()
     code = screen.await_end(400)

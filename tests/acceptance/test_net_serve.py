@@ -18,6 +18,7 @@ import net_cluster as net
 import pytest
 import yaml
 from net_boxes import why_not
+from waiting import wait_for
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -130,7 +131,7 @@ def deploy(cluster: Any, bundle: Path, folder: Path) -> str:
     assert process.returncode == 0, said
     with cluster.client.entered():
         for node in NODES:
-            assert net.wait_for(lambda: predicted(node, key) == 200, 300), node  # noqa: B023 (called at once)
+            assert wait_for(lambda: predicted(node, key) == 200, 300), node  # noqa: B023 (called at once)
     return key
 
 
@@ -151,7 +152,7 @@ def test_a_machine_that_is_cut_off_costs_few_requests_of_the_others_and_serves_a
         healed = time.monotonic()
         ended = cluster.come_back("node3")
         back = time.monotonic()
-        assert net.wait_for(lambda: load.has_answered(back, "node3", 5), 300), "node3 does not serve again"
+        assert wait_for(lambda: load.has_answered(back, "node3", 5), 300), "node3 does not serve again"
     serves = min(each.sent for each in load.after(back, "node3") if each.status == 200) - healed
     others = load.after(0, "node1", "node2")
     failed = [each for each in others if each.status != 200]

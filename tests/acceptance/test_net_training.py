@@ -12,6 +12,7 @@ import pytest
 import ray_faults as faults
 from net_boxes import why_not
 from pertcast_jobs.run_folder import RunFolder
+from waiting import wait_for
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -65,7 +66,7 @@ def test_a_training_over_two_machines_comes_through_a_cut_to_the_weights_of_one_
     assert cluster.boxes["node2"].processes("ray::"), "no worker sits on node2"
     cut, step = time.time(), run.step()
     cluster.cut("node2")
-    assert net.wait_for(lambda: bool(run.events("workers_lost")), 300), "nobody misses the worker"
+    assert wait_for(lambda: bool(run.events("workers_lost")), 300), "nobody misses the worker"
     noticed = time.time() - cut
     cluster.await_alive("head", "node1")
     gone = cluster.come_back("node2")

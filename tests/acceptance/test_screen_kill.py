@@ -12,35 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-from pertcast_data.ingest import ingest
-from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
-from pertcast_data.splits import make_split
-from pertcast_data.store import ExpressionStore
-from pertcast_jobs.run_config import load_config
-from pertcast_jobs.train import run_training
+from compound_screens import contents, screen_words
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
-ATLAS = AtlasConfig(
-    n_genes=200,
-    n_contexts=2,
-    n_compounds=24,
-    n_unprofiled=8,
-    doses=(1.0, 10.0),
-    times=(24.0,),
-    n_plates=5,
-    n_knockouts=8,
-    n_pairs=0,
-    n_cells=200,
-)
-WIDE = ["model.config.width=512", "model.config.depth=6", "train.epochs=1"]
-DOSES = ",".join(str(round(0.1 * 1.07**i, 5)) for i in range(24))
-SHARD_ROWS, N_SHARDS = 64, 24
+N_DOSES, SHARD_ROWS, N_SHARDS = 24, 64, 24
 SEED = 7
 EXECUTORS = ("in-process", "ray-data", "serve")
 THOROUGH = os.environ.get("PERTCAST_THOROUGH") == "1"
@@ -58,15 +38,8 @@ WRITTEN_IN_TURN = (
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("screen_kill")
-    files = write_atlas(simulate_atlas(ATLAS), folder / "atlas")
-    ingest([files.wells], folder / "store")
-    make_split(ExpressionStore.open(folder / "store"), "unseen_compound").save(folder / "split.json")
-    overrides = [f"data.store={folder / 'store'}", f"data.split={folder / 'split.json'}", *WIDE]
-    run_training(load_config("response_mlp", overrides), folder / "run")
-    words = ["screen", "compounds", str(files.library), "--model", str(folder / "run")]
-    options = ["--gmt", str(files.gene_sets), "--doses", DOSES, "--shard-rows", str(SHARD_ROWS)]
-    return [sys.executable, "-m", "pertcast_jobs", *words, *options]
+    words = screen_words(tmp_path_factory.mktemp("screen_kill"), N_DOSES, SHARD_ROWS)
+    return [sys.executable, "-m", "pertcast_jobs", *words]
 
 
 @dataclass(frozen=True)
@@ -86,18 +59,6 @@ def undisturbed(command: list[str], tmp_path_factory: pytest.TempPathFactory) ->
         assert process.wait(400) == 0
         seconds = time.monotonic() - began
     return Whole(contents(out), seconds)
-
-
-def contents(folder: Path) -> Mapping[str, str]:
-    """The SHA-256 of every file; of the manifest without the code's revision, which others may move on."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            content = path.read_bytes()
-            if path == folder / "manifest.json":
-                content = json.dumps({**json.loads(content), "git_revision": None}).encode()
-            found[path.relative_to(folder).as_posix()] = sha256(content).hexdigest()
-    return found
 
 
 def assert_same(out: Path, undisturbed: Whole) -> None:

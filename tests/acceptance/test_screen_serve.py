@@ -10,51 +10,27 @@ from typing import Any
 
 import pytest
 import ray
+from compound_screens import doses, train_wide
 from pertcast.screens.manifest import read_manifest
-from pertcast_data.ingest import ingest
-from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
-from pertcast_data.splits import make_split
-from pertcast_data.store import ExpressionStore
-from pertcast_jobs.run_config import load_config
 from pertcast_jobs.screen.executors import Resources
 from pertcast_jobs.screen.plan import ScreenSettings
 from pertcast_jobs.screen.prepare import ScreenRequest
 from pertcast_jobs.screen.run import run_screen
-from pertcast_jobs.train import run_training
 from ray import serve
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
-
-ATLAS = AtlasConfig(
-    n_genes=200,
-    n_contexts=2,
-    n_compounds=24,
-    n_unprofiled=8,
-    doses=(1.0, 10.0),
-    times=(24.0,),
-    n_plates=5,
-    n_knockouts=8,
-    n_pairs=0,
-    n_cells=200,
-)
-WIDE = ["model.config.width=1024", "model.config.depth=8", "train.epochs=1"]
-DOSES = tuple(round(0.1 * 1.015**i, 5) for i in range(300))
 
 
 @pytest.fixture(scope="module")
 def screen(tmp_path_factory: pytest.TempPathFactory) -> ScreenRequest:
     folder = tmp_path_factory.mktemp("screen_serve")
-    files = write_atlas(simulate_atlas(ATLAS), folder / "atlas")
-    ingest([files.wells], folder / "store")
-    make_split(ExpressionStore.open(folder / "store"), "unseen_compound").save(folder / "split.json")
-    overrides = [f"data.store={folder / 'store'}", f"data.split={folder / 'split.json'}", *WIDE]
-    run_training(load_config("response_mlp", overrides), folder / "run")
+    files = train_wide(folder, 1024, 8)
     return ScreenRequest(
         kind="compounds",
         model=folder / "run",
         library=files.library,
         gmt=files.gene_sets,
-        doses=DOSES,
+        doses=doses(300),
         settings=ScreenSettings(kind="compounds", shard_rows=256),
     )
 

@@ -8,19 +8,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from pertcast.training.events import EVENTS_FILE, read_events
-from pertcast_data.ingest import ingest
-from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
-from pertcast_data.splits import make_split
-from pertcast_data.store import ExpressionStore
 from pertcast_jobs.run_folder import RunFolder
 from pertcast_jobs.train.worker_notes import read_note
+from small_screen import make_screen
+from waiting import wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
@@ -40,18 +37,6 @@ case "$1" in
   requeue) echo "$2" >> "$REQUEUED" ;;
 esac
 """
-ATLAS = AtlasConfig(
-    n_genes=60,
-    n_contexts=2,
-    n_compounds=16,
-    n_unprofiled=2,
-    doses=(10.0,),
-    times=(24.0,),
-    n_plates=4,
-    n_knockouts=4,
-    n_pairs=0,
-    n_cells=100,
-)
 LONG = ["train.batch_size=32", "train.epochs=400", "train.patience=null", "train.checkpoint_every_steps=1000"]
 
 if subprocess.run([*OWN_PROCESSES, "true"], capture_output=True, check=False).returncode:
@@ -82,23 +67,6 @@ def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
     shutil.rmtree(short, ignore_errors=True)
 
 
-def make_data(folder: Path) -> list[str]:
-    """Make a store and a split; return the words that name them."""
-    files = write_atlas(simulate_atlas(ATLAS), folder / "atlas")
-    ingest([files.wells], folder / "store")
-    make_split(ExpressionStore.open(folder / "store"), "unseen_compound").save(folder / "split.json")
-    return [f"data.store={folder / 'store'}", f"data.split={folder / 'split.json'}"]
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
-
-
 def batch_shell(job: subprocess.Popen[bytes]) -> psutil.Process:
     """Return the process that Slurm would signal: the shell of the script."""
     return next(child for child in psutil.Process(job.pid).children() if child.name() == "bash")
@@ -108,7 +76,7 @@ def test_a_job_that_slurm_ends_writes_a_checkpoint_and_goes_on_when_it_is_queued
     slurm: dict[str, str], tmp_path: Path
 ) -> None:
     run = RunFolder(tmp_path / "run")
-    data = make_data(tmp_path)
+    data = make_screen(tmp_path).overrides
     where = ["@cpus", "cluster.cpus_per_worker=0.9"]
     words = ["train", "response_mlp", *where, *data, *LONG, "--out", str(run.path)]
     command = [*OWN_PROCESSES, "bash", str(SCRIPT), *words]
@@ -137,7 +105,7 @@ def test_a_job_that_slurm_ends_writes_a_checkpoint_and_goes_on_when_it_is_queued
 def test_a_screen_runs_on_the_jobs_nodes_and_is_left_alone_when_it_is_queued_again(
     slurm: dict[str, str], tmp_path: Path
 ) -> None:
-    data = make_data(tmp_path)
+    data = make_screen(tmp_path).overrides
     run, screen = tmp_path / "run", tmp_path / "screen"
     pertcast = [sys.executable, "-m", "pertcast_jobs"]
     training = ["train", "response_mlp", *data, "train.epochs=2", "--out", str(run)]

@@ -14,6 +14,7 @@ import ray_faults as faults
 import torch
 from pertcast.training.bundle import load_bundle_files
 from pertcast_jobs.tune.records import Records, TrialRecord
+from waiting import wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
@@ -72,7 +73,7 @@ def test_a_sweep_whose_driver_is_killed_continues_to_the_same_trials_and_the_sam
         return len(ended) >= 2 and bool(trained - ended)
 
     try:
-        assert faults.wait_for(is_in_the_middle, 300)
+        assert wait_for(is_in_the_middle, 300)
     finally:
         os.killpg(driver.pid, signal.SIGKILL)
         driver.wait()

@@ -9,25 +9,15 @@ import pytest
 import torch
 from pertcast.torch_threads import torch_threads
 from pertcast.training.bundle import find_bundle, load_bundle_files
-from pertcast_data.ingest import ingest
-from pertcast_data.simulate import AtlasConfig, simulate_atlas, write_atlas
-from pertcast_data.splits import make_split
-from pertcast_data.store import ExpressionStore
 from pertcast_jobs.run_config import load_config
 from pertcast_jobs.train.ensemble import train_ensembles
+from small_screen import make_screen
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
-ATLAS = AtlasConfig(
-    n_genes=60, n_contexts=2, n_compounds=16, n_unprofiled=4, doses=(1.0, 10.0), times=(24.0,), n_plates=4,
-    n_knockouts=8, n_pairs=0, n_cells=200,
-)  # fmt: skip
-
 
 def test_members_beside_each_other_make_the_same_ensemble(tmp_path: Path, ray_cluster: Any) -> None:
-    ingest([write_atlas(simulate_atlas(ATLAS), tmp_path / "atlas").wells], tmp_path / "store")
-    make_split(ExpressionStore.open(tmp_path / "store"), "unseen_compound").save(tmp_path / "split.json")
-    words = [f"data.store={tmp_path / 'store'}", f"data.split={tmp_path / 'split.json'}", "train.epochs=2"]
+    words = [*make_screen(tmp_path).overrides, "train.epochs=2"]
     on_ray = load_config("response_mlp", [*words, "cluster.launcher=ray", "cluster.cpus_per_worker=1"])
     beside = train_ensembles(on_ray, tmp_path / "beside", [0], 2)
     assert not beside.members.failed

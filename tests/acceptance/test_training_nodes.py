@@ -15,6 +15,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import ray_faults as faults
 from pertcast_jobs.run_folder import RunFolder
+from waiting import wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
@@ -170,7 +171,7 @@ def test_a_node_that_does_not_see_the_run_folder_ends_the_run_before_a_checkpoin
     start = f"{hidden} && exec {ray} start --address {nodes.cluster.address} --num-cpus 2 --block"
     node = subprocess.Popen(["unshare", "--mount", "bash", "-c", start], env=os.environ)
     try:
-        assert faults.wait_for(lambda: len(psutil.Process(node.pid).children(recursive=True)) > 1, 60)
+        assert wait_for(lambda: len(psutil.Process(node.pid).children(recursive=True)) > 1, 60)
         time.sleep(3)
         told = faults.ended(run.start(), code=1)
     finally:

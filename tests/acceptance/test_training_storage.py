@@ -19,6 +19,7 @@ import storage_places as places
 from pertcast.training.events import read_events
 from pertcast_data.storage import ObjectFolder
 from pertcast_jobs.run_folder import RunFolder
+from waiting import wait_for
 
 pytestmark = pytest.mark.acceptance
 
@@ -82,7 +83,7 @@ def test_a_shared_folder_that_goes_away_and_comes_back_costs_no_step(
     driver = run.start()
     run.await_step(60)
     shared.rename(hidden)
-    assert faults.wait_for(lambda: len(run.events("checkpoint_failed")) >= 2, 120)
+    assert wait_for(lambda: len(run.events("checkpoint_failed")) >= 2, 120)
     hidden.rename(shared)
     told = faults.ended(driver)
     assert "No such file or directory" in told
@@ -110,10 +111,10 @@ def test_an_object_storage_that_dies_and_comes_back_empty_costs_no_step(
     run = faults.Training(overrides, RunFolder(tmp_path / "run"), tuple(environment.items()))
     driver = run.start()
     run.await_step(60)
-    assert faults.wait_for(lambda: len(run.events("checkpoint")) >= 1, 60)
+    assert wait_for(lambda: len(run.events("checkpoint")) >= 1, 60)
     moto.process.kill()
     moto.process.wait()
-    assert faults.wait_for(lambda: len(run.events("checkpoint_failed")) >= 1, 180), run.step()
+    assert wait_for(lambda: len(run.events("checkpoint_failed")) >= 1, 180), run.step()
     port = moto.url.rpartition(":")[2]
     moto.process = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port],
@@ -136,7 +137,7 @@ def test_a_killed_run_goes_on_from_object_storage_and_skips_the_newest_where_it_
         [*settings, "cluster.storage_path=s3://checkpoints/runs"], RunFolder(tmp_path / "run")
     )
     driver = run.start()
-    assert faults.wait_for(lambda: len(run.events("checkpoint")) >= 4, 120)
+    assert wait_for(lambda: len(run.events("checkpoint")) >= 4, 120)
     driver.kill()
     driver.wait()
     objects = ObjectFolder("s3://checkpoints/runs")
@@ -208,7 +209,7 @@ def test_a_run_killed_again_and_again_also_while_it_writes_checkpoints_ends_with
         driver = run.start("--resume")
         run.await_step(run.step() + 20 if number else 20, attempt=number + 1)
         if number % 2:
-            assert faults.wait_for(is_writing, 60)
+            assert wait_for(is_writing, 60, every=0.005)
         else:
             time.sleep(chance.uniform(0.0, 0.5))
         driver.kill()
