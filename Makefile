@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SHELL := bash
 STAMP := $(VENV)/.installed
+# What writes the bill of materials lives beside the environment that it describes: it brings parts of jsonschema
+# that every process of Ray would import, which took a second and a half of each.
+TOOLS := $(VENV)/tools
 export RAY_USAGE_STATS_ENABLED := 0
 export RAY_AUTH_MODE ?= token
 export RAY_AUTH_TOKEN ?= $(shell $(PYTHON) -c "import secrets; print(secrets.token_hex(32))")
@@ -15,6 +18,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]" \
 		--report $(VENV)/installed-$$(date +%s).json
 	touch $(STAMP)
+
+$(TOOLS)/.installed: constraints.txt | install
+	$(BIN)/python -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt cyclonedx-bom
+	touch $@
 
 demo: install
 	$(BIN)/pertcast demo --out demo
@@ -29,7 +37,7 @@ define run_tests
 	exit $$failed
 endef
 
-test: install
+test: install $(TOOLS)/.installed
 	$(call run_tests,not acceptance,tests/jobs tests/serve)
 
 # With PERTCAST_THOROUGH=1 things are killed as often as the docs say; an hour more.
@@ -43,8 +51,8 @@ bench: install
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 # The bill of materials of this environment, and whether what it ships may be shipped under Apache-2.0.
-sbom: install
-	$(BIN)/python k8s/images/sbom.py $(BIN)/python --out dist/pertcast.cdx.json $(addprefix --report ,$(wildcard $(VENV)/installed-*.json))
+sbom: install $(TOOLS)/.installed
+	$(TOOLS)/bin/python k8s/images/sbom.py $(BIN)/python --out dist/pertcast.cdx.json $(addprefix --report ,$(wildcard $(VENV)/installed-*.json))
 	$(BIN)/python k8s/images/licences.py dist/pertcast.cdx.json
 
 # 1: known vulnerabilities; 3: advisories could not be had (both shown by make as "Error 1" and "Error 3").

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,8 @@ def test_no_file_names_a_package_index_or_downloads_at_run_time(repository: Path
     for name in ("Makefile", "constraints.txt", "pyproject.toml", ".ci/run", "README.md"):
         text = (repository / name).read_text()
         assert not [word for word in words if word in text], name
+
+
+def test_no_process_of_ray_pays_for_formats_of_json_that_nobody_uses() -> None:
+    # jsonschema imports it where it is installed, and Ray imports jsonschema: 1.4 s of every process.
+    assert find_spec("rfc3987_syntax") is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -29,7 +30,12 @@ def instructions(repository: Path) -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def sbom(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("sbom") / "sbom.json"
-    command = [sys.executable, str(repository / "k8s/images/sbom.py"), sys.executable, "--out", str(out)]
+    tools = Path(sys.prefix) / "tools" / "bin" / "python"
+    if not tools.exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail("there is nothing that writes an SBOM: `make test` installs it")
+        pytest.skip("nothing here writes an SBOM: `make test` installs what does")
+    command = [str(tools), str(repository / "k8s/images/sbom.py"), sys.executable, "--out", str(out)]
     subprocess.run(command, check=True, capture_output=True)
     return json.loads(out.read_text(encoding="utf-8"))
 
