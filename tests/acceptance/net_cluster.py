@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +18,12 @@ from typing import Any, Final
 
 import httpx
 import net_boxes
-from net_boxes import ADDRESSES, Box, Namespaces
+import pytest
+from net_boxes import ADDRESSES, Box, Namespaces, why_not
 from waiting import wait_for
+
+# Not of Ray: its Rays have networks of their own, and nothing of them meets another of this machine.
+MARKS: Final = [pytest.mark.acceptance, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 TOKEN: Final = "7e" * 32
 PYTHON: Final = sys.executable
@@ -168,6 +172,12 @@ class NetCluster:
     def job(self, action: str, *words: str, seconds: float = 400, **variables: str) -> Any:
         """Run `pertcast job ACTION` in the client's box to its end."""
         return self.pertcast("job", action, "--address", DASHBOARD, *words, seconds=seconds, **variables)
+
+    def submitted(self, words: Sequence[str], said: Path) -> subprocess.Popen[bytes]:
+        """Submit a command as a job from the client's box and follow it; what it says goes to a file."""
+        submit = ["job", "submit", "--address", DASHBOARD, "--no-ship", "--wait", "--", *words]
+        with said.open("w") as log:
+            return self.popen("client", PYTHON, "-m", "pertcast_jobs", *submit, stdout=log, stderr=log)
 
     def alive(self) -> set[str]:
         """Return the boxes whose Ray the head counts as alive."""

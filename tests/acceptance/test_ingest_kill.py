@@ -19,11 +19,11 @@ import psutil
 import pytest
 from pertcast_data.store import validate_store
 from scipy import sparse
+from thorough import THOROUGH
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
-N_KILLS = 20 if os.environ.get("PERTCAST_THOROUGH") == "1" else 6
-"""`PERTCAST_THOROUGH=1 make acceptance` kills more often."""
+N_KILLS = 20 if THOROUGH else 6
 SEED = 11
 
 

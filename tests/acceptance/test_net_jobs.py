@@ -10,15 +10,10 @@ from typing import Any
 import net_cluster as net
 import pytest
 import ray_faults as faults
-from net_boxes import why_not
 from pertcast_jobs.run_folder import RunFolder
 from waiting import wait_for
 
-pytestmark = [
-    pytest.mark.acceptance,
-    pytest.mark.ray,
-    pytest.mark.skipif(bool(why_not()), reason=why_not()),
-]
+pytestmark = net.MARKS
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,10 @@ from typing import Any
 import net_cluster as net
 import pytest
 from compound_screens import contents, screen_words
-from net_boxes import why_not
+from thorough import only_thorough
 from waiting import wait_for
 
-pytestmark = [
-    pytest.mark.acceptance,
-    pytest.mark.ray,
-    pytest.mark.skipif(bool(why_not()), reason=why_not()),
-]
+pytestmark = net.MARKS
 
 N_DOSES, SHARD_ROWS, N_SHARDS = 96, 64, 96
 
@@ -80,13 +76,10 @@ class Screen:
 def submitted(cluster: Any, words: list[str], folder: Path, executor: str) -> Screen:
     out, said = folder / "screen", folder / "said"
     screen = [*words, "--out", str(out), "--executor", executor, "--workers", "3"]
-    submit = ["job", "submit", "--address", net.DASHBOARD, "--no-ship", "--wait", "--", *screen]
-    with said.open("w") as log:
-        command = (net.PYTHON, "-m", "pertcast_jobs", *submit)
-        return Screen(cluster.popen("client", *command, stdout=log, stderr=log), out, said)
+    return Screen(cluster.submitted(screen, said), out, said)
 
 
-@pytest.mark.parametrize("executor", ["ray-data", "serve"])
+@pytest.mark.parametrize("executor", ["ray-data", pytest.param("serve", marks=only_thorough)])
 def test_a_screen_over_three_machines_comes_through_a_cut_to_the_bytes_of_one_process(
     cluster: Any, words: list[str], in_process: Mapping[str, str], tmp_path: Path, executor: str
 ) -> None:

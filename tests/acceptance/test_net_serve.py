@@ -17,14 +17,9 @@ import httpx
 import net_cluster as net
 import pytest
 import yaml
-from net_boxes import why_not
 from waiting import wait_for
 
-pytestmark = [
-    pytest.mark.acceptance,
-    pytest.mark.ray,
-    pytest.mark.skipif(bool(why_not()), reason=why_not()),
-]
+pytestmark = net.MARKS
 
 NODES = ("node1", "node2", "node3")
 SERVE = str(Path(sys.executable).parent / "serve")

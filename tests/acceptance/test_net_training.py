@@ -10,15 +10,10 @@ from typing import Any
 import net_cluster as net
 import pytest
 import ray_faults as faults
-from net_boxes import why_not
 from pertcast_jobs.run_folder import RunFolder
 from waiting import wait_for
 
-pytestmark = [
-    pytest.mark.acceptance,
-    pytest.mark.ray,
-    pytest.mark.skipif(bool(why_not()), reason=why_not()),
-]
+pytestmark = net.MARKS
 
 EPOCHS = ["train.epochs=60"]
 
@@ -46,9 +41,7 @@ def in_process(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Ru
 def started(cluster: Any, run: Any) -> Any:
     """Submit a training from the client and follow it."""
     train = ["train", "response_mlp", *run.overrides, "--out", str(run.run.path)]
-    submit = ["job", "submit", "--address", net.DASHBOARD, "--no-ship", "--wait", "--", *train]
-    with (run.run.path.parent / "said").open("w") as said:
-        return cluster.popen("client", net.PYTHON, "-m", "pertcast_jobs", *submit, stdout=said, stderr=said)
+    return cluster.submitted(train, run.run.path.parent / "said")
 
 
 def ended(driver: Any, run: Any, seconds: float) -> None:

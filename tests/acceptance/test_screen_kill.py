@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -17,17 +16,16 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 from compound_screens import contents, screen_words
+from thorough import THOROUGH
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
 N_DOSES, SHARD_ROWS, N_SHARDS = 24, 64, 24
 SEED = 7
 EXECUTORS = ("in-process", "ray-data", "serve")
-THOROUGH = os.environ.get("PERTCAST_THOROUGH") == "1"
-"""Whether to kill as often as docs/screening.md says: `PERTCAST_THOROUGH=1 make acceptance`."""
 DRIVER_POINTS = {"in-process": 10, "ray-data": 2, "serve": 2} if THOROUGH else dict.fromkeys(EXECUTORS, 2)
 WORKER_POINTS = dict.fromkeys(("ray-data", "serve"), 3 if THOROUGH else 1)
-"""Together 20 points, or 8, at which something is killed."""
+"""With PERTCAST_THOROUGH=1 as often as docs/screening.md says: at 20 points, else at 8."""
 WRITTEN_IN_TURN = (
     "profiles.zarr/zarr.json",
     "sig_info.parquet",

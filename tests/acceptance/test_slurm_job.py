@@ -17,9 +17,11 @@ from pertcast.training.events import EVENTS_FILE, read_events
 from pertcast_jobs.run_folder import RunFolder
 from pertcast_jobs.train.worker_notes import read_note
 from small_screen import make_screen
+from thorough import only_thorough
 from waiting import wait_for
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
+# Not of Ray: it runs in namespaces of its own, where no other Ray is.
+pytestmark = pytest.mark.acceptance
 
 SCRIPT = Path(__file__).parents[2] / "jobs" / "slurm" / "job.sbatch"
 OWN_PROCESSES = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount", "--mount-proc"]
@@ -102,6 +104,7 @@ def test_a_job_that_slurm_ends_writes_a_checkpoint_and_goes_on_when_it_is_queued
     assert resumed[0].global_step >= 20
 
 
+@only_thorough
 def test_a_screen_runs_on_the_jobs_nodes_and_is_left_alone_when_it_is_queued_again(
     slurm: dict[str, str], tmp_path: Path
 ) -> None:

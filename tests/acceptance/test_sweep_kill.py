@@ -14,12 +14,12 @@ import ray_faults as faults
 import torch
 from pertcast.training.bundle import load_bundle_files
 from pertcast_jobs.tune.records import Records, TrialRecord
+from thorough import THOROUGH
 from waiting import wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
 QUICK = ["model.config.depth=1", "train.batch_size=32", "train.epochs=12", "train.patience=null"]
-THOROUGH = os.environ.get("PERTCAST_THOROUGH") == "1"
 NOT_COMPARED = {"seconds"}
 """Everything else that a trial reports must be equal."""
 
