@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,31 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     assert f"Usage: pertcast {command}" in capsys.readouterr().out
 
 
-def test_a_wrong_word_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["trian"]) == 2
-    assert "trian" in capsys.readouterr().err
+@pytest.mark.parametrize("command", [*COMMANDS, "serve", "key"])
+def test_no_command_offers_a_completion_that_it_cannot_install(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([command, "--help"]) == 0
+    assert "completion" not in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"pertcast {version('pertcast')}\n"
+
+
+@pytest.mark.parametrize(("typo", "meant"), [("trian", "train"), ("evalute", "evaluate"), ("sevre", "serve")])
+def test_a_mistyped_command_is_a_usage_error_that_names_the_nearest(
+    typo: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([typo]) == 2
+    message = capsys.readouterr().err
+    assert f"No such command '{typo}'" in message and f"'{meant}'" in message
+
+
+def test_a_word_that_is_like_no_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["zzzz"]) == 2
+    assert "No such command 'zzzz'." in capsys.readouterr().err
 
 
 def test_an_expected_error_is_one_line_and_exit_code_1(

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Annotated, Any
 
 import typer
-from pertcast_data.errors import PertcastError, Preempted
+from pertcast import __version__
+from pertcast_data.errors import PertcastError, Preempted, nearest_known
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -67,6 +68,14 @@ class LazyGroup(TyperGroup):
         command.name = cmd_name
         return command
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that is called, or end with a usage error that names the nearest ones."""
+        known = self.list_commands(ctx)
+        nearest = nearest_known(args[0], known)
+        if args[0] not in known and nearest:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(map(repr, nearest))}?")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands without importing any of them."""
         rows = [(name, COMMANDS[name][1]) for name in COMMANDS]
@@ -85,8 +94,19 @@ app = typer.Typer(
 )
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"pertcast {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
     """Hold the group open; every command lives in its own module."""
 
 

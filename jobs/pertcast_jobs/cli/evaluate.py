@@ -21,7 +21,7 @@ from pertcast_jobs.evaluate.card import save_card
 from pertcast_jobs.evaluate.function import try_gene_function
 from pertcast_jobs.progress import progress_bar
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 _FORMS = (
     "Write one of: pertcast evaluate RUN... | pertcast evaluate --bundle BUNDLE --store STORE | "

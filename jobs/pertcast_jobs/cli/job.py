@@ -16,7 +16,10 @@ from pertcast_jobs.cluster.kube.kube_jobs import KubeJobs
 from pertcast_jobs.cluster.ray_jobs import RayJobs
 
 app = typer.Typer(
-    help="Submit and follow jobs on a Ray cluster.", rich_markup_mode=None, no_args_is_help=True
+    help="Submit and follow jobs on a Ray cluster.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 Address = Annotated[
