@@ -37,9 +37,9 @@ def test_a_planted_fault_is_found_by_its_rule_alone(fault: str, overlays: dict[s
     assert documents != overlays[planted.overlay]
     findings = check_manifests(documents)
     assert {found.rule for found in findings} == {planted.rule}
-    places = {(f"{found.kind}/{found.name}", found.path) for found in findings}
-    assert (planted.where, planted.path) in places
-    assert all(found.what and found.remedy for found in findings)
+    rows = [found.row() for found in findings]
+    assert (planted.where, planted.path) in {(f"{row['kind']}/{row['name']}", row["path"]) for row in rows}
+    assert all(row["what"] and row["remedy"] for row in rows)
 
 
 def test_every_rule_has_a_planted_fault() -> None:
@@ -73,8 +73,8 @@ def test_a_job_rendered_for_a_standing_cluster_breaks_no_rule_and_one_for_no_clu
     job["metadata"]["namespace"] = "pertcast-dev"
     assert check_manifests([*overlays["dev"], job]) == []
     job["spec"]["clusterSelector"] = {"ray.io/cluster": "pertcats"}
-    found = check_manifests([*overlays["dev"], job])
-    assert [(one.rule, one.path) for one in found] == [("selector-matches-nothing", "spec.clusterSelector")]
+    (found,) = check_manifests([*overlays["dev"], job])
+    assert (found.rule, found.problem.path) == ("selector-matches-nothing", "spec.clusterSelector")
 
 
 def test_a_configuration_that_travels_in_the_entrypoint_is_read_too(tmp_path: Path) -> None:
@@ -84,9 +84,8 @@ def test_a_configuration_that_travels_in_the_entrypoint_is_read_too(tmp_path: Pa
     def findings(text: str) -> list[str]:
         config.write_text(text)
         line = render.shell_line(words, {"sent/mine.yaml": config})
-        return [
-            found.what for found in check_manifests([render.standing_job("mine", words, line, "pertcast")])
-        ]
+        job = render.standing_job("mine", words, line, "pertcast")
+        return [found.problem.what for found in check_manifests([job])]
 
     assert findings("model: {name: response_mlp}\n") == []
     (what,) = findings("model: {name: response_mlp}\ntrian: {}\n")
@@ -121,7 +120,7 @@ def test_pods_of_kubernetes_own_kinds_are_judged_too() -> None:
         },
     }
     paths = {
-        (found.name, found.path)
+        (found.problem.document.name, found.problem.path)
         for found in check_manifests([bare, deployment])
         if found.rule == "floating-tag"
     }
@@ -132,7 +131,7 @@ def test_foreign_kinds_are_let_pass_and_unknown_kinds_of_known_groups_are_not() 
     foreign = {"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": {"name": "a"}}
     assert check_manifests([foreign]) == []
     (found,) = check_manifests([{"apiVersion": "ray.io/v1", "kind": "RayCulster", "metadata": {"name": "a"}}])
-    assert (found.rule, found.path) == ("operator-fields", "kind")
+    assert (found.rule, found.problem.path) == ("operator-fields", "kind")
 
 
 def test_without_the_schemas_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -88,12 +87,12 @@ def check(
     from pertcast_jobs.cluster.kube.check import check_manifests
 
     documents = _documents(manifests)
-    findings = check_manifests(documents)
+    rows = [finding.row() for finding in check_manifests(documents)]
     if as_json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+        print(json.dumps(rows, indent=2))
     else:
-        for found in findings:
-            print(f"{found.rule}  {found.kind}/{found.name}  {found.path}: {found.what}; {found.remedy}")
-        print(f"{len(documents)} objects, {len(findings)} findings", file=sys.stderr)
-    if findings:
+        for row in rows:
+            print("{rule}  {kind}/{name}  {path}: {what}; {remedy}".format_map(row))
+        print(f"{len(documents)} objects, {len(rows)} findings", file=sys.stderr)
+    if rows:
         raise typer.Exit(1)

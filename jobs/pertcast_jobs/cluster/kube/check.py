@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pertcast_jobs.cluster.kube.manifests import Document, Manifests
+from pertcast_jobs.cluster.kube.manifests import Manifests
+from pertcast_jobs.cluster.kube.objects import Document
 from pertcast_jobs.cluster.kube.rules import RULES, SHAPE_RULES
 from pertcast_jobs.cluster.kube.rules.problem import Problem
 from pertcast_jobs.cluster.kube.rules.shape import is_an_object
@@ -14,42 +15,31 @@ from pertcast_jobs.cluster.kube.rules.shape import is_an_object
 
 @dataclass(frozen=True)
 class Finding:
-    """A place where manifests break a rule.
-
-    Attributes
-    ----------
-    rule
-        Name of the rule.
-    kind, name
-        The object that must be changed.
-    path
-        Where in it, e.g. ``spec.workerGroupSpecs[0].template.spec.containers[0].image``.
-    what
-        What is wrong.
-    remedy
-        What to do.
-    """
+    """A place where manifests break a rule, which is here by its name."""
 
     rule: str
-    kind: str
-    name: str
-    path: str
-    what: str
-    remedy: str
+    problem: Problem
 
-
-def _finding(rule: str, problem: Problem) -> Finding:
-    document = problem.document
-    return Finding(rule, document.kind, document.name, problem.path, problem.what, problem.remedy)
+    def row(self) -> dict[str, str]:
+        """Return what is told of it: rule, kind, name, path, what and remedy."""
+        problem = self.problem
+        return {
+            "rule": self.rule,
+            "kind": problem.document.kind,
+            "name": problem.document.name,
+            "path": problem.path,
+            "what": problem.what,
+            "remedy": problem.remedy,
+        }
 
 
 def _shape_findings(bodies: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     for body in bodies:
         document = Document(body)
-        told = [_finding("schema", problem) for problem in is_an_object(document)]
+        told = [Finding("schema", problem) for problem in is_an_object(document)]
         yield from told
         for name, rule in {} if told else SHAPE_RULES.items():
-            yield from (_finding(name, problem) for problem in rule(document))
+            yield from (Finding(name, problem) for problem in rule(document))
 
 
 def check_manifests(documents: Sequence[Mapping[str, Any]]) -> list[Finding]:
@@ -73,4 +63,4 @@ def check_manifests(documents: Sequence[Mapping[str, Any]]) -> list[Finding]:
     if found:
         return found
     manifests = Manifests.parse(documents)
-    return [_finding(name, problem) for name, rule in RULES.items() for problem in rule(manifests)]
+    return [Finding(name, problem) for name, rule in RULES.items() for problem in rule(manifests)]

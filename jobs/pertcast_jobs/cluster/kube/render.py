@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from pertcast_data.errors import ConfigError
 from pydantic import ValidationError
 
 from pertcast_jobs.cluster.command import entrypoint
-from pertcast_jobs.cluster.kube.kinds import RayJobSpec
+from pertcast_jobs.cluster.kube.kinds.ray import LONGEST_NAME, NAME, RayJobSpec
 from pertcast_jobs.cluster.ray_jobs import STOP_WAIT_S
 
 API_VERSION: Final = "ray.io/v1"
@@ -27,8 +26,6 @@ PART_OF: Final = {"app.kubernetes.io/part-of": "pertcast"}
 WORDS_ANNOTATION: Final = "pertcast.io/words"
 """Holds the command's words as JSON: what the job is, without a shell's quotes."""
 
-_LONGEST_NAME: Final = 47  # KubeRay's bound; it appends to the name for the cluster and its pods
-_NAME: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _MOST_FILE_BYTES: Final = 64 * 1024  # Linux takes 128 KiB in one word of a command line
 _NOT_FROM_TEMPLATES: Final = (
     "jobId",
@@ -41,9 +38,10 @@ _NOT_FROM_TEMPLATES: Final = (
 
 def require_name(name: str) -> str:
     """Return a RayJob's name; raises ConfigError where KubeRay would not take it."""
-    if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
+    longest = LONGEST_NAME["RayJob"]
+    if len(name) > longest or not NAME.fullmatch(name):
         raise ConfigError(
-            f"{name!r} cannot name a RayJob: at most {_LONGEST_NAME} lowercase letters, digits and '-', "
+            f"{name!r} cannot name a RayJob: at most {longest} lowercase letters, digits and '-', "
             "beginning with a letter. Give another --submission-id."
         )
     return name

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-Plain = Mapping[str, Any]
+from pertcast_jobs.cluster.kube.kinds.fields import Plain
 
 
 def selects(selector: Plain, labels: Plain) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from pertcast_jobs.cluster.kube.manifests import Document
+from pertcast_jobs.cluster.kube.objects import Document
 from pertcast_jobs.cluster.kube.rules import (
     containers,
     isolation,

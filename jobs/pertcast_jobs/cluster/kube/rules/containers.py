@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import yaml
 
-from pertcast_jobs.cluster.kube.kinds import RayJobSpec
+from pertcast_jobs.cluster.kube.kinds.ray import RayJobSpec
 from pertcast_jobs.cluster.kube.manifests import Manifests
 from pertcast_jobs.cluster.kube.quantity import quantity
 from pertcast_jobs.cluster.kube.rules.problem import Problem

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
-from pertcast_jobs.cluster.kube.manifests import Cluster, Group, Manifests, Plain
+from pertcast_jobs.cluster.kube.kinds.fields import Plain
+from pertcast_jobs.cluster.kube.manifests import Manifests
+from pertcast_jobs.cluster.kube.ray_view import Cluster, Group
 from pertcast_jobs.cluster.kube.rules.problem import Problem
 from pertcast_jobs.cluster.kube.selectors import is_allowed, selects
 
 _DASHBOARD_PORT: Final = 8265
 _OPERATOR: Final[Mapping[str, str]] = MappingProxyType({"app.kubernetes.io/name": "kuberay-operator"})
-
-
-def _policies(manifests: Manifests, namespace: str) -> list[Any]:
-    return [
-        policy.at("spec") for policy in manifests.of_kind("NetworkPolicy") if policy.namespace == namespace
-    ]
-
-
-def _whole(manifests: Manifests) -> Iterator[Cluster]:
-    """Yield the clusters of namespaces that are described as a whole."""
-    for cluster in manifests.clusters:
-        if manifests.is_whole(cluster.document.namespace):
-            yield cluster
 
 
 def _denies_all(policy: Plain) -> bool:
@@ -41,7 +30,7 @@ def no_default_deny(manifests: Manifests) -> Iterator[Problem]:
     """Find namespaces whose pods may talk where no policy allows it."""
     for namespace in manifests.of_kind("Namespace"):
         has_pods = bool(manifests.pods_in(namespace.name))
-        if has_pods and not any(map(_denies_all, _policies(manifests, namespace.name))):
+        if has_pods and not any(map(_denies_all, manifests.policies(namespace.name))):
             yield Problem(
                 namespace,
                 "metadata.name",
@@ -52,7 +41,7 @@ def no_default_deny(manifests: Manifests) -> Iterator[Problem]:
 
 def _cut_off(manifests: Manifests, cluster: Cluster, pod: Group, other: Group) -> str | None:
     """Return which way is closed between two groups of a cluster."""
-    policies = _policies(manifests, cluster.document.namespace)
+    policies = manifests.policies(cluster.document.namespace)
     if not is_allowed(policies, "Ingress", pod.pod.labels, other.pod.labels):
         return f"{pod.name} takes no connection from {other.name}"
     if not is_allowed(policies, "Egress", other.pod.labels, pod.pod.labels):
@@ -62,7 +51,7 @@ def _cut_off(manifests: Manifests, cluster: Cluster, pod: Group, other: Group) -
 
 def nodes_cut_off(manifests: Manifests) -> Iterator[Problem]:
     """Find Ray clusters whose nodes do not reach each other on all ports: Ray draws them at random."""
-    for cluster in _whole(manifests):
+    for cluster in manifests.whole_clusters:
         pairs = [(one, other) for one in cluster.groups for other in cluster.groups]
         closed = [what for pair in pairs if (what := _cut_off(manifests, cluster, *pair))]
         if closed:
@@ -76,8 +65,8 @@ def nodes_cut_off(manifests: Manifests) -> Iterator[Problem]:
 
 def operator_cut_off(manifests: Manifests) -> Iterator[Problem]:
     """Find heads that the operator does not reach to submit jobs and to ask for health."""
-    for cluster in _whole(manifests):
-        policies = _policies(manifests, cluster.document.namespace)
+    for cluster in manifests.whole_clusters:
+        policies = manifests.policies(cluster.document.namespace)
         head = cluster.head.pod.labels
         if not is_allowed(policies, "Ingress", head, _OPERATOR, port=_DASHBOARD_PORT, from_outside=True):
             yield Problem(
@@ -90,7 +79,7 @@ def operator_cut_off(manifests: Manifests) -> Iterator[Problem]:
 
 def no_disruption_budget(manifests: Manifests) -> Iterator[Problem]:
     """Find heads that a drained node takes with it: a head holds the state of all that runs."""
-    for cluster in _whole(manifests):
+    for cluster in manifests.whole_clusters:
         budgets = [
             budget
             for budget in manifests.of_kind("PodDisruptionBudget")

@@ -11,8 +11,10 @@ from ray.runtime_env import RuntimeEnv
 
 from pertcast_jobs.cluster.command import RESUMABLE
 from pertcast_jobs.cluster.kube.job_line import JobLine, read_line
-from pertcast_jobs.cluster.kube.kinds import RayJobSpec
-from pertcast_jobs.cluster.kube.manifests import Cluster, Document, Manifests
+from pertcast_jobs.cluster.kube.kinds.ray import RayJobSpec
+from pertcast_jobs.cluster.kube.manifests import Manifests
+from pertcast_jobs.cluster.kube.objects import Document
+from pertcast_jobs.cluster.kube.ray_view import Cluster
 from pertcast_jobs.cluster.kube.rules.problem import Problem
 from pertcast_jobs.run_config.schema import ClusterConfig
 
@@ -122,7 +124,7 @@ def workers_exceed_cluster(manifests: Manifests) -> Iterator[Problem]:
 
 def _lasting_paths(cluster: Cluster) -> list[str]:
     """Return the folders of a head that outlive it."""
-    volumes = {volume["name"]: volume for volume in cluster.head.pod.spec.get("volumes") or ()}
+    volumes = cluster.head.pod.volumes
     return [
         mount["mountPath"].rstrip("/")
         for mount in cluster.head.container.body.get("volumeMounts") or ()

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
-from typing import Final
+from collections.abc import Iterator
 
+from pertcast_jobs.cluster.kube.kinds.ray import LONGEST_NAME, NAME
 from pertcast_jobs.cluster.kube.manifests import Manifests
 from pertcast_jobs.cluster.kube.rules.problem import Problem
-
-LONGEST_NAME: Final[Mapping[str, int]] = MappingProxyType({"RayCluster": 63, "RayJob": 47, "RayService": 47})
-"""KubeRay's bounds; it appends to the names of jobs and services for their clusters and pods."""
-
-_LABEL: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 
 def duplicate_object(manifests: Manifests) -> Iterator[Problem]:
@@ -38,7 +31,7 @@ def name_too_long(manifests: Manifests) -> Iterator[Problem]:
 def name_not_a_label(manifests: Manifests) -> Iterator[Problem]:
     """Find names of Ray's kinds that cannot stand in names of hosts, as KubeRay's services have them."""
     for document in manifests.of_kind(*LONGEST_NAME):
-        if not _LABEL.fullmatch(document.name):
+        if not NAME.fullmatch(document.name):
             what = f"{document.name!r} is no DNS label"
             yield Problem(
                 document, "metadata.name", what, "begin with a letter; lowercase letters, digits and - only"

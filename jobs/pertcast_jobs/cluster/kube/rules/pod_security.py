@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pertcast_jobs.cluster.kube.manifests import Container, Manifests
+from pertcast_jobs.cluster.kube.manifests import Manifests
+from pertcast_jobs.cluster.kube.objects import Container
 from pertcast_jobs.cluster.kube.rules.problem import Problem
 
 
@@ -66,15 +67,14 @@ def seccomp_missing(manifests: Manifests) -> Iterator[Problem]:
 def host_access(manifests: Manifests) -> Iterator[Problem]:
     """Find pods that see the node's files, network or processes."""
     for pod in manifests.pods:
-        start = f"{pod.path}.spec" if pod.path else "spec"
         for key in ("hostNetwork", "hostPID", "hostIPC"):
             if pod.spec.get(key):
-                yield Problem(pod.document, f"{start}.{key}", "is the node's own", "remove it")
+                yield Problem(pod.document, f"{pod.spec_path}.{key}", "is the node's own", "remove it")
         for number, volume in enumerate(pod.spec.get("volumes") or ()):
             if volume.get("hostPath"):
                 yield Problem(
                     pod.document,
-                    f"{start}.volumes[{number}].hostPath",
+                    f"{pod.spec_path}.volumes[{number}].hostPath",
                     "is a folder of the node",
                     "use a claim or an emptyDir",
                 )
@@ -84,10 +84,9 @@ def service_account_token_mounted(manifests: Manifests) -> Iterator[Problem]:
     """Find users' code with a key to the API server; the autoscaler alone needs one."""
     for pod in manifests.pods:
         if pod.spec.get("automountServiceAccountToken") is not False:
-            start = f"{pod.path}.spec" if pod.path else "spec"
             yield Problem(
                 pod.document,
-                f"{start}.automountServiceAccountToken",
+                f"{pod.spec_path}.automountServiceAccountToken",
                 "gives every container a key to the API server",
                 "set it to false (mount a projected token into the autoscaler)",
             )

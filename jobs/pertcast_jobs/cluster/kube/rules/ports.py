@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pertcast_jobs.cluster.kube.kinds import PodMonitorSpec, ServiceMonitorSpec
-from pertcast_jobs.cluster.kube.manifests import Document, Manifests, Plain, Pod
+from pertcast_jobs.cluster.kube.kinds.prometheus import PodMonitorSpec, ServiceMonitorSpec
+from pertcast_jobs.cluster.kube.manifests import Manifests
+from pertcast_jobs.cluster.kube.objects import Document, Pod
 from pertcast_jobs.cluster.kube.rules.problem import Problem
-from pertcast_jobs.cluster.kube.selectors import selects
 
 
 def _unknown(document: Document, path: str, port: Any, known: set[Any]) -> Problem:
@@ -20,14 +20,10 @@ def _ports(pods: list[Pod]) -> set[str | int]:
     return {port for pod in pods for port in pod.ports}
 
 
-def _selected(manifests: Manifests, document: Document, selector: Plain) -> list[Pod]:
-    return [pod for pod in manifests.pods_in(document.namespace) if selects(selector, pod.labels)]
-
-
 def _of_services(manifests: Manifests) -> Iterator[Problem]:
     for document in manifests.of_kind("Service"):
         selector = document.at("spec.selector")
-        known = _ports(_selected(manifests, document, {"matchLabels": selector})) if selector else set()
+        known = _ports(manifests.selected(document, {"matchLabels": selector})) if selector else set()
         for number, port in enumerate(document.at("spec.ports") or ()):
             target = port.get("targetPort", port["port"])
             if known and target not in known:
@@ -36,7 +32,7 @@ def _of_services(manifests: Manifests) -> Iterator[Problem]:
 
 def _of_policies(manifests: Manifests) -> Iterator[Problem]:
     for document in manifests.of_kind("NetworkPolicy"):
-        known = _ports(_selected(manifests, document, document.at("spec.podSelector")))
+        known = _ports(manifests.selected(document, document.at("spec.podSelector")))
         for number, rule in enumerate(document.at("spec.ingress") or ()):
             for place, port in enumerate(rule.get("ports") or ()):
                 if known and port.get("port") is not None and port["port"] not in known:
@@ -48,14 +44,12 @@ def _of_monitors(manifests: Manifests) -> Iterator[Problem]:
     for document in manifests.documents:
         if isinstance(document.spec, PodMonitorSpec):
             key, endpoints = "podMetricsEndpoints", document.spec.pod_metrics_endpoints
-            known = _ports(_selected(manifests, document, document.at("spec.selector")))
+            known = _ports(manifests.selected(document, document.at("spec.selector")))
         elif isinstance(document.spec, ServiceMonitorSpec):
             key, endpoints = "endpoints", document.spec.endpoints
             known = {
                 port.get("name")
-                for service in manifests.of_kind("Service")
-                if service.namespace == document.namespace
-                and selects(document.at("spec.selector"), service.metadata.get("labels") or {})
+                for service in manifests.watched_services(document)
                 for port in service.at("spec.ports") or ()
             }
         else:

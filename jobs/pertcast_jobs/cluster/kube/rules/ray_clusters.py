@@ -7,8 +7,9 @@ from importlib.metadata import version
 from types import MappingProxyType
 from typing import Final
 
-from pertcast_jobs.cluster.kube.manifests import GPU, Cluster, Group, Manifests
+from pertcast_jobs.cluster.kube.manifests import Manifests
 from pertcast_jobs.cluster.kube.quantity import quantity
+from pertcast_jobs.cluster.kube.ray_view import GPU, Cluster, Group
 from pertcast_jobs.cluster.kube.rules.problem import Problem
 
 _COUNTED: Final[Mapping[str, str]] = MappingProxyType(
@@ -55,10 +56,9 @@ def work_on_the_head(manifests: Manifests) -> Iterator[Problem]:
 
 def _shared_memory(group: Group) -> float | None:
     """Return the bytes of a pod's /dev/shm, or None where nothing bounds it."""
-    volumes = {volume["name"]: volume for volume in group.pod.spec.get("volumes") or ()}
     for mount in group.container.body.get("volumeMounts") or ():
         if mount["mountPath"] == "/dev/shm":
-            size = (volumes.get(mount["name"], {}).get("emptyDir") or {}).get("sizeLimit")
+            size = (group.pod.volumes.get(mount["name"], {}).get("emptyDir") or {}).get("sizeLimit")
             return None if size is None else quantity(size)
     return None
 

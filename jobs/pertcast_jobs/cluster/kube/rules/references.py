@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from pertcast_jobs.cluster.kube.kinds import PodMonitorSpec, RayJobSpec, ServiceMonitorSpec
-from pertcast_jobs.cluster.kube.manifests import Container, Document, Manifests, Plain, Pod
+from pertcast_jobs.cluster.kube.kinds.fields import Plain
+from pertcast_jobs.cluster.kube.kinds.prometheus import PodMonitorSpec, ServiceMonitorSpec
+from pertcast_jobs.cluster.kube.kinds.ray import RayJobSpec
+from pertcast_jobs.cluster.kube.manifests import Manifests
+from pertcast_jobs.cluster.kube.objects import Container, Document, Pod
 from pertcast_jobs.cluster.kube.rules.problem import Problem
-from pertcast_jobs.cluster.kube.selectors import selects
 
 EXTERNAL: Final = "pertcast.io/external"
 """Annotation of any object of a namespace: what is made there by other means, ``Secret/a ConfigMap/b``."""
@@ -16,14 +18,10 @@ EXTERNAL: Final = "pertcast.io/external"
 _KUBERNETES_OWN: Final = ("ConfigMap", "kube-root-ca.crt")
 
 
-def _start(pod: Pod) -> str:
-    return f"{pod.path}.spec" if pod.path else "spec"
-
-
 def volume_missing(manifests: Manifests) -> Iterator[Problem]:
     """Find mounts without their volume, and volumes without their claim."""
     for container in manifests.containers:
-        volumes = {volume["name"] for volume in container.pod.spec.get("volumes") or ()}
+        volumes = container.pod.volumes
         for number, mount in enumerate(container.body.get("volumeMounts") or ()):
             if mount["name"] not in volumes:
                 yield Problem(
@@ -41,7 +39,7 @@ def volume_missing(manifests: Manifests) -> Iterator[Problem]:
             if not manifests.has("PersistentVolumeClaim", claim, namespace):
                 yield Problem(
                     pod.document,
-                    f"{_start(pod)}.volumes[{number}].persistentVolumeClaim.claimName",
+                    f"{pod.spec_path}.volumes[{number}].persistentVolumeClaim.claimName",
                     f"there is no claim {claim}",
                     "add the PersistentVolumeClaim or correct the name",
                 )
@@ -63,7 +61,7 @@ def _of_container(container: Container) -> Iterator[tuple[str, str, Plain]]:
 def _of_volumes(pod: Pod) -> Iterator[tuple[str, str, Plain]]:
     """Yield (path, kind, reference) of the config maps and secrets among a pod's volumes."""
     for number, volume in enumerate(pod.spec.get("volumes") or ()):
-        path = f"{_start(pod)}.volumes[{number}]"
+        path = f"{pod.spec_path}.volumes[{number}]"
         if volume.get("configMap"):
             yield f"{path}.configMap", "ConfigMap", volume["configMap"]
         if volume.get("secret"):
@@ -107,38 +105,25 @@ def config_map_or_secret_missing(manifests: Manifests) -> Iterator[Problem]:
         )
 
 
-def _selected(manifests: Manifests, document: Document, selector: Plain) -> list[Pod]:
-    return [pod for pod in manifests.pods_in(document.namespace) if selects(selector, pod.labels)]
-
-
-def _watched_services(manifests: Manifests, document: Document, selector: Plain) -> list[Document]:
-    return [
-        service
-        for service in manifests.of_kind("Service")
-        if service.namespace == document.namespace and selects(selector, service.metadata.get("labels") or {})
-    ]
-
-
 def _selections(manifests: Manifests) -> Iterator[tuple[Document, str, list[Any]]]:
     """Yield (object, path of its selector, what it selects) of all that select something."""
     for document in manifests.of_kind("Service"):
         selector = document.at("spec.selector")
         if selector:
-            found = _selected(manifests, document, {"matchLabels": selector})
+            found = manifests.selected(document, {"matchLabels": selector})
             yield document, "spec.selector", found
     for document in manifests.of_kind("PodDisruptionBudget"):
-        yield document, "spec.selector", _selected(manifests, document, document.at("spec.selector"))
+        yield document, "spec.selector", manifests.selected(document, document.at("spec.selector"))
     for document in manifests.of_kind("NetworkPolicy"):
         selector = document.at("spec.podSelector")
         if selector:
-            yield document, "spec.podSelector", _selected(manifests, document, selector)
+            yield document, "spec.podSelector", manifests.selected(document, selector)
     for document in manifests.documents:
         if isinstance(document.spec, ServiceMonitorSpec):
-            selector = document.at("spec.selector")
-            yield document, "spec.selector", list(_watched_services(manifests, document, selector))
+            yield document, "spec.selector", manifests.watched_services(document)
         elif isinstance(document.spec, PodMonitorSpec):
             selector = document.at("spec.selector")
-            yield document, "spec.selector", _selected(manifests, document, selector)
+            yield document, "spec.selector", manifests.selected(document, selector)
         elif isinstance(document.spec, RayJobSpec) and document.spec.cluster_selector:
             path = "spec.clusterSelector"
             yield document, path, [cluster for cluster in [manifests.cluster_of(document)] if cluster]

@@ -14,8 +14,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from ray.serve.schema import ServeDeploySchema
 
-from pertcast_jobs.cluster.kube.kinds import RayServiceSpec
-from pertcast_jobs.cluster.kube.manifests import Cluster, Document, Manifests
+from pertcast_jobs.cluster.kube.kinds.ray import RayServiceSpec
+from pertcast_jobs.cluster.kube.manifests import Manifests
+from pertcast_jobs.cluster.kube.objects import Document
+from pertcast_jobs.cluster.kube.ray_view import Cluster
 from pertcast_jobs.cluster.kube.rules.problem import Problem
 
 _CONFIG: Final = "spec.serveConfigV2"

@@ -15,7 +15,8 @@ from pertcast_data.errors import ConfigError
 from pydantic import ValidationError
 
 from pertcast_jobs.cluster.kube.kinds import SPECS
-from pertcast_jobs.cluster.kube.manifests import Document, Plain
+from pertcast_jobs.cluster.kube.kinds.fields import Plain
+from pertcast_jobs.cluster.kube.objects import Document
 from pertcast_jobs.cluster.kube.quantity import quantity
 from pertcast_jobs.cluster.kube.rules.problem import Problem
 

@@ -1,35 +1,30 @@
-"""The kinds of KubeRay (1.5) and of the Prometheus operator that Pertcast's manifests use, field by field.
-
-A field that the operator does not know would be dropped silently by it; here it is an error. Pod templates
-stay plain mappings: the schemas of Kubernetes itself check them (`pertcast_jobs.cluster.kube.rules.shape`).
-"""
+"""The kinds of KubeRay (1.5), and the names that it takes for them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field, model_validator
 
-Plain = Mapping[str, Any]
-Count = Annotated[int, Field(ge=0)]
+from pertcast_jobs.cluster.kube.kinds.fields import Count, Fields, Plain
 
+LONGEST_NAME: Final[Mapping[str, int]] = MappingProxyType({"RayCluster": 63, "RayJob": 47, "RayService": 47})
+"""KubeRay's bounds; it appends to the names of jobs and services for their clusters and pods."""
 
-class _Fields(BaseModel):
-    """Base: names as Kubernetes writes them, no unknown ones, no number where a text belongs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, alias_generator=to_camel)
+NAME: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+"""What can stand in names of hosts, as KubeRay's services have them."""
 
 
-class AuthOptions(_Fields):
+class AuthOptions(Fields):
     """Who may talk to a cluster: "token" for those who hold the token of the cluster's secret."""
 
     mode: Literal["token", "disabled"]
 
 
-class AutoscalerOptions(_Fields):
+class AutoscalerOptions(Fields):
     """The container beside the head that asks for pods and gives them back."""
 
     version: Literal["v1", "v2"] | None = None
@@ -44,7 +39,7 @@ class AutoscalerOptions(_Fields):
     volume_mounts: Annotated[tuple[Plain, ...], Field(strict=False)] = ()
 
 
-class GcsFaultToleranceOptions(_Fields):
+class GcsFaultToleranceOptions(Fields):
     """A Redis that keeps the head's state."""
 
     redis_address: str
@@ -64,7 +59,7 @@ def _numbers_are_numbers(params: Mapping[str, str]) -> Mapping[str, str]:
 StartParams = Annotated[Mapping[str, str], AfterValidator(_numbers_are_numbers)]
 
 
-class HeadGroupSpec(_Fields):
+class HeadGroupSpec(Fields):
     """The head: one pod."""
 
     template: Plain
@@ -76,13 +71,13 @@ class HeadGroupSpec(_Fields):
     labels: Mapping[str, str] | None = None
 
 
-class ScaleStrategy(_Fields):
+class ScaleStrategy(Fields):
     """Pods that go first; the autoscaler writes it."""
 
     workers_to_delete: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
 
-class WorkerGroupSpec(_Fields):
+class WorkerGroupSpec(Fields):
     """Workers that are alike: from `min_replicas` to `max_replicas` pods (of `num_of_hosts` each)."""
 
     group_name: str = Field(min_length=1)
@@ -108,7 +103,7 @@ class WorkerGroupSpec(_Fields):
         return self
 
 
-class RayClusterSpec(_Fields):
+class RayClusterSpec(Fields):
     """A Ray cluster: what a RayCluster is, and what RayJob and RayService have inside."""
 
     head_group_spec: HeadGroupSpec
@@ -142,7 +137,7 @@ class RayClusterSpec(_Fields):
         return self
 
 
-class RayJobSpec(_Fields):
+class RayJobSpec(Fields):
     """A command on a cluster of its own (`ray_cluster_spec`) or on one that stands (`cluster_selector`)."""
 
     entrypoint: str = Field(min_length=1)
@@ -184,14 +179,14 @@ class RayJobSpec(_Fields):
         return self
 
 
-class UpgradeStrategy(_Fields):
+class UpgradeStrategy(Fields):
     """How a changed cluster takes the place of the old one."""
 
     type: Literal["NewCluster", "NewClusterWithIncrementalUpgrade", "None"] | None = None
     cluster_upgrade_options: Plain | None = None
 
 
-class RayServiceSpec(_Fields):
+class RayServiceSpec(Fields):
     """A Serve application on a cluster of its own."""
 
     ray_cluster_config: RayClusterSpec
@@ -201,95 +196,3 @@ class RayServiceSpec(_Fields):
     ray_cluster_deletion_delay_seconds: Count | None = None
     exclude_head_pod_from_serve_svc: bool = False
     managed_by: str | None = None
-
-
-class Selector(_Fields):
-    """Labels that things must have."""
-
-    match_labels: Mapping[str, str] = Field(default_factory=dict)
-    match_expressions: Annotated[tuple[Plain, ...], Field(strict=False)] = ()
-
-
-class Endpoint(_Fields):
-    """One port that Prometheus reads."""
-
-    port: str | None = None
-    target_port: int | str | None = None
-    path: str | None = None
-    scheme: Literal["http", "https"] | None = None
-    interval: str | None = None
-    scrape_timeout: str | None = None
-    honor_labels: bool | None = None
-    params: Plain | None = None
-    relabelings: Annotated[tuple[Plain, ...], Field(strict=False)] = ()
-    metric_relabelings: Annotated[tuple[Plain, ...], Field(strict=False)] = ()
-    authorization: Plain | None = None
-    tls_config: Plain | None = None
-
-
-class _MonitorSpec(_Fields):
-    """What both monitors say."""
-
-    selector: Selector
-    namespace_selector: Plain | None = None
-    job_label: str | None = None
-    pod_target_labels: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    sample_limit: Count | None = None
-
-
-class ServiceMonitorSpec(_MonitorSpec):
-    """Ports of services that Prometheus reads."""
-
-    endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1, strict=False)]
-    target_labels: Annotated[tuple[str, ...], Field(strict=False)] = ()
-
-
-class PodMonitorSpec(_MonitorSpec):
-    """Ports of pods that Prometheus reads."""
-
-    pod_metrics_endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1, strict=False)]
-
-
-class AlertRule(_Fields):
-    """An alert, or a recorded expression."""
-
-    expr: str | int
-    alert: str | None = None
-    record: str | None = None
-    for_: str | None = Field(None, alias="for")
-    keep_firing_for: str | None = Field(None, alias="keep_firing_for")
-    labels: Mapping[str, str] | None = None
-    annotations: Mapping[str, str] | None = None
-
-    @model_validator(mode="after")
-    def _is_one_of_both(self) -> AlertRule:
-        if (self.alert is None) == (self.record is None):
-            raise ValueError("a rule is either an alert or a record")
-        return self
-
-
-class RuleGroup(_Fields):
-    """Rules that are evaluated one after the other."""
-
-    name: str = Field(min_length=1)
-    rules: Annotated[tuple[AlertRule, ...], Field(min_length=1, strict=False)]
-    interval: str | None = None
-
-
-class PrometheusRuleSpec(_Fields):
-    """Alerts and recorded expressions."""
-
-    groups: Annotated[tuple[RuleGroup, ...], Field(min_length=1, strict=False)]
-
-
-SPECS: Final[Mapping[tuple[str, str], type[BaseModel]]] = MappingProxyType(
-    {
-        ("ray.io/v1", "RayCluster"): RayClusterSpec,
-        ("ray.io/v1", "RayJob"): RayJobSpec,
-        ("ray.io/v1", "RayService"): RayServiceSpec,
-        ("monitoring.coreos.com/v1", "ServiceMonitor"): ServiceMonitorSpec,
-        ("monitoring.coreos.com/v1", "PodMonitor"): PodMonitorSpec,
-        ("monitoring.coreos.com/v1", "PrometheusRule"): PrometheusRuleSpec,
-    }
-)
-"""(apiVersion, kind) -> the model of its `spec`."""

@@ -1,0 +1,89 @@
+"""The kinds of the Prometheus operator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pertcast_jobs.cluster.kube.kinds.fields import Count, Fields, Plain
+
+
+class Selector(Fields):
+    """Labels that things must have."""
+
+    match_labels: Mapping[str, str] = Field(default_factory=dict)
+    match_expressions: Annotated[tuple[Plain, ...], Field(strict=False)] = ()
+
+
+class Endpoint(Fields):
+    """One port that Prometheus reads."""
+
+    port: str | None = None
+    target_port: int | str | None = None
+    path: str | None = None
+    scheme: Literal["http", "https"] | None = None
+    interval: str | None = None
+    scrape_timeout: str | None = None
+    honor_labels: bool | None = None
+    params: Plain | None = None
+    relabelings: Annotated[tuple[Plain, ...], Field(strict=False)] = ()
+    metric_relabelings: Annotated[tuple[Plain, ...], Field(strict=False)] = ()
+    authorization: Plain | None = None
+    tls_config: Plain | None = None
+
+
+class _MonitorSpec(Fields):
+    """What both monitors say."""
+
+    selector: Selector
+    namespace_selector: Plain | None = None
+    job_label: str | None = None
+    pod_target_labels: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    sample_limit: Count | None = None
+
+
+class ServiceMonitorSpec(_MonitorSpec):
+    """Ports of services that Prometheus reads."""
+
+    endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1, strict=False)]
+    target_labels: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+
+class PodMonitorSpec(_MonitorSpec):
+    """Ports of pods that Prometheus reads."""
+
+    pod_metrics_endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1, strict=False)]
+
+
+class AlertRule(Fields):
+    """An alert, or a recorded expression."""
+
+    expr: str | int
+    alert: str | None = None
+    record: str | None = None
+    for_: str | None = Field(None, alias="for")
+    keep_firing_for: str | None = Field(None, alias="keep_firing_for")
+    labels: Mapping[str, str] | None = None
+    annotations: Mapping[str, str] | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> AlertRule:
+        if (self.alert is None) == (self.record is None):
+            raise ValueError("a rule is either an alert or a record")
+        return self
+
+
+class RuleGroup(Fields):
+    """Rules that are evaluated one after the other."""
+
+    name: str = Field(min_length=1)
+    rules: Annotated[tuple[AlertRule, ...], Field(min_length=1, strict=False)]
+    interval: str | None = None
+
+
+class PrometheusRuleSpec(Fields):
+    """Alerts and recorded expressions."""
+
+    groups: Annotated[tuple[RuleGroup, ...], Field(min_length=1, strict=False)]
