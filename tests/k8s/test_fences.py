@@ -85,11 +85,13 @@ def test_what_is_not_allowed_is_denied_and_each_cluster_reaches_only_itself(
         assert policy["ingress"] == [{"from": [own]}] and policy["egress"] == [{"to": [own]}]
 
 
-def test_the_head_of_every_cluster_has_a_disruption_budget(documents: list[Document]) -> None:
+def test_no_head_is_evicted_however_many_start_from_one_template(documents: list[Document]) -> None:
+    (quota,) = of_kind(documents, "ResourceQuota")
+    most_pods = int(quota["spec"]["hard"]["pods"])
     for name in clusters(documents):
         spec = named(documents, "PodDisruptionBudget", f"head-of-{name}")["spec"]
         # Of pods that an operator makes, Kubernetes knows no total: only a whole number works.
-        assert spec["minAvailable"] == 1
+        assert isinstance(spec["minAvailable"], int) and spec["minAvailable"] >= most_pods
         assert spec["selector"]["matchLabels"] == {
             "app.kubernetes.io/instance": name,
             "app.kubernetes.io/component": "head",

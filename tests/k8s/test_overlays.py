@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -139,6 +141,28 @@ def test_an_upgrade_of_the_service_is_a_second_cluster_and_a_node_more_than_one(
     assert group["minReplicas"] >= 2 and config.ingress_replicas >= 2 and config.predictor.min_replicas >= 2
     (spread,) = group["template"]["spec"]["topologySpreadConstraints"]
     assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "DoNotSchedule")
+    assert spread["nodeTaintsPolicy"] == "Honor", (
+        "nodes with GPUs, which take none, would hold the others to one"
+    )
+
+
+def test_ray_tells_how_full_the_disks_of_pods_are(overlays: dict[str, list[Document]]) -> None:
+    program = (
+        "from ray.dashboard.modules.reporter.reporter_agent import ReporterAgent\n"
+        "print(min(disk.total for disk in ReporterAgent._get_disk_usage('/tmp').values()))"
+    )
+    environments = [
+        {entry["name"]: entry["value"] for entry in template["spec"]["containers"][0]["env"]}
+        for documents in overlays.values()
+        for template in templates(documents)
+    ]
+    switch = "RAY_DASHBOARD_ENABLE_K8S_DISK_USAGE"
+    (told,) = {environment.get(switch, "") for environment in environments}
+    in_a_pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", switch: told}
+    total = subprocess.run(
+        [sys.executable, "-c", program], env=in_a_pod, check=True, capture_output=True, text=True
+    )
+    assert int(total.stdout) > 1, "Ray calls a disk of one byte, which is empty"
 
 
 def test_rays_version_in_the_manifests_is_the_pinned_one(documents: list[Document], repository: Path) -> None:
