@@ -224,6 +224,6 @@ def test_stages_are_kept_only_of_a_bundle() -> None:
 
 
 def test_one_bad_objective_is_one_problem() -> None:
-    with pytest.raises(ConfigError, match="nearest known: skill") as refused:
-        load_sweep("response_mlp_sweep", ["search.objectives=[{metric: skil, mode: max}]"])
+    with pytest.raises(ConfigError, match="nearest known: advantage") as refused:
+        load_sweep("response_mlp_sweep", ["search.objectives=[{metric: advantag, mode: max}]"])
     assert len(str(refused.value).splitlines()) == 1

@@ -28,8 +28,8 @@ def test_a_sweep_keeps_the_best_bundle_and_resumes_to_the_same(
     out = tmp_path / "sweep"
     outcome = run_sweep(sweep, out)
     assert [trial.status for trial in outcome.trials] == ["done"] * 3
-    skills = [trial.metrics["skill"] for trial in outcome.trials]
-    assert skills == sorted(skills, reverse=True)
+    advantages = [trial.metrics["advantage"] for trial in outcome.trials]
+    assert advantages == sorted(advantages, reverse=True)
     assert outcome.best in outcome.front
     best = RunFolder.open(out / "trials" / outcome.best)
     assert best.config().model.config["width"] == outcome.trials[0].values["model.config.width"]

@@ -14,15 +14,17 @@ from pertcast_jobs.tune.outcome import front, ranked
 from pertcast_jobs.tune.resources import concurrent_trials, trial_resources
 from pertcast_jobs.tune.trial import trial_config
 
-SKILL_THEN_COST = SearchConfig().objectives
+ADVANTAGE_THEN_COST = SearchConfig().objectives
 
 
-def trial(name: str, status: str, skill: float | None, cost: float = 1.0, **values: object) -> TrialOutcome:
-    metrics = {} if skill is None else {"skill": skill, "cost": cost, "epoch": 3.0}
+def trial(
+    name: str, status: str, advantage: float | None, cost: float = 1.0, **values: object
+) -> TrialOutcome:
+    metrics = {} if advantage is None else {"advantage": advantage, "cost": cost, "epoch": 3.0}
     return TrialOutcome(name, status, values, metrics)  # type: ignore[arg-type]
 
 
-def test_the_best_is_the_best_by_skill_and_ties_go_by_cost() -> None:
+def test_the_best_is_the_best_by_advantage_and_ties_go_by_cost() -> None:
     trials = [
         trial("a", "failed", None),
         trial("b", "done", 0.1, cost=5.0),
@@ -30,35 +32,39 @@ def test_the_best_is_the_best_by_skill_and_ties_go_by_cost() -> None:
         trial("d", "done", 0.3, cost=9.0),
         trial("e", "done", 0.3, cost=2.0),
     ]
-    assert [found.trial for found in ranked(trials, SKILL_THEN_COST)] == ["e", "d", "b", "c", "a"]
+    assert [found.trial for found in ranked(trials, ADVANTAGE_THEN_COST)] == ["e", "d", "b", "c", "a"]
     by_loss = [Objective(metric="cost", mode="min")]
     assert [found.trial for found in ranked(trials, by_loss)][:3] == ["e", "b", "d"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=9))
 def test_the_front_is_what_no_other_trial_beats(results: list[tuple[int, int]]) -> None:
-    trials = [trial(str(i), "done", skill, cost) for i, (skill, cost) in enumerate(results)]
-    found = front(trials, SKILL_THEN_COST)
-    for i, (skill, cost) in enumerate(results):
-        is_beaten = any(s >= skill and c <= cost and (s, c) != (skill, cost) for s, c in results)
+    trials = [trial(str(i), "done", advantage, cost) for i, (advantage, cost) in enumerate(results)]
+    found = front(trials, ADVANTAGE_THEN_COST)
+    for i, (advantage, cost) in enumerate(results):
+        is_beaten = any(s >= advantage and c <= cost and (s, c) != (advantage, cost) for s, c in results)
         assert (str(i) in found) == (not is_beaten)
-    assert ranked(trials, SKILL_THEN_COST)[0].trial in found
+    assert ranked(trials, ADVANTAGE_THEN_COST)[0].trial in found
 
 
 def test_a_trial_that_is_not_done_is_never_on_the_front() -> None:
-    assert front([trial("a", "stopped", 9.0), trial("b", "done", 0.1)], SKILL_THEN_COST) == {"b"}
+    assert front([trial("a", "stopped", 9.0), trial("b", "done", 0.1)], ADVANTAGE_THEN_COST) == {"b"}
 
 
 def test_the_table_shows_every_trial_both_objectives_and_every_value() -> None:
     trials = (
         TrialOutcome(
-            "000", "done", {"lr": 0.00123456, "width": 128}, {"skill": 0.25, "cost": 2e9, "epoch": 3}, True
+            "000",
+            "done",
+            {"lr": 0.00123456, "width": 128},
+            {"advantage": 0.25, "cost": 2e9, "epoch": 3},
+            True,
         ),
         trial("001", "failed", None, lr=0.1),
     )
     outcome = SweepOutcome(
         Path("s"),
-        SKILL_THEN_COST,
+        ADVANTAGE_THEN_COST,
         "pearson_delta",
         "Ridge",
         trials,
@@ -67,7 +73,7 @@ def test_the_table_shows_every_trial_both_objectives_and_every_value() -> None:
         Path("s/sweep.html"),
     )
     header, first, second = outcome.table()
-    assert header == ("trial", "status", "front", "skill", "cost", "epochs", "lr", "width")
+    assert header == ("trial", "status", "front", "advantage", "cost", "epochs", "lr", "width")
     assert first == ("000", "done", "*", "0.25", "2e+09", "3", "0.001235", "128")
     assert second == ("001", "failed", "", "-", "-", "0", "0.1", "-")
     assert outcome.to_json()["front"] == ["000"]
@@ -84,7 +90,11 @@ def test_a_trials_values_reach_its_configuration() -> None:
 @pytest.mark.parametrize(
     ("override", "problem"),
     [
-        ("search.objectives=[{metric: skil, mode: max}]", "no trial reports 'skil'; nearest known: skill"),
+        (
+            "search.objectives=[{metric: advantag, mode: max}]",
+            "no trial reports 'advantag'; nearest known: advantage",
+        ),
+        ("search.objectives=[{metric: skill, mode: max}]", "write advantage"),
         ("search.objectives=[{metric: cost, mode: min}, {metric: cost, mode: max}]", "objective once"),
         ("search.objectives=[]", "search.objectives"),
         ("search.scored_by=pearson_dleta", "nearest known: pearson_delta"),

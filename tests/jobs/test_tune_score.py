@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 from pertcast_data.errors import ConfigError
 from pertcast_data.splits import Split
-from pertcast_jobs.run_config import SweepConfig, load_config, load_sweep
+from pertcast_jobs.run_config import SweepConfig, dump_config, load_config, load_sweep
 from pertcast_jobs.train import run_training
+from pertcast_jobs.tune import run_sweep
 from pertcast_jobs.tune.baselines import BASELINES_FILE, baselines_of
 from pertcast_jobs.tune.records import Records, TrialRecord
 from pertcast_jobs.tune.score import scored
@@ -58,24 +60,24 @@ def test_baselines_are_scored_once_on_the_validation_conditions(
     assert (sweep_folder / BASELINES_FILE).stat().st_mtime_ns == before
 
 
-def test_a_run_that_is_the_best_baseline_has_no_skill(
+def test_a_run_that_is_the_best_baseline_has_no_advantage(
     sweep_folder: Path, small_screen: Any, tmp_path: Path
 ) -> None:
     best = json.loads((sweep_folder / BASELINES_FILE).read_text())["best"]
     (tmp_path / "config.yaml").write_text(f"model: {{name: {best}}}\n")
     found = scored(trained(small_screen, str(tmp_path / "config.yaml"), tmp_path / "run"), sweep_folder)
-    assert found["skill"] == pytest.approx(0.0, abs=1e-6)
+    assert found["advantage"] == pytest.approx(0.0, abs=1e-6)
     assert found["score"] == pytest.approx(found["baseline_score"])
     assert found["cost"] == 0.0
 
 
-def test_skill_is_the_score_above_the_best_baselines_and_is_kept(
+def test_advantage_is_the_score_above_the_best_baselines_and_is_kept(
     sweep_folder: Path, small_screen: Any, tmp_path: Path
 ) -> None:
     outcome = trained(small_screen, "response_mlp", tmp_path / "run", *QUICK, "train.epochs=2")
     found = scored(outcome, sweep_folder)
-    assert found["skill"] == pytest.approx(found["score"] - found["baseline_score"], abs=1e-6)
-    assert found["skill_low"] <= found["skill"] <= found["skill_high"]
+    assert found["advantage"] == pytest.approx(found["score"] - found["baseline_score"], abs=1e-6)
+    assert found["advantage_low"] <= found["advantage"] <= found["advantage_high"]
     assert found["validation_loss"] == outcome.validation["loss"]
     (sweep_folder / BASELINES_FILE).rename(tmp_path / "moved")
     assert scored(outcome, sweep_folder) == found
@@ -139,3 +141,29 @@ def test_a_record_that_cannot_be_read_names_its_file_and_the_remedy(tmp_path: Pa
     path.write_text(path.read_text()[:20])
     with pytest.raises(ConfigError, match=r"003\.json cannot be read.*remove it with .*trials/003"):
         records.read(3)
+
+
+def test_a_sweep_of_an_older_version_is_refused_with_the_command_that_mends_it(
+    sweep: SweepConfig, tmp_path: Path
+) -> None:
+    out = tmp_path / "a sweep"
+    (out / "trials" / "001").mkdir(parents=True)
+    records = Records(out)
+    found = {"advantage": 0.1, "advantage_low": 0.0, "advantage_high": 0.2, "cost": 3.0}
+    record = TrialRecord(0, {"train.seed": 1}, "done", found)
+    records.write(record)
+    score = out / "trials" / "001" / "score.json"
+    score.write_text(json.dumps({"metric": "pearson_delta", "metrics": found}))
+    mine = sweep.with_absolute_paths()
+    (out / "sweep.yaml").write_text(dump_config(mine))
+    files = [out / "sweep.yaml", out / "records" / "000.json", score]
+    present = [file.read_text() for file in files]
+    for file in files:
+        file.write_text(file.read_text().replace("advantage", "skill"))
+    with pytest.raises(ConfigError, match="called `skill` what is `advantage` now") as refused:
+        run_sweep(mine, out, resume=True)
+    command = str(refused.value).partition("continue: ")[2]
+    subprocess.run(command, shell=True, check=True)
+    assert [file.read_text() for file in files] == present
+    assert load_sweep(out / "sweep.yaml") == mine
+    assert records.read(0) == record

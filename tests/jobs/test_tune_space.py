@@ -23,8 +23,8 @@ def drawn(space: dict[str, SpaceEntry], n: int = 60, **search: Any) -> list[dict
     return [suggest(number, space, SearchConfig(**search)) for number in range(n)]
 
 
-def done(number: int, values: dict[str, Any], skill: float, cost: float) -> TrialRecord:
-    return TrialRecord(number, values, "done", {"skill": skill, "cost": cost})
+def done(number: int, values: dict[str, Any], advantage: float, cost: float) -> TrialRecord:
+    return TrialRecord(number, values, "done", {"advantage": advantage, "cost": cost})
 
 
 def test_values_lie_within_the_space_and_reach_its_ends() -> None:
@@ -72,8 +72,8 @@ def test_optuna_draws_the_same_from_the_same_results_in_any_order_and_learns(n_o
     for number in range(24):
         values = suggest(number, SPACE, search, known)
         assert values == suggest(number, SPACE, search, list(reversed(known)))
-        skill = -abs(values["share"] - 0.4)
-        known.append(done(number, values, skill, cost=values["layers"]))
+        advantage = -abs(values["share"] - 0.4)
+        known.append(done(number, values, advantage, cost=values["layers"]))
     late = [record.values["share"] for record in known[-10:]]
     assert sum(abs(share - 0.4) for share in late) / 10 < 0.1
 

@@ -10,12 +10,12 @@ from pertcast.report.sweep import SweepContent, SweepTrial, sweep_report
 from pertcast.report.sweep.importance import importance
 
 
-def trial(number: int, skill: float, **values: object) -> SweepTrial:
+def trial(number: int, advantage: float, **values: object) -> SweepTrial:
     metrics = {
-        "skill": skill,
-        "skill_low": skill - 0.05,
-        "skill_high": skill + 0.05,
-        "score": 0.6 + skill,
+        "advantage": advantage,
+        "advantage_low": advantage - 0.05,
+        "advantage_high": advantage + 0.05,
+        "score": 0.6 + advantage,
         "baseline_score": 0.6,
         "n_conditions": 40.0,
         "cost": 1e9 * (1 + number),
@@ -23,7 +23,7 @@ def trial(number: int, skill: float, **values: object) -> SweepTrial:
         "seconds": 3.0,
         "epoch": 5.0,
     }
-    curve = ((1, 1.0), (2, 0.8 - skill))
+    curve = ((1, 1.0), (2, 0.8 - advantage))
     return SweepTrial(f"{number:03d}", "done", "", values, metrics, number == 0, curve)
 
 
@@ -32,7 +32,7 @@ def content(trials: tuple[SweepTrial, ...], n_perturbations: int = 12) -> SweepC
         model="Residual MLP",
         provenance="store s",
         scored_by="pearson_delta",
-        objectives=(("skill", "max"), ("cost", "min")),
+        objectives=(("advantage", "max"), ("cost", "min")),
         trials=trials,
         baselines={"Ridge": 0.6, "No change": 0.0},
         best_baseline="Ridge",
@@ -47,7 +47,7 @@ def sweep_of(n: int) -> tuple[SweepTrial, ...]:
 
 
 @pytest.mark.parametrize(
-    ("skill", "n_perturbations", "badge"),
+    ("advantage", "n_perturbations", "badge"),
     [
         (0.1, 12, "above every baseline"),
         (0.02, 12, "not distinguishable"),
@@ -55,8 +55,10 @@ def sweep_of(n: int) -> tuple[SweepTrial, ...]:
         (0.1, 5, "not distinguishable"),
     ],
 )
-def test_the_verdict_says_what_the_interval_allows(skill: float, n_perturbations: int, badge: str) -> None:
-    html = sweep_report(content((trial(0, skill, rate=0.1),), n_perturbations))
+def test_the_verdict_says_what_the_interval_allows(
+    advantage: float, n_perturbations: int, badge: str
+) -> None:
+    html = sweep_report(content((trial(0, advantage, rate=0.1),), n_perturbations))
     badges = ("above every baseline", "not distinguishable<", "below a baseline")
     assert [each for each in badges if each in html] == [badge if "not" not in badge else f"{badge}<"]
     assert ("too few to tell" in html) == (n_perturbations < 6)
@@ -110,9 +112,9 @@ def test_importance_is_beyond_chance_where_the_objective_follows_a_value_and_rar
     assert false_alarms <= 8
 
 
-def test_one_objective_that_is_no_skill_is_reported_without_a_comparison() -> None:
+def test_one_objective_that_is_no_advantage_is_reported_without_a_comparison() -> None:
     trials = tuple(
-        replace(each, metrics={"validation_loss": 1.0 - each.metric("skill")}) for each in sweep_of(2)
+        replace(each, metrics={"validation_loss": 1.0 - each.metric("advantage")}) for each in sweep_of(2)
     )
     html = sweep_report(replace(content(trials), objectives=(("validation_loss", "min"),)))
     assert "held-out loss 0.900" in html

@@ -47,12 +47,14 @@ def _outcome_lines(outcome: SweepOutcome) -> list[str]:
 def _verdict(outcome: SweepOutcome) -> str:
     found, n_done = outcome.best_trial.metrics, sum(trial.status == "done" for trial in outcome.trials)
     text = f"best of {n_done}: trial {outcome.best}"
-    if "skill" not in found:
+    if "advantage" not in found:
         return text
-    interval = f"[{found['skill_low']:+.3f}, {found['skill_high']:+.3f}]" if "skill_low" in found else ""
+    interval = (
+        f"[{found['advantage_low']:+.3f}, {found['advantage_high']:+.3f}]" if "advantage_low" in found else ""
+    )
     return (
         f"{text}, {outcome.scored_by} {found['score']:.3f} on {found['n_conditions']:.0f} validation "
-        f"conditions: {found['skill']:+.3f} {interval} against {outcome.baseline} "
+        f"conditions: {found['advantage']:+.3f} {interval} against {outcome.baseline} "
         f"({found['baseline_score']:.3f})"
     )
 

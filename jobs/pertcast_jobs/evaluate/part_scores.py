@@ -87,13 +87,13 @@ class Margin:
     ----------
     score, baseline_score
         Means over these conditions.
-    skill
+    advantage
         By how much the model is better, with the interval over resampled perturbations.
     """
 
     score: float
     baseline_score: float
-    skill: Estimate
+    advantage: Estimate
 
 
 def open_part(
@@ -151,7 +151,7 @@ def score_baselines(opened: OpenPart, metric: str, *, leave_out: str = "") -> Ba
         opened.encoder.space, opened.encoder.training_conditions, opened.sums, leave_out=leave_out
     )
     if not fitted:
-        raise ConfigError("No baseline applies to these data, so there is nothing that skill is above.")
+        raise ConfigError("No baseline applies to these data, so a model has no advantage to measure.")
     return BaselineScores(
         metric=metric,
         conditions=opened.part.held.conditions.select("condition_id", CLUSTER),
@@ -208,4 +208,4 @@ def score_beside(model: ResponseModel, opened: OpenPart, baselines: BaselineScor
         float(metric.filled(board.scores[name][metric.name])[defined].mean())
         for name in ("model", "baseline")
     )
-    return Margin(score, baseline_score, skill=estimates(gain[:, None], board.cluster)[0])
+    return Margin(score, baseline_score, advantage=estimates(gain[:, None], board.cluster)[0])

@@ -15,7 +15,7 @@ from pertcast_jobs.run_config.schema import RunConfig
 
 _WholeNumbers = tuple[int, int]
 
-TRIAL_METRICS: Final = ("skill", "score", "cost", "parameters", "seconds")
+TRIAL_METRICS: Final = ("advantage", "score", "cost", "parameters", "seconds")
 """What every trial reports; beside it the model's held-out losses as ``validation_<name>``."""
 
 _HELD_OUT_LOSS: Final = "validation_"
@@ -91,9 +91,9 @@ class Objective(BaseModel):
     Attributes
     ----------
     metric
-        "skill": how much better than the best baseline on the validation conditions. "score": the model's own
-        score there. "cost": floating-point operations of the training. "parameters", "seconds". Or a held-out
-        loss, such as "validation_loss".
+        "advantage": how much better than the best baseline on the validation conditions. "score": the model's
+        own score there. "cost": floating-point operations of the training. "parameters", "seconds". Or a
+        held-out loss, such as "validation_loss".
     mode
         Whether the smallest or the largest is best.
     """
@@ -106,6 +106,8 @@ class Objective(BaseModel):
     @field_validator("metric")
     @classmethod
     def _is_known(cls, metric: str) -> str:
+        if metric == "skill":
+            raise ValueError("what a sweep called skill is advantage now; write advantage")
         if metric not in TRIAL_METRICS and not metric.startswith(_HELD_OUT_LOSS):
             near = nearest_known(metric, [*TRIAL_METRICS, "validation_loss"]) or list(TRIAL_METRICS)
             raise ValueError(f"no trial reports {metric!r}; nearest known: {', '.join(near)}")
@@ -128,7 +130,7 @@ class SearchConfig(BaseModel):
         What the sweep is after, the most important first: the best trial is the best by the first one, ties
         by the next. With several, the trials that no other beats in all of them are the front.
     scored_by
-        The metric of evaluation that "skill" and "score" are in.
+        The metric of evaluation that "advantage" and "score" are in.
     algorithm
         "random" draws independently; "optuna" (tree-structured Parzen estimator, for one or several
         objectives) learns from finished trials.
@@ -148,7 +150,7 @@ class SearchConfig(BaseModel):
 
     trials: int = Field(4, ge=1)
     objectives: tuple[Objective, ...] = Field(
-        (Objective(metric="skill", mode="max"), Objective(metric="cost", mode="min")), min_length=1
+        (Objective(metric="advantage", mode="max"), Objective(metric="cost", mode="min")), min_length=1
     )
     scored_by: str = PRIMARY_METRIC
     algorithm: Literal["random", "optuna"] = "random"

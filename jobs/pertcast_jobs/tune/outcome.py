@@ -59,7 +59,7 @@ class SweepOutcome:
     objectives
         What it was after, the most important first.
     scored_by
-        The metric that skill is in.
+        The metric that advantage is in.
     baseline
         Title of the best baseline on the validation conditions.
     trials

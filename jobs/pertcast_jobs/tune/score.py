@@ -30,9 +30,9 @@ def scored(outcome: TrainingOutcome, sweep_folder: Path) -> dict[str, float]:
     Returns
     -------
     dict
-        skill (with skill_low and skill_high: the 95 % interval over resampled perturbations), score,
-        baseline_score, n_conditions, cost, cost_is_counted, parameters, seconds, epoch, global_step and the
-        held-out losses as validation_<name>.
+        advantage (with advantage_low and advantage_high: the 95 % interval over resampled perturbations),
+        score, baseline_score, n_conditions, cost, cost_is_counted, parameters, seconds, epoch, global_step
+        and the held-out losses as validation_<name>.
     """
     path = outcome.run / SCORE_FILE
     if path.is_file():
@@ -47,12 +47,12 @@ def scored(outcome: TrainingOutcome, sweep_folder: Path) -> dict[str, float]:
     margin = score_beside(predictor.model, opened, baselines)
     cost = training_cost(predictor.model, predictor.encoder, config, outcome.result)
     metrics = {
-        "skill": margin.skill.mean,
-        "skill_low": margin.skill.low,
-        "skill_high": margin.skill.high,
+        "advantage": margin.advantage.mean,
+        "advantage_low": margin.advantage.low,
+        "advantage_high": margin.advantage.high,
         "score": margin.score,
         "baseline_score": margin.baseline_score,
-        "n_conditions": margin.skill.n_defined,
+        "n_conditions": margin.advantage.n_defined,
         "cost": cost.flops,
         "cost_is_counted": float(cost.is_counted),
         "parameters": sum(each.numel() for each in predictor.model.parameters()),

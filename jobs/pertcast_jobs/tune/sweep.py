@@ -25,6 +25,7 @@ from pertcast_jobs.run_folder import RunFolder, write_text
 from pertcast_jobs.train.prepare import open_checked
 from pertcast_jobs.train.worker_notes import read_note
 from pertcast_jobs.tune.baselines import baselines_of
+from pertcast_jobs.tune.older_names import require_present_names
 from pertcast_jobs.tune.outcome import SweepOutcome, TrialOutcome, front, ranked
 from pertcast_jobs.tune.records import Records
 from pertcast_jobs.tune.report import REPORT_FILE, write_sweep_report
@@ -89,6 +90,7 @@ def _require_same(sweep: SweepConfig, out: Path, config_path: Path, resume: bool
         raise ConfigError(
             f"{out} holds a sweep already. Continue it with --resume, or choose another folder for --out."
         )
+    require_present_names(out)
     if load_sweep(config_path) != sweep:
         raise ConfigError(
             f"{out} holds another sweep: {config_path} is not what was asked for now. Continue it with "

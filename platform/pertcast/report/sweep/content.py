@@ -10,7 +10,7 @@ from typing import Any, Final
 
 AXES: Final = MappingProxyType(
     {
-        "skill": "skill ({scored_by}, model - best baseline)",
+        "advantage": "advantage ({scored_by}, model - best baseline)",
         "score": "{scored_by} of the model",
         "cost": "training cost (floating-point operations)",
         "parameters": "parameters",
@@ -35,8 +35,8 @@ class SweepTrial:
     values
         What was tried, by dotted key.
     metrics
-        What it reported: skill, skill_low, skill_high, score, cost, seconds, parameters, epoch and held-out
-        losses; those of its last validation where it was stopped.
+        What it reported: advantage, advantage_low, advantage_high, score, cost, seconds, parameters, epoch
+        and held-out losses; those of its last validation where it was stopped.
     is_on_front
         Whether no other trial is at least as good in every objective and better in one.
     curve
@@ -72,7 +72,7 @@ class SweepContent:
     provenance
         One line: data, split, counts.
     scored_by
-        The metric that skill is in.
+        The metric that advantage is in.
     objectives
         (metric, "min" or "max"), the most important first.
     trials

@@ -23,7 +23,7 @@ _GREY: Final = "#b4bec8"
 
 
 def _is_hollow(trial: SweepTrial) -> bool:
-    return not (trial.metric("skill_low") > 0 or trial.metric("skill_high") < 0)
+    return not (trial.metric("advantage_low") > 0 or trial.metric("advantage_high") < 0)
 
 
 def _told(trial: SweepTrial, content: SweepContent) -> str:
@@ -66,12 +66,12 @@ def by_trial(content: SweepContent) -> go.Figure:
         x=x,
         y=y,
         mode="markers",
-        marker=_marker(trials, content.best.name, metric == "skill"),
+        marker=_marker(trials, content.best.name, metric == "advantage"),
         hovertext=[_told(trial, content) for trial in trials],
         hovertemplate="%{hovertext}<extra></extra>",
         cliponaxis=False,
     )
-    if metric == "skill":
+    if metric == "advantage":
         points.error_y = _interval(trials)
         figure.add_hline(y=0, line={"color": CARE, "width": 1.5}, layer="below")
         figure.add_annotation(
@@ -92,11 +92,12 @@ def by_trial(content: SweepContent) -> go.Figure:
 
 
 def _interval(trials: Sequence[SweepTrial]) -> dict[str, Any]:
-    skill, low, high = (
-        np.array([trial.metric(name) for trial in trials]) for name in ("skill", "skill_low", "skill_high")
+    advantage, low, high = (
+        np.array([trial.metric(name) for trial in trials])
+        for name in ("advantage", "advantage_low", "advantage_high")
     )
     return {
-        "type": "data", "symmetric": False, "array": high - skill, "arrayminus": skill - low,
+        "type": "data", "symmetric": False, "array": high - advantage, "arrayminus": advantage - low,
         "color": ACCENT, "thickness": 1.2, "width": 0,
     }  # fmt: skip
 
@@ -121,7 +122,7 @@ def trade_off(content: SweepContent) -> go.Figure:
         x=place,
         y=y,
         mode="markers",
-        marker=_marker(trials, content.best.name, first == "skill"),
+        marker=_marker(trials, content.best.name, first == "advantage"),
         hovertext=[_told(trial, content) for trial in trials],
         hovertemplate="%{hovertext}<extra></extra>",
         cliponaxis=False,
@@ -130,7 +131,7 @@ def trade_off(content: SweepContent) -> go.Figure:
     label_points(figure, place, y, [trial.name for trial in trials], line, ranges=ranges, size=(480, 290))
     figure.update_layout(
         xaxis={"title": {"text": content.axis(second)}, **(_logarithms(place) if is_log else {})},
-        yaxis={"title": {"text": content.axis(first)}, "zeroline": first == "skill"},
+        yaxis={"title": {"text": content.axis(first)}, "zeroline": first == "advantage"},
     )
     return figure
 
@@ -170,7 +171,7 @@ def by_parameter(content: SweepContent, keys: Sequence[str]) -> go.Figure:
             x=values if all(map(is_number, values)) else [str(value) for value in values],
             y=[trial.metric(metric) for trial in trials],
             mode="markers",
-            marker=_marker(trials, content.best.name, metric == "skill"),
+            marker=_marker(trials, content.best.name, metric == "advantage"),
             hovertext=[_told(trial, content) for trial in trials],
             hovertemplate="%{hovertext}<extra></extra>",
         )

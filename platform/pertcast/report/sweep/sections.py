@@ -41,9 +41,9 @@ def verdict(content: SweepContent) -> Section:
 
 
 def _tone(content: SweepContent) -> Tone:
-    if not math.isfinite(content.best.metric("skill")):
+    if not math.isfinite(content.best.metric("advantage")):
         return "plain"
-    low, high = content.best.metric("skill_low"), content.best.metric("skill_high")
+    low, high = content.best.metric("advantage_low"), content.best.metric("advantage_high")
     if content.n_perturbations < FEWEST_PERTURBATIONS:
         return "care"
     return "good" if low > 0 else "bad" if high < 0 else "care"
@@ -51,13 +51,13 @@ def _tone(content: SweepContent) -> Tone:
 
 def _sentence(content: SweepContent, best: SweepTrial) -> str:
     text = f"Trial {best.name} is the best"
-    if not math.isfinite(best.metric("skill")):
+    if not math.isfinite(best.metric("advantage")):
         metric = content.objectives[0][0]
         return f"{text}: {content.axis(metric)} {format_number(best.metric(metric))}."
-    skill, low, high = (best.metric(name) for name in ("skill", "skill_low", "skill_high"))
+    advantage, low, high = (best.metric(name) for name in ("advantage", "advantage_low", "advantage_high"))
     return (
         f"{text}: {content.scored_by} {best.metric('score'):.3f} on {best.metric('n_conditions'):,.0f} "
-        f"validation conditions, {skill:+.3f} [{low:+.3f}, {high:+.3f}] against {content.best_baseline} "
+        f"validation conditions, {advantage:+.3f} [{low:+.3f}, {high:+.3f}] against {content.best_baseline} "
         f"({best.metric('baseline_score'):.3f})."
     )
 
@@ -69,7 +69,7 @@ def progress(content: SweepContent) -> Section:
     return Section(
         "Trials",
         figure_html(figures.by_trial(content), 340, f"{metric} by trial"),
-        f"{metric} by trial; line: best so far{compared if metric == 'skill' else ''}",
+        f"{metric} by trial; line: best so far{compared if metric == 'advantage' else ''}",
         width="half",
     )
 
@@ -162,7 +162,7 @@ def baselines(content: SweepContent) -> Section:
         headers={"baseline": "Baseline", "score": content.scored_by},
         formats={"score": fixed(3)},
         row_classes=["strong" if title == best else "" for title in order],
-        caption="Fitted once, on the training rows; mean over the validation conditions. Skill is the "
+        caption="Fitted once, on the training rows; mean over the validation conditions. Advantage is the "
         f"model's {content.scored_by} minus that of the first.",
         download="baselines.csv",
     )
@@ -171,7 +171,7 @@ def baselines(content: SweepContent) -> Section:
 
 def table(content: SweepContent) -> Section:
     """Return every trial with its configuration and how it ended."""
-    names = list(dict.fromkeys([*(name for name, _ in content.objectives), "skill", "score", "cost"]))
+    names = list(dict.fromkeys([*(name for name, _ in content.objectives), "advantage", "score", "cost"]))
     names += [name for name in ("validation_loss", "parameters", "seconds", "epoch") if name not in names]
     rows = [_row(trial, names, content) for trial in content.trials]
     frame = pl.DataFrame(rows, infer_schema_length=None)
@@ -181,7 +181,7 @@ def table(content: SweepContent) -> Section:
     html = table_html(
         frame.drop([name for name in names if frame[name].is_null().all()]),
         headers={**titles, **tried},
-        formats={"skill": _signed, "cost": _power, "parameters": _whole, "epoch": _whole},
+        formats={"advantage": _signed, "cost": _power, "parameters": _whole, "epoch": _whole},
         row_classes=[_row_class(trial, content) for trial in content.trials],
         caption="Best first. Metrics of a stopped trial are those of its last validation.",
         download="trials.csv",
