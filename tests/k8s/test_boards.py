@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
 import yaml
 from pertcast_jobs.train.gauges import TRAIN_GAUGES
 from pertcast_serve.metrics import METRICS
+from ray.autoscaler.v2 import metrics_reporter
 from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
+from ray.serve._private import deployment_state
 
 REPOSITORY = Path(__file__).parents[2]
 MONITORING = REPOSITORY / "k8s" / "monitoring"
@@ -22,6 +26,18 @@ RECORDED = Path(__file__).with_name("exported_by_ray.txt")
 OF_TARGETS = frozenset({"namespace"})
 """Labels that Prometheus itself gives to what it reads from a pod or service."""
 ON_GPUS = frozenset({"GpuDeviceName", "GpuIndex", "ip"})
+OF_KUBERNETES: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "kubelet_volume_stats_available_bytes": frozenset({"persistentvolumeclaim"}),
+        "kubelet_volume_stats_capacity_bytes": frozenset({"persistentvolumeclaim"}),
+        "kube_service_info": frozenset({"service"}),
+    }
+)
+"""What the kubelet and kube-state-metrics export of all namespaces."""
+OF_SERVE: Mapping[str, frozenset[str]] = MappingProxyType(
+    {"ray_serve_deployment_replica_healthy": frozenset({"deployment", "application"})}
+)
+"""Exported by Serve alone, which did not run while the list was made."""
 
 
 class Query(NamedTuple):
@@ -40,8 +56,7 @@ def exported() -> dict[str, frozenset[str]]:
     for metric in METRICS:
         ends = ("_bucket", "_count", "_sum") if metric.kind == "histogram" else ("",)
         found |= {f"{metric.name}{end}": frozenset({*metric.labels, "le"}) for end in ends}
-    # Exported by Serve alone, which did not run while the list was made.
-    return found | {"ray_serve_deployment_replica_healthy": frozenset({"deployment", "application"})}
+    return found | OF_KUBERNETES | OF_SERVE
 
 
 def board(name: str) -> dict[str, Any]:
@@ -63,7 +78,7 @@ def queries() -> Iterator[Query]:
 
 def metrics_in(query: str) -> set[str]:
     """Return the metrics that a query names: words that are no function, label, range or keyword."""
-    bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\b(by|without) \([^)]*\)", " ", query)
+    bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\b(by|without|on) \([^)]*\)|\b(and|or|unless)\b", " ", query)
     return set(re.findall(r"(?<![\w.$])[a-z_][a-z0-9_]*\b(?!\s*\()", bare))
 
 
@@ -71,7 +86,7 @@ def labels_in(query: str) -> set[str]:
     """Return the labels that a query groups or selects by."""
     grouped = {
         label.strip()
-        for group in re.findall(r"\b(?:by|without) \(([^)]*)\)", query)
+        for group in re.findall(r"\b(?:by|without|on) \(([^)]*)\)", query)
         for label in group.split(",")
     }
     selected = {
@@ -98,6 +113,64 @@ def test_every_query_uses_labels_that_its_metrics_have() -> None:
 
 def test_the_list_of_exported_metrics_is_of_the_installed_ray() -> None:
     assert f"Ray {version('ray')} " in RECORDED.read_text().splitlines()[0]
+
+
+def test_what_is_asked_of_the_autoscaler_is_written_by_its_second_version_and_kept_right() -> None:
+    cluster = next(yaml.safe_load_all((MONITORING.parent / "base/ray-cluster.yaml").read_text()))
+    assert cluster["spec"]["autoscalerOptions"]["version"] == "v2"
+    written = set(re.findall(r"_prom_metrics\.(\w+)\.", inspect.getsource(metrics_reporter)))
+    # Set for what is awaited, never set back to none.
+    written.remove("pending_resources")
+    asked = {
+        name.removeprefix("autoscaler_").removesuffix("_total")
+        for query in queries()
+        for name in metrics_in(query.text)
+        if name.startswith("autoscaler_")
+    }
+    assert asked and asked <= written
+
+
+def test_what_is_asked_of_serve_is_exported_by_the_installed_one() -> None:
+    source = inspect.getsource(deployment_state)
+    for name, labels in OF_SERVE.items():
+        assert f'"{name.removeprefix("ray_")}"' in source
+        assert all(f'"{label}"' in source for label in labels)
+
+
+def alert(name: str) -> dict[str, Any]:
+    (found,) = (rule for rule in rules() if rule["alert"] == name)
+    return found
+
+
+def test_an_endpoint_of_which_nothing_is_heard_any_more_wakes_somebody() -> None:
+    written = (MONITORING.parent / "components/service/endpoint/ray-service.yaml").read_text()
+    service = yaml.safe_load(written)["spec"]["serveService"]["metadata"]["name"]
+    _, _, silent = alert("PertcastNoReplica")["expr"].partition(" or ")
+    there, _, heard = silent.partition(" unless on (namespace) ")
+    assert f'kube_service_info{{service="{service}"}}' in there
+    assert metrics_in(heard) == set(OF_SERVE) and "==" not in heard and ">" not in heard
+
+
+def test_a_task_that_waits_for_the_first_node_of_its_group_is_not_said_to_fit_nowhere() -> None:
+    nowhere, awaited = alert("PertcastTaskFitsNowhere"), alert("PertcastNodesDoNotCome")
+    _, _, coming = nowhere["expr"].partition(" unless on (namespace, SessionName) ")
+    assert coming == "sum by (namespace, SessionName) (autoscaler_pending_nodes) > 0"
+    assert int(nowhere["for"].removesuffix("m")) > int(awaited["for"].removesuffix("m"))
+
+
+def test_a_volume_that_fills_up_wakes_somebody() -> None:
+    (claim,) = yaml.safe_load_all((MONITORING.parent / "base/storage.yaml").read_text())
+    for metric in ("available", "capacity"):
+        series = f'kubelet_volume_stats_{metric}_bytes{{persistentvolumeclaim="{claim["metadata"]["name"]}"}}'
+        assert series in alert("PertcastVolumeNearlyFull")["expr"]
+
+
+@pytest.mark.parametrize("file", ["alerts.yaml", "monitors.yaml"])
+def test_what_prometheus_shall_load_can_be_chosen_by_one_label(file: str) -> None:
+    documents = list(yaml.safe_load_all((MONITORING / file).read_text()))
+    assert documents
+    for document in documents:
+        assert document["metadata"]["labels"]["app.kubernetes.io/part-of"] == "pertcast"
 
 
 def test_every_gauge_of_training_is_drawn() -> None:
