@@ -14,6 +14,8 @@ import pytest
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # of a cluster that is no test's
+    os.environ.pop(name, None)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -71,7 +71,8 @@ class KubeApi:
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         """Return the RayJobs by name."""
-        return {name: made for (kind, _, name), made in self.objects.items() if kind == "rayjobs"}
+        with self.lock:
+            return {name: made for (kind, _, name), made in self.objects.items() if kind == "rayjobs"}
 
     def set_status(self, name: str, **status: Any) -> None:
         """Change a RayJob's status as the operator does."""

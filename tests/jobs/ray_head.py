@@ -1,58 +1,20 @@
-"""The Ray Jobs API of one head for tests, and a kubectl whose port-forward leads to it.
-
-Everything but `port-forward` goes to the real kubectl. A forwarding can be cut: its process is killed.
-"""
+"""The Ray Jobs API of one head for tests, with the faults of a real one: lost answers, ids that are taken."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import shutil
-import signal
-import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 TOKEN = "5" * 64
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
-
-KUBECTL = """#!{python} -SE
-import asyncio, json, os, pathlib, sys
-
-if "port-forward" not in sys.argv:
-    os.execv({real!r}, [{real!r}, *sys.argv[1:]])
-folder = pathlib.Path({folder!r})
-service = sys.argv[2].removeprefix("service/")
-ports = json.loads((folder / "services.json").read_text())
-if service not in ports:
-    sys.exit(f'Error from server (NotFound): services "{{service}}" not found')
-
-async def pump(reader, writer):
-    while data := await reader.read(65536):
-        writer.write(data)
-        await writer.drain()
-    writer.close()
-
-async def relay(reader, writer):
-    there = await asyncio.open_connection("127.0.0.1", ports[service])
-    await asyncio.gather(pump(reader, there[1]), pump(there[0], writer), return_exceptions=True)
-
-async def serve():
-    server = await asyncio.start_server(relay, "127.0.0.1", 0)
-    (folder / f"{{os.getpid()}}.forward").touch()
-    print(f"Forwarding from 127.0.0.1:{{server.sockets[0].getsockname()[1]}} -> 8265", flush=True)
-    await server.serve_forever()
-
-asyncio.run(serve())
-"""
 
 
 @dataclass
@@ -63,63 +25,124 @@ class RayJob:
     status: str = "RUNNING"
     text: str = ""
     code: int | None = None
+    message: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    start: int = 1
 
 
 @dataclass
 class RayHead:
-    """The head's jobs by id, and how it is reached.
+    """The head's jobs by id, and how it answers.
 
     Attributes
     ----------
     jobs
         Id -> job.
-    folder
-        Holds `bin/kubectl`, which goes first on the PATH.
+    asked
+        Method and path of each request.
+    lost_answers
+        So many of the next submissions are taken, and their answers lost.
+    cut_after_end
+        So many of the requests after a job's end are cut.
+    agent
+        Whether the head has a job agent, which takes the jobs.
     port
         Where the head listens.
     """
 
-    folder: Path
     jobs: dict[str, RayJob] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    lost_answers: int = 0
+    cut_after_end: int = 0
+    agent: bool = True
     port: int = 0
 
-    def serve_as(self, *services: str) -> None:
-        """Let port-forward find the head behind these services, and behind no other."""
-        (self.folder / "services.json").write_text(json.dumps(dict.fromkeys(services, self.port)))
+    @property
+    def address(self) -> str:
+        """The address of the Jobs API."""
+        return f"http://127.0.0.1:{self.port}"
 
-    def forwardings(self) -> list[int]:
-        """Return the process ids of the forwardings that stand."""
-        found = [int(path.stem) for path in self.folder.glob("*.forward")]
-        return [pid for pid in found if Path(f"/proc/{pid}/cmdline").exists()]
-
-    def cut(self) -> None:
-        """Kill the forwardings, as a lost connection does."""
-        for pid in self.forwardings():
-            os.kill(pid, signal.SIGKILL)
+    def takes(self, body: dict[str, Any]) -> str | None:
+        """Take a job; returns what the server says where it refuses."""
+        if not self.agent:
+            return "No available agent to submit job, please try again later."
+        name = body["submission_id"]
+        if name in self.jobs:
+            try:
+                raise ValueError(f"Job with submission_id {name} already exists. Please use a different one.")
+            except ValueError:
+                said = traceback.format_exc()
+            # The head puts the agent's traceback into one of its own.
+            return f"Traceback:\nRuntimeError: Request failed with status code 400: {said}.\n"
+        self.jobs[name] = RayJob(body["entrypoint"], metadata=body["metadata"], start=len(self.jobs) + 1)
+        return None
 
 
 def _details(head: RayHead, job_id: str) -> dict[str, Any]:
     job = head.jobs[job_id]
     return {
         "type": "SUBMISSION", "submission_id": job_id, "status": job.status, "entrypoint": job.entrypoint,
-        "message": "", "start_time": 1, "driver_exit_code": job.code,
+        "message": job.message, "start_time": job.start, "driver_exit_code": job.code,
+        "metadata": job.metadata,
     }  # fmt: skip
+
+
+async def _tail(head: RayHead, request: web.Request) -> web.WebSocketResponse:
+    """Send a job's output as it grows."""
+    job = head.jobs[request.match_info["job"]]
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    sent = 0
+    while True:
+        ended = job.status in ENDED
+        if len(job.text) > sent:
+            new, sent = job.text[sent:], len(job.text)
+            await socket.send_str(new)
+        if ended:
+            break
+        await asyncio.sleep(0.02)
+    await socket.close()
+    return socket
 
 
 def _application(head: RayHead) -> web.Application:
     routes = web.RouteTableDef()
 
+    def cut(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
     @web.middleware
     async def token(request: web.Request, handler: Any) -> Any:
+        head.asked.append(f"{request.method} {request.path}")
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":
             return web.Response(status=401, text="Unauthorized: Missing or wrong authentication token")
         if request.match_info.get("job", "") not in {"", *head.jobs}:
-            return web.Response(status=404, text="Job does not exist")
+            return web.Response(status=404, text="Job x does not exist")
+        if head.cut_after_end and any(job.status in ENDED for job in head.jobs.values()):
+            head.cut_after_end -= 1
+            return cut(request)
         return await handler(request)
 
     @routes.get("/api/version")
     async def version(request: web.Request) -> web.Response:
         return web.json_response({"version": "4", "ray_version": "2.60.0", "ray_commit": "c"})
+
+    @routes.get("/api/jobs/")
+    async def listed(request: web.Request) -> web.Response:
+        return web.json_response([_details(head, job) for job in head.jobs])
+
+    @routes.post("/api/jobs/")
+    async def submit(request: web.Request) -> web.Response:
+        body = await request.json()
+        refusal = head.takes(body)
+        if refusal is not None:
+            return web.Response(status=500, text=refusal)
+        if head.lost_answers:
+            head.lost_answers -= 1
+            return cut(request)
+        return web.json_response({"submission_id": body["submission_id"], "job_id": None})
 
     @routes.get("/api/jobs/{job}")
     async def details(request: web.Request) -> web.Response:
@@ -138,20 +161,11 @@ def _application(head: RayHead) -> web.Application:
 
     @routes.get("/api/jobs/{job}/logs/tail")
     async def tail(request: web.Request) -> web.WebSocketResponse:
-        job = head.jobs[request.match_info["job"]]
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        sent = 0
-        while True:
-            ended = job.status in ENDED
-            if len(job.text) > sent:
-                new, sent = job.text[sent:], len(job.text)
-                await socket.send_str(new)
-            if ended:
-                break
-            await asyncio.sleep(0.02)
-        await socket.close()
-        return socket
+        return await _tail(head, request)
+
+    @routes.get("/page/{any:.*}")
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text="<html>another server</html>", content_type="text/html")
 
     application = web.Application(middlewares=[token])
     application.add_routes(routes)
@@ -159,16 +173,9 @@ def _application(head: RayHead) -> web.Application:
 
 
 @contextmanager
-def ray_head(folder: Path) -> Iterator[RayHead]:
+def ray_head() -> Iterator[RayHead]:
     """Serve the Jobs API of a head without jobs."""
-    real = shutil.which("kubectl")
-    assert real is not None
-    programs = folder / "bin"
-    programs.mkdir(parents=True)
-    program = programs / "kubectl"
-    program.write_text(KUBECTL.format(python=sys.executable, real=real, folder=str(folder)))
-    program.chmod(0o755)
-    head = RayHead(folder)
+    head = RayHead()
     loop = asyncio.new_event_loop()
     runner = web.AppRunner(_application(head), shutdown_timeout=0.1)
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -181,11 +188,9 @@ def ray_head(folder: Path) -> Iterator[RayHead]:
         return int(runner.addresses[0][1])
 
     head.port = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
-    head.serve_as()
     try:
         yield head
     finally:
-        head.cut()
         asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

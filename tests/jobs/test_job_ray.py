@@ -17,7 +17,9 @@ import pytest
 from pertcast_data.errors import ConfigError
 from pertcast_jobs.cli import run
 from pertcast_jobs.cluster import ray_jobs, retry
+from pertcast_jobs.cluster.job_client import AlreadyThere, NoSuchJob
 from pertcast_jobs.cluster.ray_jobs import RayJobs
+from pertcast_jobs.cluster.ray_logs import follow_logs
 
 pytestmark = pytest.mark.ray
 
@@ -28,10 +30,11 @@ def jobs(ray_cluster: Any) -> RayJobs:
     return RayJobs(ray_cluster.dashboard_url)
 
 
-def _submit_script(jobs: RayJobs, name: str, script: str) -> str:
+def _submit_script(jobs: RayJobs, name: str, script: str, environment: dict[str, Any] | None = None) -> str:
     """Submit a job that is no Pertcast command: what a cluster tells of codes and output is the same."""
     entrypoint = f"exec {sys.executable} -c '{script}'"
-    return str(jobs._client.submit_job(entrypoint=entrypoint, submission_id=name))
+    made = jobs._client.submit_job(entrypoint=entrypoint, submission_id=name, runtime_env=environment)
+    return str(made)
 
 
 def test_the_senders_code_runs_its_output_is_shown_and_its_exit_code_is_the_commands(
@@ -62,7 +65,7 @@ def test_relative_paths_mean_what_they_mean_where_a_local_job_is_submitted(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["data", "simulate", "--regime", "linear", "--out", "atlas", "--genes", "100", "--cells", "200"]
-    assert jobs.exit_code(jobs.submit(words)) == 0
+    assert jobs.wait(jobs.submit(words)).exit_code == 0
     assert (tmp_path / "atlas" / "wells.h5ad").is_file()
 
 
@@ -73,13 +76,16 @@ def test_a_command_that_runs_already_is_not_started_again_and_can_be_stopped(
     words = ["data", "simulate", "--regime", "linear", "--out", str(tmp_path / "atlas"), *large]
     first = jobs.submit(words)
     deadline = time.monotonic() + 60
-    while jobs.status(first) == "PENDING" and time.monotonic() < deadline:
+    while jobs.describe(first).status == "PENDING" and time.monotonic() < deadline:
         time.sleep(0.1)
     assert jobs.submit(words) == first
-    assert jobs.status(first) == "RUNNING"
+    told = jobs.describe(first)
+    assert (told.status, told.words) == ("RUNNING", tuple(words))
+    with pytest.raises(ConfigError, match="taken"):
+        jobs.submit([*words[:-1], "1000"], first)
     assert jobs.stop(first)
-    assert jobs.exit_code(first) == 1
-    assert jobs.status(first) == "STOPPED"
+    ended = jobs.wait(first)
+    assert (ended.status, ended.exit_code) == ("STOPPED", None)
     assert not jobs.stop(first)
 
 
@@ -91,23 +97,22 @@ def test_a_command_that_runs_already_is_not_started_again_and_can_be_stopped(
     ],
 )
 def test_the_code_of_the_jobs_process_is_told(jobs: RayJobs, name: str, script: str, code: int) -> None:
-    assert jobs.exit_code(_submit_script(jobs, f"code-{name}", script)) == code
+    assert jobs.wait(_submit_script(jobs, f"code-{name}", script)).exit_code == code
 
 
 def test_a_job_has_time_to_tidy_up_before_it_is_killed(jobs: RayJobs, tmp_path: Path) -> None:
-    environment = jobs._environment(tmp_path, {})
     left = tmp_path / "checkpoint"
     script = (
         "import signal, sys, time\n"
         f'def tidy(*_): time.sleep(4); open("{left}", "w").close(); sys.exit(143)\n'
         'signal.signal(signal.SIGTERM, tidy); print("ready", flush=True); time.sleep(60)'
     )
-    name = jobs._send(f"exec {sys.executable} -c '{script}'", "tidies-up", environment)
+    name = _submit_script(jobs, "tidies-up", script, jobs._environment(tmp_path, {}))
     for text in jobs.follow(name):
         if "ready" in text:
             break
     assert jobs.stop(name)
-    jobs.exit_code(name)
+    jobs.wait(name)
     assert left.exists(), "Ray's own 3 s from SIGTERM to SIGKILL would not have been enough"
 
 
@@ -188,9 +193,19 @@ def test_long_output_is_followed_over_cut_connections_without_loss_or_repetition
 
 def test_a_wrong_token_is_refused_with_the_remedy(jobs: RayJobs) -> None:
     with pytest.raises(ConfigError, match="RAY_AUTH_TOKEN"):
-        RayJobs(jobs.address, token=secrets.token_hex(32))
+        RayJobs(jobs.address, token=secrets.token_hex(32)).check()
+    stale = RayJobs(jobs.address, token=secrets.token_hex(32))
+    with pytest.raises(ConfigError, match="RAY_AUTH_TOKEN"):
+        list(follow_logs(lambda: stale.tail("x"), has_ended=lambda: False, whole=str, what="job x"))
+
+
+def test_an_id_that_is_taken_is_told_as_such(jobs: RayJobs) -> None:
+    _submit_script(jobs, "taken-id", "pass")
+    with pytest.raises(AlreadyThere):
+        _submit_script(jobs, "taken-id", "pass")
 
 
 def test_an_unknown_job_is_named_beside_the_known_ones(jobs: RayJobs) -> None:
-    with pytest.raises(ConfigError, match="no-such-job"):
-        jobs.status("no-such-job")
+    _submit_script(jobs, "known-job", "pass")
+    with pytest.raises(NoSuchJob, match=r"'no-such-job'.*known: .*known-job"):
+        jobs.describe("no-such-job")

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import kube_api as kube
 import pytest
+from kube_lab import NEEDS_KUBECTL, WORDS, kube_lab
 from pertcast_data.errors import ConfigError
 from pertcast_jobs.cli import run
+from pertcast_jobs.cluster.job_client import NoSuchJob
 from pertcast_jobs.cluster.kube.kube_jobs import KubeJobs
 from pertcast_jobs.cluster.retry import Unreachable
 
-pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
-
-WORDS = ["response_mlp", "data.store=/data/store", "--out", "/data/run"]
+pytestmark = NEEDS_KUBECTL
 
 
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "cache"))
-    with kube.kube_api(tmp_path) as (state, config):
-        monkeypatch.setenv("KUBECONFIG", str(config))
-        state.add("rayclusters", "lab", {"metadata": {"name": "pertcast"}, "status": {"state": "ready"}})
-        yield state
+    with kube_lab(tmp_path, monkeypatch) as made:
+        yield made
 
 
 def _no_operator(api: Any) -> None:
@@ -95,6 +91,15 @@ def test_an_api_server_that_does_not_answer_may_come_back(api: Any, tmp_path: Pa
     config.write_text(config.read_text().replace(address, "http://127.0.0.1:9"))
     with pytest.raises(Unreachable, match="cluster-info"):
         KubeJobs().list()
+
+
+@pytest.mark.parametrize("name", ["timeout-sweep", "connection-refused", "a-EOF"])
+def test_what_people_call_a_job_is_not_taken_for_what_kubectl_says(api: Any, name: str) -> None:
+    with pytest.raises(NoSuchJob, match=name):
+        KubeJobs().describe(name)
+    api.forbidden.add(("get", "rayjobs"))
+    with pytest.raises(ConfigError, match="auth can-i"):
+        KubeJobs().describe(name)
 
 
 @pytest.mark.parametrize(

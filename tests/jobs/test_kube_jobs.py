@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -15,66 +13,45 @@ import kube_api as kube
 import pytest
 import ray_head as heads
 import yaml
+from kube_lab import LOST, NEEDS_KUBECTL, WORDS, add_token, begin, end, kube_lab, submitted
+from kubectl_forward import KubectlForward, kubectl_forward
 from pertcast_data.errors import ConfigError
 from pertcast_jobs.cli import run
+from pertcast_jobs.cluster import retry
 from pertcast_jobs.cluster.job_client import ClusterJobs, JobFailed
 from pertcast_jobs.cluster.kube import kube_jobs, render
 from pertcast_jobs.cluster.kube.kube_jobs import KubeJobs
+from pertcast_jobs.cluster.retry import Unreachable
 
-pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
-
-WORDS = ["response_mlp", "data.store=/data/store", "--out", "/data/run"]
-RUNNING = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}
-LOST = "Job entrypoint command failed with exit code {}, last available logs (truncated to 20,000 chars):\nx"
+pytestmark = NEEDS_KUBECTL
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kube_jobs, "_POLL_S", 0.05)
-    monkeypatch.setattr("pertcast_jobs.cluster.retry.PAUSE_S", 0.05)
-    monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(retry, "PAUSE_S", 0.05)
 
 
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    with kube.kube_api(tmp_path) as (state, config):
-        monkeypatch.setenv("KUBECONFIG", str(config))
-        state.add("rayclusters", "lab", {"metadata": {"name": "pertcast"}, "status": {"state": "ready"}})
-        secret = {"auth_token": base64.b64encode(heads.TOKEN.encode()).decode()}
-        state.add("secrets", "lab", {"metadata": {"name": "pertcast"}, "data": secret})
-        yield state
+    with kube_lab(tmp_path, monkeypatch) as made:
+        yield made
 
 
 @pytest.fixture
-def head(api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    with heads.ray_head(tmp_path / "head") as head:
-        monkeypatch.setenv("PATH", str(tmp_path / "head" / "bin"), prepend=":")
-        head.serve_as("pertcast-head-svc")
-        yield head
+def way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubectlForward]:
+    """A kubectl that forwards ports."""
+    with kubectl_forward(tmp_path / "way") as made:
+        monkeypatch.setenv("PATH", str(made.programs), prepend=":")
+        yield made
 
 
-def submitted(api: Any, words: list[str] = WORDS) -> str:
-    """Do what `submit` does, without its questions; returns the job's name."""
-    document = yaml.safe_load(KubeJobs().render(words))
-    api.add("rayjobs", "lab", document)
-    return str(document["metadata"]["name"])
-
-
-def begin(api: Any, head: Any, name: str, cluster: str = "pertcast", attempt: str = "1") -> Any:
-    """Do what the operator does: send the RayJob to its cluster's head; returns the job there."""
-    job_id = f"{name}-{attempt}"
-    head.jobs[job_id] = heads.RayJob(api.jobs()[name]["spec"]["entrypoint"])
-    url = f"{cluster}-head-svc.lab.svc.cluster.local:8265"
-    api.set_status(name, **RUNNING, jobId=job_id, rayClusterName=cluster, dashboardURL=url)
-    return head.jobs[job_id]
-
-
-def end(api: Any, job: Any, name: str, status: str, message: str = "") -> None:
-    """End a job at its head, and tell the RayJob."""
-    job.status = status
-    deployment = "Failed" if status == "FAILED" else "Complete"
-    reason = {"reason": "AppFailed"} if status == "FAILED" else {}
-    api.set_status(name, jobDeploymentStatus=deployment, jobStatus=status, message=message, **reason)
+@pytest.fixture
+def head(api: Any, way: KubectlForward) -> Iterator[heads.RayHead]:
+    """The head of the standing cluster, to which forwardings lead."""
+    with heads.ray_head() as made:
+        way.serve(made.port, "pertcast-head-svc")
+        yield made
 
 
 def test_a_command_becomes_a_rayjob_on_the_standing_cluster_and_says_its_words(api: Any) -> None:
@@ -102,6 +79,10 @@ def test_a_command_that_runs_is_not_started_again_and_one_that_failed_goes_on_un
     assert again == f"{name}-2"
     assert api.jobs()[again]["spec"]["entrypoint"].endswith("--resume")
     assert jobs.submit(WORDS) == again
+    # `train --resume` returns the outcome of a finished run; without it the run would be refused as taken.
+    api.set_status(again, jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")
+    third = jobs.submit(WORDS)
+    assert api.jobs()[third]["spec"]["entrypoint"].endswith("--resume")
     assert jobs.submit([*WORDS, "train.epochs=3"]) not in (name, again)
 
 
@@ -110,7 +91,21 @@ def test_two_submissions_at_once_make_one_job(api: Any, monkeypatch: pytest.Monk
     name = jobs.submit(WORDS)
     monkeypatch.setattr(KubeJobs, "list", lambda self: [])  # what it looked like a moment before
     assert jobs.submit(WORDS) == name
+    with pytest.raises(ConfigError, match=rf"{name} is taken"):
+        jobs.submit([*WORDS, "train.epochs=3"], name)
     assert list(api.jobs()) == [name]
+
+
+def test_an_id_that_another_command_or_a_template_has_is_refused(api: Any) -> None:
+    jobs = KubeJobs()
+    jobs.submit(WORDS, "nightly")
+    with pytest.raises(ConfigError, match=r"nightly is taken.*PENDING.*/data/run.*--submission-id"):
+        jobs.submit([*WORDS, "train.epochs=3"], "nightly")
+    template = {"spec": {"entrypoint": "pertcast train x", "suspend": True}}
+    api.add("rayjobs", "lab", {"metadata": {"name": "pertcast-train"}, **template})
+    with pytest.raises(ConfigError, match=r"pertcast-train is taken.*pertcast train x"):
+        jobs.submit(WORDS, "pertcast-train")
+    assert set(api.jobs()) == {"nightly", "pertcast-train"}
 
 
 def test_a_configuration_from_here_travels_in_the_shell_line(
@@ -147,7 +142,7 @@ def test_a_followed_job_shows_its_output_and_ends_with_its_own_code(
 
 
 def test_the_output_is_followed_over_a_cut_forwarding_without_losing_or_repeating_a_line(
-    api: Any, head: Any
+    api: Any, head: Any, way: KubectlForward
 ) -> None:
     jobs = KubeJobs()
     name = submitted(api)
@@ -160,19 +155,20 @@ def test_the_output_is_followed_over_a_cut_forwarding_without_losing_or_repeatin
         job.text += line
         heads.wait_for(lambda: "".join(shown) == job.text, "the line")
         if number == 3:
-            head.cut()
+            way.cut()
     end(api, job, name, "SUCCEEDED")
     follower.join(20)
     assert "".join(shown) == "".join(lines)
-    assert jobs.exit_code(name) == 0
-    heads.wait_for(lambda: not head.forwardings(), "the end of the forwarding")
+    assert jobs.wait(name).exit_code == 0
+    heads.wait_for(lambda: not way.forwardings(), "the end of the forwarding")
 
 
-def test_a_job_that_the_operator_tries_again_is_followed_on_its_new_cluster(api: Any, head: Any) -> None:
-    head.serve_as("first-head-svc", "second-head-svc")
+def test_a_job_that_the_operator_tries_again_is_followed_on_its_new_cluster(
+    api: Any, head: Any, way: KubectlForward
+) -> None:
+    way.serve(head.port, "first-head-svc", "second-head-svc")
     for cluster in ("first", "second"):
-        token = api.objects["secrets", "lab", "pertcast"]["data"]
-        api.add("secrets", "lab", {"metadata": {"name": cluster}, "data": token})
+        add_token(api, cluster, heads.TOKEN)
     jobs = KubeJobs()
     name = submitted(api)
     first = begin(api, head, name, "first")
@@ -182,7 +178,7 @@ def test_a_job_that_the_operator_tries_again_is_followed_on_its_new_cluster(api:
     follower.start()
     heads.wait_for(lambda: shown, "the first try")
     api.set_status(name, jobDeploymentStatus="Retrying", jobStatus="", jobId="", rayClusterName="")
-    assert jobs.status(name) == "PENDING"
+    assert jobs.describe(name).status == "PENDING"
     first.status = "FAILED"
     second = begin(api, head, name, "second", "2")
     second.text = "second\n"
@@ -208,6 +204,34 @@ def test_stop_lets_ray_end_a_running_job_keeps_its_record_and_deletes_one_that_n
     assert "stopping" in capfd.readouterr().out
 
 
+def test_a_job_that_ended_well_is_told_so_though_its_head_is_briefly_away_or_has_forgotten_it(
+    api: Any, head: heads.RayHead, capfd: pytest.CaptureFixture[str]
+) -> None:
+    name = submitted(api)
+    job = begin(api, head, name)
+    job.text = "done\n"
+    end(api, job, name, "SUCCEEDED")
+    head.cut_after_end = 3
+    assert run(["job", "logs", "-f", "--kube", name]) == 0
+    assert head.cut_after_end == 0
+    assert capfd.readouterr().out == "done\n"
+    head.jobs.clear()
+    assert run(["job", "logs", "-f", "--kube", name]) == 0
+    assert run(["job", "logs", "--kube", name]) == 1
+    assert "starts anew has forgotten the output" in capfd.readouterr().err
+
+
+def test_a_head_that_does_not_answer_is_named_and_may_come_back(
+    api: Any, way: KubectlForward, head: heads.RayHead
+) -> None:
+    name = submitted(api)
+    begin(api, head, name)
+    way.serve(9, "pertcast-head-svc")
+    with pytest.raises(Unreachable, match="head of Ray cluster pertcast does not answer") as told:
+        KubeJobs().logs(name)
+    assert "ray start" not in str(told.value)
+
+
 def test_where_the_cluster_is_gone_the_logs_say_so_and_where_to_look(api: Any, head: Any) -> None:
     jobs = KubeJobs()
     name = submitted(api)
@@ -216,23 +240,24 @@ def test_where_the_cluster_is_gone_the_logs_say_so_and_where_to_look(api: Any, h
     with pytest.raises(JobFailed, match=r"gone.*--out"):
         jobs.logs(name)
     assert list(jobs.follow(name)) == []
-    assert jobs.exit_code(name) == 0
+    assert jobs.wait(name).exit_code == 0
 
 
 def test_a_wrong_token_is_told_with_where_the_right_one_lies(api: Any, head: Any) -> None:
     jobs = KubeJobs()
     name = submitted(api)
     begin(api, head, name)
-    api.objects["secrets", "lab", "pertcast"]["data"]["auth_token"] = base64.b64encode(b"x" * 64).decode()
-    with pytest.raises(ConfigError, match="auth_token"):
-        jobs.logs(name)
+    add_token(api, "pertcast", "x" * 64)
+    for ask in (jobs.logs, jobs.stop, lambda name: list(jobs.follow(name))):
+        with pytest.raises(ConfigError, match="auth_token"):
+            ask(name)
 
 
 def test_an_unknown_job_is_named_beside_the_known_ones(api: Any) -> None:
     jobs = KubeJobs()
     name = submitted(api)
     with pytest.raises(ConfigError, match=rf"no-such.*{name}"):
-        jobs.status("no-such")
+        jobs.describe("no-such")
 
 
 def test_the_rights_that_the_page_names_are_enough(api: Any, head: Any, repository: Path) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from kube_lab import LOST
 from pertcast_jobs.cluster.kube.job_status import exit_code_of, row_of, status_of
-
-LOST = "Job entrypoint command failed with exit code {}, last available logs (truncated to 20,000 chars):\nx"
 
 
 def rayjob(deployment: str = "", ray: str = "", **status: Any) -> dict[str, Any]:

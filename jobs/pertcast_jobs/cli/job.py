@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pertcast_jobs.cli.job_check import check
-from pertcast_jobs.cluster.job_client import SUCCEEDED, ClusterJobs
+from pertcast_jobs.cluster.job_client import ENDED, SUCCEEDED, UNKNOWN_EXIT_CODE, ClusterJobs, JobRow
 from pertcast_jobs.cluster.kube.kube_jobs import KubeJobs
 from pertcast_jobs.cluster.ray_jobs import RayJobs
 
@@ -62,16 +62,23 @@ def _follow(jobs: ClusterJobs, identifier: str, options: str) -> None:
     try:
         for text in jobs.follow(identifier):
             print(text, end="", flush=True)
-        code = jobs.exit_code(identifier)
+        job = jobs.wait(identifier)
     except KeyboardInterrupt as stop:
         raise type(stop)(
             f"{identifier} goes on. Follow it with `pertcast job logs -f {options}{identifier}`, stop it "
             f"with `pertcast job stop {options}{identifier}`"
         ) from stop
-    status = jobs.status(identifier)
-    if status != SUCCEEDED:
-        print(f"{identifier} ended as {status}, exit code {code}", file=sys.stderr)
-        raise typer.Exit(code or 1)
+    if job.status != SUCCEEDED:
+        code = job.exit_code or UNKNOWN_EXIT_CODE
+        print(f"{identifier} ended as {job.status}, exit code {code}{_reason(job)}", file=sys.stderr)
+        raise typer.Exit(code)
+
+
+def _reason(job: JobRow) -> str:
+    """Return why a job's process has no exit code, which then no output tells."""
+    if job.exit_code is not None or job.status not in ENDED or not job.message:
+        return ""
+    return f": {job.message.strip()}"
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -152,6 +159,8 @@ def status(
     """
     job = _jobs(address, kube, namespace).describe(identifier)
     print(json.dumps(asdict(job), indent=2) if as_json else job.status)
+    if not as_json and (reason := _reason(job)):
+        print(f"{identifier}{reason}", file=sys.stderr)
 
 
 @app.command()
@@ -200,7 +209,7 @@ def list_jobs(
         print(json.dumps([asdict(job) for job in jobs], indent=2))
         return
     for job in jobs:
-        print(f"{job.submission_id:<32} {job.status:<10} {job.started or '':<25} {job.entrypoint}")
+        print(f"{job.submission_id:<32} {job.status:<10} {job.started or '':<25} {job.command_line}")
     if not jobs:
         print("no jobs yet")
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from pertcast_data.errors import PertcastError
+from pertcast_data.errors import ConfigError, PertcastError
 
 PENDING: Final = "PENDING"
 RUNNING: Final = "RUNNING"
@@ -19,9 +20,19 @@ ENDED: Final = frozenset({STOPPED, SUCCEEDED, FAILED})
 UNKNOWN_EXIT_CODE: Final = 1
 """What a job ends with here where the cluster knows no code of its process (a stop, a lost node)."""
 
+_SIGNAL_BASE: Final = 128
+
 
 class JobFailed(PertcastError):
     """The cluster does not take a job, or a job cannot be reached any more."""
+
+
+class NoSuchJob(ConfigError):
+    """The cluster knows no job of this id."""
+
+
+class AlreadyThere(LookupError):
+    """The cluster has a job, or an object, of this name."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,10 @@ class JobRow:
         ISO 8601 times (UTC), or None where the job has not come so far.
     exit_code
         The code of the job's process, or None while it runs and where the cluster knows none.
+    words
+        The pertcast command, or None for a job that `pertcast job` did not make.
+    command_id
+        What tells whether two submissions ask the same, or None as for `words`; see `Asked`.
     """
 
     submission_id: str
@@ -51,20 +66,32 @@ class JobRow:
     started: str | None = None
     ended: str | None = None
     exit_code: int | None = None
+    words: tuple[str, ...] | None = None
+    command_id: str | None = None
+
+    @property
+    def command_line(self) -> str:
+        """The pertcast command for people; the entrypoint of a job that `pertcast job` did not make."""
+        return self.entrypoint if self.words is None else shlex.join(("pertcast", *self.words))
+
+
+def shell_code(code: int | None) -> int | None:
+    """Return a process's code as a shell tells it: where a signal ended it, 128 more than the signal."""
+    return _SIGNAL_BASE - code if code is not None and code < 0 else code
 
 
 class ClusterJobs(Protocol):
     """The jobs of one cluster.
 
-    A submission id that the cluster does not know is a ConfigError of every method that takes one.
+    A submission id that the cluster does not know is a NoSuchJob of every method that takes one.
     """
 
     def submit(self, words: Sequence[str], submission_id: str | None = None) -> str:
         """Run a pertcast command line as a job and return its id.
 
-        A job of the same id that is pending or runs is not started again: its id is returned. One that has
-        ended is run again under the id with the next free number (``-2``, ``-3``...), so that its output
-        is kept.
+        A job of the same id and command that is pending or runs is not started again: its id is returned.
+        One that has ended is run again under the id with the next free number (``-2``, ``-3``...), so that
+        its output is kept, and goes on where the earlier one had come.
 
         Parameters
         ----------
@@ -75,6 +102,8 @@ class ClusterJobs(Protocol):
 
         Raises
         ------
+        ConfigError
+            The words cannot be a job, or the id is another command's.
         JobFailed
             The cluster does not take the job.
         """
@@ -82,10 +111,6 @@ class ClusterJobs(Protocol):
 
     def describe(self, submission_id: str) -> JobRow:
         """Return what the cluster knows of a job."""
-        ...
-
-    def status(self, submission_id: str) -> str:
-        """Return PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED."""
         ...
 
     def logs(self, submission_id: str) -> str:
@@ -104,11 +129,16 @@ class ClusterJobs(Protocol):
         """
         ...
 
-    def exit_code(self, submission_id: str) -> int:
-        """Wait for the job's end and return its process's code.
+    def wait(self, submission_id: str) -> JobRow:
+        """Wait for the job's end and return what the cluster knows of it then.
 
-        0 done, 1 failed, 2 usage, 130 interrupted, 143 preempted or stopped while it tidied up;
-        `UNKNOWN_EXIT_CODE` where the cluster knows none.
+        Its `exit_code` is the process's: 0 done, 1 failed, 2 usage, 130 interrupted, 143 preempted or stopped
+        while it tidied up.
+
+        Raises
+        ------
+        JobFailed
+            The cluster could not be reached again.
         """
         ...
 

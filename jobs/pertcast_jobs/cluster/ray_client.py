@@ -1,13 +1,26 @@
-"""Ray's job client with bounds on silence: requests time out, and a dead connection of a log is noticed."""
+"""Ray's job client that asks the address it is given, with bounds on silence, and tells errors in our words.
+
+Requests time out, and a dead connection of a log is noticed. What goes wrong is sorted here and nowhere else:
+ask again (`Unreachable`), a token that is refused, a job that is not known, an id that is taken.
+"""
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import aiohttp
+import ray
+import requests
+from pertcast_data.errors import ConfigError
+from ray.dashboard.modules.dashboard_sdk import SubmissionClient
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
+
+from pertcast_jobs.cluster.job_client import AlreadyThere
+from pertcast_jobs.cluster.retry import Unreachable
 
 REQUEST_TIMEOUT_S: Final = 30.0
 """Longest silence of the dashboard during one request."""
@@ -30,11 +43,100 @@ def _watched_socket(address: Any) -> socket.socket:
     return made
 
 
+def _last_line(said: str) -> str:
+    """Return the last line with a word in it: a server's own traceback ends with what happened."""
+    lines = [line.strip() for line in said.splitlines() if re.search(r"[a-zA-Z]", line)]
+    return lines[-1] if lines else "it said nothing"
+
+
+def _reason(error: Exception) -> str:
+    """Return why a connection failed, without the layers of libraries around it."""
+    found = re.search(r"\[Errno -?\d+\] [^'\")]+|[Rr]ead timed out|Name or service not known", str(error))
+    return found[0] if found else _last_line(str(error))
+
+
 class WatchedClient(JobSubmissionClient):
-    """`JobSubmissionClient` whose requests and log connections do not wait for ever."""
+    """`JobSubmissionClient` that asks one address, and does not wait for ever.
+
+    Nothing is asked before the first method is called.
+
+    Parameters
+    ----------
+    address
+        Address of the Jobs API, with its scheme.
+    headers
+        Headers of every request.
+    who
+        Who is asked, for errors; the Ray cluster at the address where None.
+
+    Raises
+    ------
+    Unreachable
+        Of all methods: nobody answers, or with an error of their own, at the moment.
+    ConfigError
+        Of all methods: the token is refused, or another server answers.
+    LookupError
+        The job is not known.
+    AlreadyThere
+        The submission id is taken.
+    """
+
+    def __init__(self, address: str, headers: dict[str, str] | None = None, who: str | None = None) -> None:
+        self._who = who
+        # Not JobSubmissionClient's: RAY_API_SERVER_ADDRESS and RAY_ADDRESS would override the address, so
+        # that the token went elsewhere.
+        self._client_ray_version = ray.__version__
+        try:
+            SubmissionClient.__init__(self, address=address, headers=headers)
+        except AuthenticationError as error:
+            raise self._refused(address) from error
+
+    def check(self) -> None:
+        """Ask for the version only, to learn whether the cluster answers and takes the token."""
+        response = self._do_request("GET", "/api/version")
+        if not response.ok:
+            self._raise_error(response)
 
     def _do_request(self, *arguments: Any, **options: Any) -> Any:
-        return super()._do_request(*arguments, timeout=REQUEST_TIMEOUT_S, **options)
+        try:
+            response = super()._do_request(*arguments, timeout=REQUEST_TIMEOUT_S, **options)
+            if response.ok and response.content:
+                response.json()  # all that Ray's dashboard says here is JSON
+        except AuthenticationError as error:
+            raise self._refused(self._address) from error
+        except requests.exceptions.JSONDecodeError as error:
+            raise self._no_ray() from error
+        except requests.exceptions.RequestException as error:
+            raise self._silent(_reason(error)) from error
+        return response
+
+    def _raise_error(self, r: requests.Response) -> NoReturn:
+        said = _last_line(r.text)
+        if r.status_code == requests.codes.not_found:
+            raise LookupError(said) if "does not exist" in said else self._no_ray()
+        if "already exists" in r.text:
+            raise AlreadyThere(said)
+        raise Unreachable(f"{self._who or f'The cluster at {self._address}'} answers {r.status_code}: {said}")
+
+    def _silent(self, reason: str) -> Unreachable:
+        if self._who is not None:
+            return Unreachable(f"{self._who} does not answer: {reason}.")
+        return Unreachable(
+            f"No Ray cluster answers at {self._address}: {reason}. Start one with `ray start --head`, or "
+            "give --address."
+        )
+
+    def _refused(self, address: str) -> ConfigError:
+        return ConfigError(
+            f"{self._who or f'The cluster at {address}'} does not accept the token. Set RAY_AUTH_MODE=token "
+            "and its RAY_AUTH_TOKEN (on Kubernetes: key auth_token of the secret named after the cluster)."
+        )
+
+    def _no_ray(self) -> ConfigError:
+        return ConfigError(
+            f"What answers at {self._address} is no Jobs API of Ray 2: give http://HOST:8265, where the "
+            "dashboard of the cluster's head listens."
+        )
 
     async def tail_job_logs(self, job_id: str) -> AsyncIterator[str]:
         """Yield the output from its beginning on, until the dashboard closes the connection.
@@ -43,7 +145,18 @@ class WatchedClient(JobSubmissionClient):
         ------
         aiohttp.ClientError, OSError
             The connection cannot be made, or was cut.
+        ConfigError
+            The token is refused.
         """
+        try:
+            async for text in self._tail(job_id):
+                yield text
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status in (requests.codes.unauthorized, requests.codes.forbidden):
+                raise self._refused(self._address) from error
+            raise
+
+    async def _tail(self, job_id: str) -> AsyncIterator[str]:
         connector = aiohttp.TCPConnector(socket_factory=_watched_socket)
         async with (
             aiohttp.ClientSession(

@@ -6,36 +6,28 @@ any other cluster the code of this installation travels with it.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import urlparse
 
-import requests
 from pertcast_data.errors import ConfigError
-from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails
 
 from pertcast_jobs.cluster import command
 from pertcast_jobs.cluster.code_archive import sent_files, write_archive
-from pertcast_jobs.cluster.job_client import (
-    ENDED,
-    FAILED,
-    STOPPED,
-    UNKNOWN_EXIT_CODE,
-    JobFailed,
-    JobRow,
-)
+from pertcast_jobs.cluster.job_client import ENDED, JobFailed, JobRow, NoSuchJob, shell_code
 from pertcast_jobs.cluster.ray_client import WatchedClient
 from pertcast_jobs.cluster.ray_logs import follow_logs
-from pertcast_jobs.cluster.retry import Unreachable, patiently
+from pertcast_jobs.cluster.retry import Unreachable, until_ended
+from pertcast_jobs.cluster.submission import Asked, submit
 from pertcast_jobs.run_folder import REVISION_VARIABLE, git_revision
 
 DEFAULT_ADDRESS: Final = "http://127.0.0.1:8265"
@@ -45,13 +37,35 @@ STOP_WAIT_S: Final = 60
 CLUSTER_PYTHON: Final = "python"
 """Program of a job whose code is sent: the image's, found on the PATH of the head."""
 
+_WORDS: Final = "pertcast.words"
+"""Key of a job's metadata: the command's words as JSON."""
+
+_COMMAND_ID: Final = "pertcast.command_id"
+_NO_AGENT: Final = "No available agent"
 _POLL_S: Final = 1.0
-Answer = TypeVar("Answer")
 
 
 def cluster_address(address: str | None) -> str:
-    """Return the Jobs API's address: the given one, RAY_API_SERVER_ADDRESS, or the local head's."""
-    return address or os.environ.get("RAY_API_SERVER_ADDRESS") or DEFAULT_ADDRESS
+    """Return the Jobs API's address: the given one, RAY_API_SERVER_ADDRESS, or the local head's.
+
+    Raises
+    ------
+    ConfigError
+        It is no address of HTTP.
+    """
+    given = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DEFAULT_ADDRESS
+    found = given if "://" in given else f"http://{given}"
+    try:
+        parts = urlparse(found)
+        is_http = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none
+        is_http = False
+    if not is_http:
+        raise ConfigError(
+            f"{given} is no address of a Ray cluster's Jobs API: give http://HOST:8265 to --address, or in "
+            "RAY_API_SERVER_ADDRESS."
+        )
+    return found.rstrip("/")
 
 
 def is_local(address: str) -> bool:
@@ -66,7 +80,7 @@ def _time(milliseconds: int | None) -> str | None:
 
 
 def _row(job: JobDetails) -> JobRow:
-    code = job.driver_exit_code
+    told = job.metadata or {}
     return JobRow(
         submission_id=str(job.submission_id),
         status=str(job.status.value),
@@ -74,8 +88,9 @@ def _row(job: JobDetails) -> JobRow:
         message=job.message or "",
         started=_time(job.start_time),
         ended=_time(job.end_time),
-        # A process that a signal ended is told as minus the signal; a shell says 128 more.
-        exit_code=128 - code if code is not None and code < 0 else code,
+        exit_code=shell_code(job.driver_exit_code),
+        words=tuple(json.loads(told[_WORDS])) if _WORDS in told else None,
+        command_id=told.get(_COMMAND_ID),
     )
 
 
@@ -92,11 +107,13 @@ class RayJobs:
         Further files that travel with a job.
     token
         The cluster's token; RAY_AUTH_TOKEN's where None.
+    who
+        Who is asked, for errors; the Ray cluster at the address where None.
 
     Raises
     ------
     ConfigError
-        Nothing answers at the address, or it does not know the token.
+        The address is none of a Jobs API.
     """
 
     def __init__(
@@ -106,21 +123,18 @@ class RayJobs:
         ship: bool | None = None,
         files: Sequence[Path] = (),
         token: str | None = None,
+        who: str | None = None,
     ) -> None:
         self.address = cluster_address(address)
         self._is_remote = ship is True or not is_local(self.address)
         self._ships = self._is_remote if ship is None else ship
         self._files = tuple(files)
         headers = None if token is None else {"Authorization": f"Bearer {token}"}
-        try:
-            self._client = WatchedClient(self.address, headers=headers)
-        except AuthenticationError as error:
-            raise self._refused() from error
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ConfigError(
-                f"No Ray cluster answers at {self.address}: {str(error).splitlines()[0]} Start one with "
-                "`ray start --head`, give --address, and set the same RAY_AUTH_TOKEN on both sides."
-            ) from error
+        self._client = WatchedClient(self.address, headers, who)
+
+    def check(self) -> None:
+        """Raise ConfigError where the cluster does not take the token, `Unreachable` where it is silent."""
+        self._client.check()
 
     def submit(self, words: Sequence[str], submission_id: str | None = None) -> str:
         """Run a pertcast command line as a job and return its id; see `ClusterJobs.submit`."""
@@ -131,41 +145,47 @@ class RayJobs:
         elif self._files:
             raise ConfigError("A job on this machine reads its files where they are: leave out --file.")
         local, files = sent_files(whole, values, self._files) if self._is_remote else (whole, {})
-        base = submission_id or command.submission_id_of(local, self._place(files))
-        earlier = [job for job in self.list() if command.is_run_of(base, job.submission_id)]
-        for job in earlier:
-            if job.status not in ENDED:
-                return job.submission_id
-        if earlier and earlier[0].status in (FAILED, STOPPED):
-            local = command.resumed(local)
-        wanted = command.next_id(base, [job.submission_id for job in earlier])
+        return submit(self, Asked.of(local, files, self._place(files)), submission_id)
+
+    def create(self, submission_id: str, asked: Asked) -> None:
+        """Start a job; see `Backend`."""
         with tempfile.TemporaryDirectory() as folder:
-            environment = self._environment(Path(folder), files)
-            return self._send(self._entrypoint(local), wanted, environment)
+            environment = self._environment(Path(folder), asked.files)
+            try:
+                self._client.submit_job(
+                    entrypoint=self._entrypoint(asked.words),
+                    submission_id=submission_id,
+                    runtime_env=environment,
+                    metadata={_WORDS: json.dumps(asked.words), _COMMAND_ID: asked.command_id},
+                )
+            except Unreachable as error:
+                if _NO_AGENT not in str(error):
+                    raise
+                raise JobFailed(
+                    f"The cluster at {self.address} did not take the job: {error} Look at `ray status`; a "
+                    "head that shares its machine with another needs ports of its own "
+                    "(--dashboard-agent-listen-port)."
+                ) from error
 
     def describe(self, submission_id: str) -> JobRow:
         """Return what the cluster knows of a job."""
         try:
-            return _row(self._ask(lambda: self._client.get_job_info(submission_id)))
+            return _row(self._client.get_job_info(submission_id))
         except LookupError as error:
             known = ", ".join(job.submission_id for job in self.list()) or "none"
-            raise ConfigError(f"No job {submission_id!r} at {self.address}; known: {known}.") from error
-
-    def status(self, submission_id: str) -> str:
-        """Return PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED."""
-        return self.describe(submission_id).status
+            raise NoSuchJob(f"No job {submission_id!r} at {self.address}; known: {known}.") from error
 
     def logs(self, submission_id: str) -> str:
         """Return what the job has printed so far."""
         self.describe(submission_id)
-        return str(self._ask(lambda: self._client.get_job_logs(submission_id)))
+        return str(self._client.get_job_logs(submission_id))
 
     def follow(self, submission_id: str) -> Iterator[str]:
         """Yield the job's output as it grows, until the job ends; see `ClusterJobs.follow`."""
         self.describe(submission_id)
         yield from follow_logs(
             lambda: self.tail(submission_id),
-            has_ended=lambda: self.status(submission_id) in ENDED,
+            has_ended=lambda: self.describe(submission_id).status in ENDED,
             whole=lambda: self.logs(submission_id),
             what=f"job {submission_id} at {self.address}",
         )
@@ -174,22 +194,20 @@ class RayJobs:
         """Return a connection that sends the job's output from its beginning on; see `follow_logs`."""
         return self._client.tail_job_logs(submission_id)
 
-    def exit_code(self, submission_id: str) -> int:
-        """Wait for the job's end and return its process's code; see `ClusterJobs.exit_code`."""
+    def wait(self, submission_id: str) -> JobRow:
+        """Wait for the job's end and return what the cluster knows of it then; see `ClusterJobs.wait`."""
         what = f"job {submission_id} at {self.address}"
-        while (job := patiently(lambda: self.describe(submission_id), what)).status not in ENDED:
-            time.sleep(_POLL_S)
-        return UNKNOWN_EXIT_CODE if job.exit_code is None else job.exit_code
+        return until_ended(lambda: self.describe(submission_id), what, _POLL_S)
 
     def stop(self, submission_id: str) -> bool:
         """Ask the job to stop (SIGTERM, after `STOP_WAIT_S` SIGKILL); returns whether it was running."""
         if self.describe(submission_id).status in ENDED:
             return False
-        return bool(self._ask(lambda: self._client.stop_job(submission_id)))
+        return bool(self._client.stop_job(submission_id))
 
     def list(self) -> list[JobRow]:
         """Return all submitted jobs, newest first."""
-        jobs = self._ask(self._client.list_jobs)
+        jobs = self._client.list_jobs()
         jobs.sort(key=lambda job: job.start_time or 0, reverse=True)
         return [_row(job) for job in jobs if job.submission_id]
 
@@ -218,37 +236,3 @@ class RayJobs:
         if self._ships and (revision := git_revision()) is not None:
             variables[REVISION_VARIABLE] = revision
         return environment
-
-    def _send(self, entrypoint: str, submission_id: str, environment: Mapping[str, Any]) -> str:
-        try:
-            submitted = self._ask(
-                lambda: self._client.submit_job(
-                    entrypoint=entrypoint, submission_id=submission_id, runtime_env=dict(environment)
-                )
-            )
-        except Unreachable as error:
-            raise JobFailed(
-                f"The cluster at {self.address} did not take the job: {error} Look at `ray status`; a head "
-                "that shares its machine with another needs ports of its own (--dashboard-agent-listen-port)."
-            ) from error
-        return str(submitted)
-
-    def _ask(self, call: Callable[[], Answer]) -> Answer:
-        """Return the cluster's answer; LookupError for 404, `Unreachable` where it gives none."""
-        try:
-            return call()
-        except AuthenticationError as error:
-            raise self._refused() from error
-        except requests.exceptions.RequestException as error:
-            raise Unreachable(f"No answer from {self.address}: {error}") from error
-        except RuntimeError as error:
-            if "status code 404" in str(error):
-                raise LookupError(str(error)) from error
-            # The cluster's own traceback stands in the text; its last line says what happened.
-            raise Unreachable(str(error).strip().splitlines()[-1]) from error
-
-    def _refused(self) -> ConfigError:
-        return ConfigError(
-            f"The cluster at {self.address} does not accept the token. Set RAY_AUTH_MODE=token and its "
-            "RAY_AUTH_TOKEN (on Kubernetes: key auth_token of the secret named after the cluster)."
-        )

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from pertcast_jobs.cluster.job_client import JobFailed
+from pertcast_jobs.cluster.job_client import ENDED, JobFailed, JobRow
 
 PATIENCE_S: Final = 600.0
 """Seconds without an answer after which a cluster is given up."""
@@ -60,3 +60,10 @@ def patiently(call: Callable[[], Answer], what: str) -> Answer:
             return call()
         except Unreachable as error:
             patience.pause(error)
+
+
+def until_ended(describe: Callable[[], JobRow], what: str, poll_s: float) -> JobRow:
+    """Ask patiently for a job until it has ended, and return it; raises as `patiently`."""
+    while (row := patiently(describe, what)).status not in ENDED:
+        time.sleep(poll_s)
+    return row

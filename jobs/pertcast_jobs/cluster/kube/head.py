@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pertcast_data.errors import PertcastError
 
-from pertcast_jobs.cluster.job_client import JobFailed
+from pertcast_jobs.cluster.job_client import JobFailed, NoSuchJob
 from pertcast_jobs.cluster.kube.kubectl import Kubectl, NoSuchObject, PortForward
 from pertcast_jobs.cluster.ray_jobs import RayJobs
 
@@ -56,7 +56,7 @@ class Head:
         Unreachable
             The way cannot be opened at the moment.
         ConfigError
-            The account may not read the token or forward a port, or the head does not answer.
+            The account may not read the token or forward a port.
         """
         if self._jobs is not None and self._way is not None and self._way.is_open():
             return self._jobs
@@ -71,15 +71,26 @@ class Head:
                 "Look into the job's --out; `ttlSecondsAfterFinished` of the RayJob keeps a cluster longer."
             ) from error
         address = f"http://127.0.0.1:{self._way.local_port}"
-        self._jobs = RayJobs(address, token=self._token())
+        who = f"The head of Ray cluster {self._cluster}"
+        self._jobs = RayJobs(address, token=self._token(), who=who)
         return self._jobs
 
+    def check(self) -> None:
+        """Ask the head for nothing but an answer; errors as of `open`, ConfigError for a wrong token too."""
+        self.open().check()
+
     def logs(self) -> str:
-        """Return what the job has printed so far; errors as of `open`."""
-        return self.open().logs(self._job_id)
+        """Return what the job has printed so far; errors as of `check`, JobFailed where it is forgotten."""
+        try:
+            return self.open().logs(self._job_id)
+        except NoSuchJob as error:
+            raise JobFailed(
+                f"The head of Ray cluster {self._cluster} does not know job {self._name}, or no longer: one "
+                "that starts anew has forgotten the output. Look into the job's --out."
+            ) from error
 
     def stop(self) -> bool:
-        """Ask the job to stop; errors as of `open`."""
+        """Ask the job to stop; errors as of `check`."""
         return self.open().stop(self._job_id)
 
     def tail(self) -> AsyncIterator[str]:

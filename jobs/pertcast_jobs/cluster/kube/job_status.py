@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pertcast_jobs.cluster.job_client import ENDED, FAILED, PENDING, RUNNING, STOPPED, SUCCEEDED, JobRow
+from pertcast_jobs.cluster.job_client import (
+    ENDED,
+    FAILED,
+    PENDING,
+    RUNNING,
+    STOPPED,
+    SUCCEEDED,
+    JobRow,
+    shell_code,
+)
+from pertcast_jobs.cluster.kube.render import WORDS_ANNOTATION
 
 _EXIT_CODE: Final = re.compile(r"failed with exit code (-?\d+)")
-_SIGNAL_BASE: Final = 128  # as a shell tells the end by a signal
+
+COMMAND_ID_ANNOTATION: Final = "pertcast.io/command-id"
+"""Holds what tells whether two submissions ask the same; see `Asked`."""
 
 
 def status_of(job: Mapping[str, Any]) -> str:
@@ -37,8 +50,7 @@ def exit_code_of(job: Mapping[str, Any]) -> int | None:
     found = _EXIT_CODE.search((job.get("status") or {}).get("message") or "")
     if ended not in ENDED or found is None:
         return None
-    code = int(found[1])
-    return _SIGNAL_BASE - code if code < 0 else code
+    return shell_code(int(found[1]))
 
 
 def row_of(job: Mapping[str, Any]) -> JobRow:
@@ -47,6 +59,7 @@ def row_of(job: Mapping[str, Any]) -> JobRow:
     info = status.get("rayJobInfo") or {}
     # `reason` is AppFailed where Ray's message says it all.
     reason = status.get("reason") or ""
+    notes = job["metadata"].get("annotations") or {}
     said = [text for text in ("" if reason == "AppFailed" else reason, status.get("message")) if text]
     return JobRow(
         submission_id=job["metadata"]["name"],
@@ -56,6 +69,8 @@ def row_of(job: Mapping[str, Any]) -> JobRow:
         started=_time(info.get("startTime") or status.get("startTime")),
         ended=_time(info.get("endTime") or status.get("endTime")),
         exit_code=exit_code_of(job),
+        words=tuple(json.loads(notes[WORDS_ANNOTATION])) if WORDS_ANNOTATION in notes else None,
+        command_id=notes.get(COMMAND_ID_ANNOTATION),
     )
 
 

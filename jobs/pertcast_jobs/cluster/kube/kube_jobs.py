@@ -13,13 +13,14 @@ from pertcast_data.errors import ConfigError, PertcastError
 
 from pertcast_jobs.cluster import command
 from pertcast_jobs.cluster.code_archive import sent_files
-from pertcast_jobs.cluster.job_client import ENDED, FAILED, STOPPED, UNKNOWN_EXIT_CODE, JobFailed, JobRow
+from pertcast_jobs.cluster.job_client import ENDED, JobFailed, JobRow, NoSuchJob
 from pertcast_jobs.cluster.kube import render
 from pertcast_jobs.cluster.kube.head import Head
-from pertcast_jobs.cluster.kube.job_status import row_of, status_of
-from pertcast_jobs.cluster.kube.kubectl import AlreadyThere, Kubectl, NoNamespace, NoSuchObject
+from pertcast_jobs.cluster.kube.job_status import COMMAND_ID_ANNOTATION, row_of, status_of
+from pertcast_jobs.cluster.kube.kubectl import Kubectl, NoNamespace, NoSuchObject
 from pertcast_jobs.cluster.ray_logs import follow_logs
-from pertcast_jobs.cluster.retry import Unreachable, patiently
+from pertcast_jobs.cluster.retry import Unreachable, patiently, until_ended
+from pertcast_jobs.cluster.submission import Asked, submit
 
 DEFAULT_CLUSTER: Final = "pertcast"
 _POLL_S: Final = 2.0
@@ -73,35 +74,29 @@ class KubeJobs:
 
     def render(self, words: Sequence[str], submission_id: str | None = None) -> str:
         """Return the YAML of the RayJob that `submit` would create where nothing of it ran before."""
-        return yaml.safe_dump(self._document(words, submission_id, ()), sort_keys=False, width=110)
+        asked = self._asked(words)
+        document = self._document(submission_id or asked.command_id, asked)
+        return yaml.safe_dump(document, sort_keys=False, width=110)
 
     def submit(self, words: Sequence[str], submission_id: str | None = None) -> str:
         """Run a pertcast command line as a job and return its id; see `ClusterJobs.submit`."""
-        first = self._document(words, submission_id, ())
-        base = first["metadata"]["name"]
-        if self._kubectl.namespace is None and first["metadata"].get("namespace"):
-            self._kubectl = Kubectl(first["metadata"]["namespace"])
-        earlier = [row for row in self.list() if command.is_run_of(base, row.submission_id)]
-        for row in earlier:
-            if row.status not in ENDED:
-                return row.submission_id
+        asked = self._asked(words)
+        # What KubeRay would not take is told before anything is asked.
+        first = self._document(submission_id or asked.command_id, asked)["metadata"]
+        if self._kubectl.namespace is None and first.get("namespace"):
+            self._kubectl = Kubectl(first["namespace"])
+        return submit(self, asked, submission_id)
+
+    def create(self, submission_id: str, asked: Asked) -> None:
+        """Start a job; see `Backend`."""
+        document = self._document(submission_id, asked)
         if self._templates is None:
             self._require_cluster()
-        document = self._document(words, submission_id, earlier)
-        name: str = document["metadata"]["name"]
-        try:
-            self._kubectl.create(document)
-        except AlreadyThere:
-            _log.info("Job %s was submitted by somebody else at the same time.", name)
-        return name
+        self._kubectl.create(document)
 
     def describe(self, submission_id: str) -> JobRow:
         """Return what the cluster knows of a job."""
         return row_of(self._job(submission_id))
-
-    def status(self, submission_id: str) -> str:
-        """Return PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED."""
-        return self.describe(submission_id).status
 
     def logs(self, submission_id: str) -> str:
         """Return what the job has printed so far; nothing before it has a cluster."""
@@ -133,7 +128,7 @@ class KubeJobs:
         """Yield the output of one attempt, until it ends or another has taken its place."""
         name = job["metadata"]["name"]
         try:
-            head.open()
+            head.check()
         except Unreachable as error:
             _log.info("Waiting for the head of job %s: %s", name, error)
         except JobFailed as error:  # how the job ended is known all the same
@@ -146,12 +141,9 @@ class KubeJobs:
 
         yield from follow_logs(head.tail, has_ended=is_over, whole=head.logs, what=f"job {name}")
 
-    def exit_code(self, submission_id: str) -> int:
-        """Wait for the job's end and return its process's code; see `ClusterJobs.exit_code`."""
-        what = f"job {submission_id}"
-        while (row := patiently(lambda: self.describe(submission_id), what)).status not in ENDED:
-            time.sleep(_POLL_S)
-        return UNKNOWN_EXIT_CODE if row.exit_code is None else row.exit_code
+    def wait(self, submission_id: str) -> JobRow:
+        """Wait for the job's end and return what the cluster knows of it then; see `ClusterJobs.wait`."""
+        return until_ended(lambda: self.describe(submission_id), f"job {submission_id}", _POLL_S)
 
     def stop(self, submission_id: str) -> bool:
         """Ask the job to stop; returns whether it was pending or running.
@@ -178,29 +170,28 @@ class KubeJobs:
         jobs.sort(key=lambda job: str(job["metadata"].get("creationTimestamp")), reverse=True)
         return [row_of(job) for job in jobs]
 
-    def _document(
-        self, words: Sequence[str], submission_id: str | None, earlier: Sequence[JobRow]
-    ) -> dict[str, Any]:
-        """Return the RayJob of a command; resumed, and under the next name, where it ran before."""
+    def _asked(self, words: Sequence[str]) -> Asked:
         whole = command.job_command(words)
         values = command.parse_command(whole, configs_here=False)
         command.require_lasting_out(values)
         local, files = sent_files(whole, values, self._files)
-        base = submission_id or command.submission_id_of(local, _contents(files))
-        name = command.next_id(base, [row.submission_id for row in earlier])
-        if earlier and earlier[0].status in (FAILED, STOPPED):
-            local = command.resumed(local)
+        return Asked.of(local, files, _contents(files))
+
+    def _document(self, name: str, asked: Asked) -> dict[str, Any]:
+        """Return the RayJob of a command."""
+        words = list(asked.words)
         if self._templates is None:
-            document = render.standing_job(name, local, render.shell_line(local, files), self._cluster)
+            document = render.standing_job(name, words, render.shell_line(words, asked.files), self._cluster)
         else:
-            template = render.template_of(local[0], self._templates)
+            template = render.template_of(words[0], self._templates)
             if template["spec"].get("backoffLimit"):  # the operator runs the same words again
-                local = command.resumed(local)
-            document = render.own_cluster_job(name, local, render.shell_line(local, files), template)
+                words = command.resumed(words)
+            document = render.own_cluster_job(name, words, render.shell_line(words, asked.files), template)
         if self._cpus is not None:
             document["spec"]["entrypointNumCpus"] = self._cpus
         if self._kubectl.namespace:
             document["metadata"]["namespace"] = self._kubectl.namespace
+        document["metadata"]["annotations"][COMMAND_ID_ANNOTATION] = asked.command_id
         render.require_valid(document)
         return document
 
@@ -209,7 +200,7 @@ class KubeJobs:
             return self._kubectl.get(_JOBS, submission_id)
         except NoSuchObject as error:
             known = ", ".join(row.submission_id for row in self.list()) or "none"
-            raise ConfigError(f"No job {submission_id!r} in {self._where()}; known: {known}.") from error
+            raise NoSuchJob(f"No job {submission_id!r} in {self._where()}; known: {known}.") from error
 
     def _require_cluster(self) -> None:
         try:

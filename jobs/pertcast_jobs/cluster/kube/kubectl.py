@@ -15,7 +15,7 @@ from typing import IO, Any, Final
 
 from pertcast_data.errors import ConfigError, PertcastError
 
-from pertcast_jobs.cluster.job_client import JobFailed
+from pertcast_jobs.cluster.job_client import AlreadyThere, JobFailed
 from pertcast_jobs.cluster.retry import Unreachable
 
 REQUEST_TIMEOUT_S: Final = 30
@@ -33,10 +33,6 @@ class NoNamespace(ConfigError):
     """The namespace does not exist."""
 
 
-class AlreadyThere(LookupError):
-    """An object of this kind and name exists."""
-
-
 _PROBLEMS: Final[Sequence[tuple[str, type[PertcastError], str]]] = (
     (
         r"localhost:8080|current-context|context was not found|context .* does not exist|no configuration",
@@ -47,11 +43,6 @@ _PROBLEMS: Final[Sequence[tuple[str, type[PertcastError], str]]] = (
         r"doesn't have a resource type|no matches for kind|could not find the requested resource",
         ConfigError,
         "the cluster has no Ray kinds: install the KubeRay operator 1.5.1 or newer (docs/kubernetes.md)",
-    ),
-    (
-        r'namespaces "[^"]*" not found',
-        NoNamespace,
-        "the namespace does not exist: name one with --namespace, or `kubectl create namespace NAME`",
     ),
     (
         r"strict decoding error|unknown field",
@@ -86,13 +77,19 @@ def _problem(said: str, what: str) -> Exception:
     """Return the error for what kubectl said while it did `what`."""
     lines = [line for line in said.splitlines() if line.strip() and "memcache.go" not in line]
     last = " ".join(lines)[-600:] or "it said nothing"
-    for pattern, kind, remedy in _PROBLEMS:
-        if re.search(pattern, said):
-            return kind(f"kubectl {what}: {remedy}. It said: {last}")
-    if "(NotFound)" in said:
+    if re.search(r'namespaces "[^"]*" not found', said):
+        return NoNamespace(
+            f"kubectl {what}: the namespace does not exist: name one with --namespace, or `kubectl create "
+            f"namespace NAME`. It said: {last}"
+        )
+    if re.search(r'\(NotFound\): [^"]*"[^"]*" not found', said):
         return NoSuchObject(last)
     if "(AlreadyExists)" in said:
         return AlreadyThere(last)
+    unquoted = re.sub(r'"[^"]*"', '""', said)  # people may name a job timeout-sweep
+    for pattern, kind, remedy in _PROBLEMS:
+        if re.search(pattern, unquoted):
+            return kind(f"kubectl {what}: {remedy}. It said: {last}")
     return JobFailed(f"kubectl {what} failed: {last}")
 
 
