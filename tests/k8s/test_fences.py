@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import yaml
+from pertcast_jobs.cluster.kube.check import check_manifests
 from ray._private import ray_constants
 from rendered import Document, clusters, groups, named, of_kind, templates
 
@@ -83,6 +87,36 @@ def test_what_is_not_allowed_is_denied_and_each_cluster_reaches_only_itself(
         own = {"podSelector": {"matchLabels": {"app.kubernetes.io/instance": name}}}
         assert policy["podSelector"] == own["podSelector"]
         assert policy["ingress"] == [{"from": [own]}] and policy["egress"] == [{"to": [own]}]
+
+
+def test_names_are_asked_of_the_clusters_servers_and_of_the_cache_on_each_node_alone(
+    documents: list[Document],
+) -> None:
+    (rule,) = named(documents, "NetworkPolicy", "names")["spec"]["egress"]
+    asked = [peer["podSelector"]["matchLabels"]["k8s-app"] for peer in rule["to"] if "podSelector" in peer]
+    blocks = [peer["ipBlock"]["cidr"] for peer in rule["to"] if "ipBlock" in peer]
+    assert (asked, blocks) == (["kube-dns", "node-local-dns"], ["169.254.20.10/32"])
+    assert {port["port"] for port in rule["ports"]} == {53}
+
+
+def test_on_cilium_every_head_reaches_the_api_server_at_the_ports_of_the_base(
+    repository: Path, render: Callable[[Path], list[Document]], tmp_path: Path
+) -> None:
+    shutil.copytree(repository / "k8s", tmp_path / "k8s")
+    file = tmp_path / "k8s/overlays/dev/kustomization.yaml"
+    written = yaml.safe_load(file.read_text())
+    written["components"].append("../../components/cilium")
+    file.write_text(yaml.safe_dump(written))
+    documents = render(file.parent)
+    base = named(documents, "NetworkPolicy", "heads")
+    policy = named(documents, "CiliumNetworkPolicy", "heads-to-api-server")
+    assert policy["metadata"]["namespace"] == base["metadata"]["namespace"]
+    assert policy["spec"]["endpointSelector"] == base["spec"]["podSelector"]
+    (own,), (opened,) = base["spec"]["egress"], policy["spec"]["egress"]
+    assert opened["toEntities"] == ["kube-apiserver"]
+    (ports,) = opened["toPorts"]
+    assert ports["ports"] == [{**port, "port": str(port["port"])} for port in own["ports"]]
+    assert not check_manifests(documents)
 
 
 def test_no_head_is_evicted_however_many_start_from_one_template(documents: list[Document]) -> None:
