@@ -1,4 +1,4 @@
-"""Commands and paths of README and docs are real: the command line itself parses what a reader copies."""
+"""Commands, paths, links and tests that README and docs name are real, and every page can be found."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import commands_page
 import pytest
 import typer
 from pertcast_data.errors import PertcastError
@@ -25,6 +26,11 @@ ROOMS = (
 )
 REPOSITORY_PATH = re.compile(rf"(?<![\w/.-]){ROOMS}/[\w./*-]*[\w/*]")
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]+)(?:#[^)]*)?\)")
+LINK_TO_HEADING = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)#([^)\s]+)\)")
+TEST = re.compile(r"(?:(\btest_\w+\.py)|\.\.\.)(?:::(test_\w+)(\.\.\.)?)?")
+CLICKS = 2
+"""Most links that a reader follows from the README to a page."""
+
 USAGE_ERROR = typer.BadParameter.__base__ or typer.BadParameter
 STANDS_FOR = {"CONFIG": "response_mlp", "WORDS": "response_mlp"}
 """Names that a reader replaces, and what they are replaced by here."""
@@ -63,7 +69,7 @@ def job_words(words: list[str]) -> list[str] | None:
     """Return the whole command that `job submit` would send, None where `words` submit nothing."""
     if words[:2] != ["job", "submit"]:
         return None
-    return job_command(list(parse_command(words)["command"]))
+    return job_command(list(parse_command(words).values["command"]))
 
 
 def make_files_of_the_reader(words: list[str], folder: Path) -> None:
@@ -121,6 +127,75 @@ def test_every_file_that_a_page_names_by_its_path_in_the_repository_exists(page:
     assert not named
     linked = {link for link in LINK.findall(text) if not (page.parent / link).exists()}
     assert not linked
+
+
+def linked_pages(page: Path) -> Iterator[Path]:
+    """Yield the pages of the repository that a page links to."""
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        target = (page.parent / link).resolve()
+        if target.suffix == ".md" and target.is_file():
+            yield target
+
+
+def found_within(clicks: int, start: Path) -> set[Path]:
+    """Return the pages that a reader comes to from `start` by that many links."""
+    found = newest = {start}
+    for _ in range(clicks):
+        newest = {page for one in newest for page in linked_pages(one)} - found
+        found = found | newest
+    return found
+
+
+def headings(page: Path) -> set[str]:
+    """Return the names by which links reach the headings of a page."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def missing_tests(text: str) -> list[str]:
+    """Return the tests that a page names and that are none: `test_a.py::test_b...`, `...::test_b...`."""
+    sources = {path.name: path.read_text(encoding="utf-8") for path in (REPOSITORY / "tests").rglob("*.py")}
+    missing = []
+    for match in TEST.finditer(text):
+        file, name, is_cut = match.groups()
+        places = [sources.get(file, "")] if file else list(sources.values())
+        begin = rf"^\s*(?:async )?def {name}" + ("" if is_cut else r"\b")
+        if (file and file not in sources) or (
+            name and not any(re.search(begin, source, re.MULTILINE) for source in places)
+        ):
+            missing.append(match.group())
+    return missing
+
+
+def test_every_page_is_found_from_the_readme_by_two_links() -> None:
+    lost = set(PAGES) - found_within(CLICKS, REPOSITORY / "README.md")
+    names = sorted(str(page.relative_to(REPOSITORY)) for page in lost)
+    assert not names, "link these from docs/README.md"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_heading_that_a_page_links_to_exists(page: Path) -> None:
+    linked = LINK_TO_HEADING.findall(page.read_text(encoding="utf-8"))
+    targets = [((page.parent / target) if target else page, heading) for target, heading in linked]
+    assert [heading for target, heading in targets if heading not in headings(target)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_test_that_a_page_names_exists(page: Path) -> None:
+    assert missing_tests(page.read_text(encoding="utf-8")) == []
+
+
+def test_a_test_that_is_none_is_found() -> None:
+    assert missing_tests("`tests/test_house.py::test_every_dependency...`, `test_house.py`, a list ...") == []
+    assert missing_tests("`...::test_every_dependency_is_pinned`") == []
+    misspelt = "`test_hose.py`, `test_house.py::test_every_dependency`, `...::test_of_nothing...`"
+    assert missing_tests(misspelt) == [word.strip("`,") for word in misspelt.split()]
+
+
+def test_the_page_of_commands_is_what_the_command_line_says() -> None:
+    assert commands_page.PAGE.read_text(encoding="utf-8") == commands_page.page(), (
+        "write it again: .venv/bin/python tests/jobs/commands_page.py"
+    )
 
 
 def test_a_command_that_is_misspelt_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pertcast
 import pytest
 from pertcast_data.errors import ConfigError
 from pertcast_jobs.cluster.code_archive import sent_files, write_archive
-from pertcast_jobs.cluster.command import parse_command
+from pertcast_jobs.cluster.command import Command, parse_command
 from pertcast_jobs.cluster.shipped import unmet_requirements
 from pertcast_jobs.run_config.load import shipped_configs
 
@@ -55,7 +55,7 @@ def test_the_archive_is_this_installation_and_runs_where_it_is_unpacked(tmp_path
 def test_a_configuration_of_this_machine_travels_and_is_named_where_it_will_lie(config: Path) -> None:
     words = ["train", "configs/mine.yaml", "data.split=split.json", *WORDS]
     Path("split.json").write_text("{}")
-    local, files = sent_files(words, parse_command(words), [Path("split.json")])
+    local, files = sent_files(parse_command(words), [Path("split.json")])
     assert local == ["train", "sent/mine.yaml", "data.split=sent/split.json", *WORDS]
     assert files == {"sent/mine.yaml": config, "sent/split.json": Path("split.json").resolve()}
 
@@ -63,18 +63,18 @@ def test_a_configuration_of_this_machine_travels_and_is_named_where_it_will_lie(
 def test_a_shipped_configuration_stays_a_name_and_a_place_of_this_machine_travels(config: Path) -> None:
     Path("where.yaml").write_text("cluster: {num_workers: 2}\n")
     words = ["train", "response_mlp", "@where.yaml", "@node_8gpu", "data.split=/t", *WORDS]
-    local, files = sent_files(words, parse_command(words))
+    local, files = sent_files(parse_command(words))
     assert local[1:4] == ["response_mlp", "@sent/where.yaml", "@node_8gpu"]
     assert list(files) == ["sent/where.yaml"]
 
 
 def test_files_that_are_missing_or_of_one_name_are_refused(config: Path) -> None:
-    words = ["evaluate", "/data/run"]
+    words = Command(("evaluate", "/data/run"), {})
     with pytest.raises(ConfigError, match=r"nowhere\.csv"):
-        sent_files(words, {}, [Path("nowhere.csv")])
+        sent_files(words, [Path("nowhere.csv")])
     Path("mine.yaml").write_text("")
     with pytest.raises(ConfigError, match="one name"):
-        sent_files(words, {}, [config, Path("mine.yaml")])
+        sent_files(words, [config, Path("mine.yaml")])
 
 
 def test_libraries_that_do_not_fit_the_code_are_named() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pertcast_data.errors import ConfigError
 from pertcast_jobs.cli import run
 from pertcast_jobs.cluster import command
+from pertcast_jobs.cluster.code_archive import sent_files
+from pertcast_jobs.run_config.load import shipped_configs
 
 TRAINING = ["train", "response_mlp", "data.store=S", "data.split=T", "--out", "/data/run"]
 
@@ -49,7 +53,19 @@ def test_a_configuration_of_the_cluster_is_read_only_there() -> None:
     words = ["train", "/configs/of/the/image.yaml", *TRAINING[2:]]
     with pytest.raises(ConfigError, match=r"image\.yaml"):
         command.parse_command(words)
-    assert command.parse_command(words, configs_here=False)["config"] == words[1]
+    parsed = command.parse_command(words, configs_here=False)
+    assert (parsed.values["config"], parsed.config) == (words[1], None)
+
+
+def test_an_absolute_configuration_that_is_here_is_checked_and_sent(tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text(shipped_configs()["response_mlp"].read_text())
+    words = ["train", str(config), *TRAINING[2:]]
+    with pytest.raises(ConfigError, match=r"train\.batch_size"):
+        command.parse_command([*words, "train.batchsize=3"], configs_here=False)
+    parsed = command.parse_command(words, configs_here=False)
+    assert parsed.config is not None
+    assert sent_files(parsed)[1] == {"sent/mine.yaml": config}
 
 
 @pytest.mark.parametrize("out", ["/data/run", "s3://bucket/run", "gs://bucket/run"])

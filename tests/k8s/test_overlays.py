@@ -13,7 +13,6 @@ import pytest
 import yaml
 from pertcast_jobs.cluster.command import parse_command
 from pertcast_jobs.cluster.ray_jobs import STOP_WAIT_S
-from pertcast_jobs.run_config import load_config
 from pertcast_jobs.train.gauges import TRAIN_GAUGES
 from pertcast_serve.config import ServeConfig
 from pertcast_serve.metrics import METRICS
@@ -55,7 +54,7 @@ def test_every_entrypoint_is_parsed_by_the_real_command_line(overlays: dict[str,
             f"pertcast-{command}" for command in ("evaluate", "ingest", "screen", "train", "tune")
         ]
         for words in jobs.values():
-            assert parse_command(words)
+            assert parse_command(words).values
 
 
 def test_an_unknown_option_in_an_entrypoint_would_be_caught() -> None:
@@ -70,8 +69,8 @@ def test_an_unknown_option_in_an_entrypoint_would_be_caught() -> None:
 def test_a_training_fits_the_workers_that_its_cluster_may_start(
     overlays: dict[str, list[Document]], overlay: str, workers: int, min_workers: int | None, use_gpu: bool
 ) -> None:
-    values = parse_command(entrypoints(overlays[overlay])["pertcast-train"])
-    config = load_config(values["config"], values["overrides"])
+    config = parse_command(entrypoints(overlays[overlay])["pertcast-train"]).config
+    assert config is not None
     assert config.cluster.num_workers == workers
     assert config.cluster.min_workers == min_workers
     assert config.cluster.use_gpu == use_gpu

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from pertcast_data.errors import ConfigError
 
+from pertcast_jobs.cluster.command import Command
 from pertcast_jobs.run_config.load import shipped_places
 
 PROJECT: Final = "pertcast"
@@ -87,17 +88,13 @@ def _sent_word(word: str, names: Mapping[Path, str]) -> str:
     return word
 
 
-def sent_files(
-    words: Sequence[str], values: Mapping[str, Any], asked: Sequence[Path] = ()
-) -> tuple[list[str], dict[str, Path]]:
-    """Return the command as it runs on the cluster, and the files that travel with it.
+def sent_files(command: Command, asked: Sequence[Path] = ()) -> tuple[list[str], dict[str, Path]]:
+    """Return the words of a command as it runs on the cluster, and the files that travel with it.
 
     Parameters
     ----------
-    words
+    command
         The whole command.
-    values
-        What the command line read from it (`parse_command`).
     asked
         Files that shall travel beside the configuration files.
 
@@ -112,7 +109,7 @@ def sent_files(
         A file is not there, or two have one name.
     """
     names: dict[Path, str] = {}
-    for path in (*_named_files(values), *asked):
+    for path in (*_named_files(command.values), *asked):
         if not path.is_file():
             raise ConfigError(f"{path} is no file here, so it cannot be sent with the job.")
         names[path.resolve()] = f"{SENT_FOLDER}/{path.name}"
@@ -120,4 +117,4 @@ def sent_files(
         raise ConfigError(
             f"Of the files to send two have one name: {', '.join(map(str, names))}. Rename one."
         )
-    return [_sent_word(word, names) for word in words], {name: path for path, name in names.items()}
+    return [_sent_word(word, names) for word in command.words], {name: path for path, name in names.items()}

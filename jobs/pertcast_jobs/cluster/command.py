@@ -11,7 +11,9 @@ import re
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import typer
@@ -20,10 +22,8 @@ from typer.main import get_command
 
 from pertcast_jobs.cli import COMMANDS
 from pertcast_jobs.cli import app as command_line
+from pertcast_jobs.run_config import RunConfig
 from pertcast_jobs.run_config.load import load_config, load_sweep
-
-JOB_COMMANDS: Final = frozenset(COMMANDS) - {"job", "config"}
-"""Commands that may run as a job; anything else after `job submit` is the CONFIG of a `train`."""
 
 _NO_JOBS: Final = {
     "job": "a job that submits jobs would wait for a place beside itself",
@@ -31,9 +31,33 @@ _NO_JOBS: Final = {
     "serve": "a server is no job: deploy it as a RayService (docs/kubernetes.md)",
     "key": "it only writes a file of keys: call it here",
 }
-_LOADERS: Final[dict[str, Callable[..., Any]]] = {"train": load_config, "tune": load_sweep}
+JOB_COMMANDS: Final = frozenset(COMMANDS) - frozenset(_NO_JOBS)
+"""Commands that may run as a job; anything else after `job submit` is the CONFIG of a `train`."""
+
+_LOADERS: Final[Mapping[str, Callable[..., RunConfig]]] = MappingProxyType(
+    {"train": load_config, "tune": load_sweep}
+)
 RESUMABLE: Final = frozenset(_LOADERS)
 """Commands that go on only with --resume; the others do so by themselves where they can."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command as the real command line reads it.
+
+    Attributes
+    ----------
+    words
+        The whole command, without the program.
+    values
+        Its arguments and options; nothing where --help or its like was asked for.
+    config
+        The configuration of a training or sweep; None where it lies on the cluster.
+    """
+
+    words: tuple[str, ...]
+    values: Mapping[str, Any]
+    config: RunConfig | None = None
 
 
 def job_command(words: Sequence[str]) -> list[str]:
@@ -51,15 +75,16 @@ def job_command(words: Sequence[str]) -> list[str]:
     return list(words) if words[0] in JOB_COMMANDS else ["train", *words]
 
 
-def parse_command(words: Sequence[str], *, configs_here: bool = True) -> dict[str, Any]:
-    """Return the values that the real command line reads from a whole command.
+def parse_command(words: Sequence[str], *, configs_here: bool = True) -> Command:
+    """Return a whole command as the real command line reads it.
 
     Parameters
     ----------
     words
         The whole command.
     configs_here
-        Whether its CONFIG lies here; else an absolute path is one of the cluster's, which is not read.
+        Whether its CONFIG must lie here; else an absolute path that is no file here is one of the cluster's,
+        which is not read.
 
     Raises
     ------
@@ -77,16 +102,16 @@ def parse_command(words: Sequence[str], *, configs_here: bool = True) -> dict[st
                 name, command, rest = command.resolve_command(context, left)
                 context = command.make_context(name, rest, parent=context)
     except typer.Exit:  # --help and its like are answered while they are parsed
-        return {}
+        return Command(tuple(words), {})
     values = dict(context.params)
-    config = values.get("config")
+    named, config = values.get("config"), None
     # What the command itself would check first; of a replay even the first word says where data lie now.
-    if words[0] in _LOADERS and config is not None and values.get("replay") is None:
-        if configs_here or not Path(config).is_absolute():
-            _LOADERS[words[0]](config, values.get("overrides") or [])
+    if words[0] in _LOADERS and named is not None and values.get("replay") is None:
+        if configs_here or not Path(named).is_absolute() or Path(named).is_file():
+            config = _LOADERS[words[0]](named, values.get("overrides") or [])
         if values.get("out") is None and not values.get("dry_run"):
             raise typer.BadParameter("name the folder of the results: --out DIR", param_hint="--out")
-    return values
+    return Command(tuple(words), values, config)
 
 
 def entrypoint(words: Sequence[str], program: Sequence[str] = ("pertcast",)) -> str:
@@ -124,7 +149,7 @@ def is_run_of(submission_id: str, found: str) -> bool:
     return re.fullmatch(rf"{re.escape(submission_id)}(-\d+)?", found) is not None
 
 
-def require_lasting_out(values: Mapping[str, Any]) -> None:
+def require_lasting_out(asked: Command) -> None:
     """Refuse a relative --out for a cluster, where a job's folder goes with the job.
 
     Raises
@@ -132,7 +157,7 @@ def require_lasting_out(values: Mapping[str, Any]) -> None:
     ConfigError
         The results would be lost.
     """
-    out = values.get("out")
+    out = asked.values.get("out")
     if out is not None and not str(out).startswith("/") and ":/" not in str(out):
         raise ConfigError(
             f"--out {out} is relative: on the cluster it would lie in a folder that is removed with the job. "

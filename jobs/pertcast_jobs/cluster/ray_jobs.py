@@ -139,12 +139,12 @@ class RayJobs:
     def submit(self, words: Sequence[str], submission_id: str | None = None) -> str:
         """Run a pertcast command line as a job and return its id; see `ClusterJobs.submit`."""
         whole = command.job_command(words)
-        values = command.parse_command(whole, configs_here=self._ships or not self._is_remote)
+        parsed = command.parse_command(whole, configs_here=self._ships or not self._is_remote)
         if self._is_remote:
-            command.require_lasting_out(values)
+            command.require_lasting_out(parsed)
         elif self._files:
             raise ConfigError("A job on this machine reads its files where they are: leave out --file.")
-        local, files = sent_files(whole, values, self._files) if self._is_remote else (whole, {})
+        local, files = sent_files(parsed, self._files) if self._is_remote else (whole, {})
         return submit(self, Asked.of(local, files, self._place(files)), submission_id)
 
     def create(self, submission_id: str, asked: Asked) -> None:

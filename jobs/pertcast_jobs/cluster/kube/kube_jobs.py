@@ -171,10 +171,9 @@ class KubeJobs:
         return [row_of(job) for job in jobs]
 
     def _asked(self, words: Sequence[str]) -> Asked:
-        whole = command.job_command(words)
-        values = command.parse_command(whole, configs_here=False)
-        command.require_lasting_out(values)
-        local, files = sent_files(whole, values, self._files)
+        parsed = command.parse_command(command.job_command(words), configs_here=False)
+        command.require_lasting_out(parsed)
+        local, files = sent_files(parsed, self._files)
         return Asked.of(local, files, _contents(files))
 
     def _document(self, name: str, asked: Asked) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import yaml
 from pertcast_data.errors import ConfigError
 from ray.runtime_env import RuntimeEnv
 
-from pertcast_jobs.cluster.command import RESUMABLE
-from pertcast_jobs.cluster.kube.job_line import JobLine, read_line
+from pertcast_jobs.cluster.command import RESUMABLE, Command
+from pertcast_jobs.cluster.kube.job_line import read_line
 from pertcast_jobs.cluster.kube.kinds.ray import RayJobSpec
 from pertcast_jobs.cluster.kube.manifests import Manifests
 from pertcast_jobs.cluster.kube.objects import Document
@@ -27,7 +27,7 @@ def _jobs(manifests: Manifests) -> Iterator[tuple[Document, RayJobSpec]]:
             yield document, document.spec
 
 
-def _commands(manifests: Manifests) -> Iterator[tuple[Document, RayJobSpec, JobLine]]:
+def _commands(manifests: Manifests) -> Iterator[tuple[Document, RayJobSpec, Command]]:
     """Yield the jobs whose command can be read; what cannot is `command_line`'s."""
     for document, spec in _jobs(manifests):
         try:
@@ -64,14 +64,14 @@ def runtime_env(manifests: Manifests) -> Iterator[Problem]:
             yield Problem(document, path, str(error), remedy)
 
 
-def _training(command: JobLine) -> ClusterConfig | None:
+def _training(command: Command) -> ClusterConfig | None:
     """Return where a training wants its Ray workers, or None where it wants none."""
     if command.config is None or command.config.cluster.launcher != "ray":
         return None
     return command.config.cluster
 
 
-def _wants_gpus(command: JobLine) -> bool:
+def _wants_gpus(command: Command) -> bool:
     training = _training(command)
     return bool(training and training.use_gpu) or bool(command.values.get("gpus_per_worker"))
 
@@ -127,7 +127,7 @@ def _lasting_paths(cluster: Cluster) -> list[str]:
     volumes = cluster.head.pod.volumes
     return [
         mount["mountPath"].rstrip("/")
-        for mount in cluster.head.container.body.get("volumeMounts") or ()
+        for mount in cluster.head.container.mounts
         if not {"emptyDir", "projected", "configMap", "secret"} & set(volumes.get(mount["name"], {}))
     ]
 
