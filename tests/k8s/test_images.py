@@ -16,6 +16,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+import yaml
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +118,32 @@ def test_only_the_cuda_image_has_a_compiler_and_neither_shows_gpus_to_those_who_
             compilers.append(stage)
         assert "NVIDIA_VISIBLE_DEVICES" not in words
     assert compilers == ["base-cuda"]
+
+
+@pytest.mark.parametrize(
+    "page", ["docs/kubernetes.md", "docs/security.md", "docs/path_to_a_million.md", "k8s/images/Dockerfile"]
+)
+def test_who_builds_as_a_page_says_has_every_image_that_the_overlays_pull(
+    page: str, repository: Path
+) -> None:
+    pulled = {}
+    for overlay in (repository / "k8s/overlays").glob("*/kustomization.yaml"):
+        for image in yaml.safe_load(overlay.read_text(encoding="utf-8"))["images"]:
+            device = image["name"].removeprefix("pertcast").removeprefix("-") or "cpu"
+            pulled[f"{image['newName'].rpartition('/')[2]}:{image['newTag']}"] = device
+    assert set(pulled.values()) == {"cpu", "cuda"}
+    lines = re.findall(r"docker build [^&\n]*", (repository / page).read_text(encoding="utf-8"))
+    built = {}
+    for words in map(shlex.split, lines):
+        device = [word.removeprefix("DEVICE=") for word in words if word.startswith("DEVICE=")]
+        built[words[words.index("-t") + 1].rpartition("/")[2]] = device[0] if device else "cpu"
+    assert built == pulled
+
+
+def test_the_operators_chart_is_installed_from_a_repository_that_was_added(repository: Path) -> None:
+    text = (repository / "docs/kubernetes.md").read_text(encoding="utf-8")
+    (install,) = re.finditer(r"^helm install \S+ (\w+)/", text, flags=re.MULTILINE)
+    assert re.search(rf"^helm repo add {install[1]} https://", text[: install.start()], flags=re.MULTILINE)
 
 
 def test_the_label_says_the_packages_version(instructions: list[tuple[str, str]], repository: Path) -> None:
