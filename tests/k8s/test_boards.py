@@ -158,6 +158,11 @@ def test_a_task_that_waits_for_the_first_node_of_its_group_is_not_said_to_fit_no
     assert int(nowhere["for"].removesuffix("m")) > int(awaited["for"].removesuffix("m"))
 
 
+def test_a_disk_that_fills_up_is_told_of_before_the_kubelet_evicts_pods_at_90_per_cent() -> None:
+    metric, _, most = alert("PertcastNodeDiskNearlyFull")["expr"].rpartition(" > ")
+    assert metrics_in(metric) == {"ray_node_disk_utilization_percentage"} and float(most) < 90
+
+
 def test_a_volume_that_fills_up_wakes_somebody() -> None:
     (claim,) = yaml.safe_load_all((MONITORING.parent / "base/storage.yaml").read_text())
     for metric in ("available", "capacity"):
