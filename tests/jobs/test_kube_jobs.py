@@ -86,6 +86,26 @@ def test_a_command_that_runs_is_not_started_again_and_one_that_failed_goes_on_un
     assert jobs.submit([*WORDS, "train.epochs=3"]) not in (name, again)
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (None, {"RAY_JOB_STOP_WAIT_TIME_S": "60"}),
+        ("env_vars: {A: b}\nworking_dir: s3://b/w.zip", {"RAY_JOB_STOP_WAIT_TIME_S": "60", "A": "b"}),
+        ("env_vars: {RAY_JOB_STOP_WAIT_TIME_S: '300'}", {"RAY_JOB_STOP_WAIT_TIME_S": "300"}),
+    ],
+)
+def test_a_job_on_a_cluster_of_any_template_has_time_to_tidy_up(
+    given: str | None, wanted: dict[str, str]
+) -> None:
+    spec = {"rayClusterSpec": {}, "runtimeEnvYAML": given}
+    made = render.own_cluster_job("a", ["train"], "pertcast train", {"spec": spec})
+    found = yaml.safe_load(made["spec"]["runtimeEnvYAML"])
+    assert found["env_vars"] == {"RAY_USAGE_STATS_ENABLED": "0", **wanted}
+    assert ("working_dir" in found) == ("working_dir" in (given or ""))
+    with pytest.raises(ConfigError, match=r"runtimeEnvYAML.*job check"):
+        render.own_cluster_job("a", ["train"], "x", {"spec": {"runtimeEnvYAML": "a string"}})
+
+
 def test_two_submissions_at_once_make_one_job(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = KubeJobs()
     name = jobs.submit(WORDS)

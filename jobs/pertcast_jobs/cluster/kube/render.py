@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +17,7 @@ from pertcast_data.errors import ConfigError
 from pydantic import ValidationError
 
 from pertcast_jobs.cluster.command import entrypoint
+from pertcast_jobs.cluster.kube.job_line import pertcast_commands
 from pertcast_jobs.cluster.kube.kinds.ray import LONGEST_NAME, NAME, RayJobSpec
 from pertcast_jobs.cluster.ray_jobs import STOP_WAIT_S
 
@@ -26,6 +26,7 @@ PART_OF: Final = {"app.kubernetes.io/part-of": "pertcast"}
 WORDS_ANNOTATION: Final = "pertcast.io/words"
 """Holds the command's words as JSON: what the job is, without a shell's quotes."""
 
+_VARIABLES: Final = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
 _MOST_FILE_BYTES: Final = 64 * 1024  # Linux takes 128 KiB in one word of a command line
 _NOT_FROM_TEMPLATES: Final = (
     "jobId",
@@ -103,7 +104,6 @@ def standing_job(name: str, words: Sequence[str], line: str, cluster: str) -> di
     cluster
         Name of the RayCluster.
     """
-    variables = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
     return {
         "apiVersion": API_VERSION,
         "kind": "RayJob",
@@ -112,9 +112,22 @@ def standing_job(name: str, words: Sequence[str], line: str, cluster: str) -> di
             "entrypoint": line,
             "submissionMode": "HTTPMode",
             "clusterSelector": {"ray.io/cluster": cluster},
-            "runtimeEnvYAML": yaml.safe_dump({"env_vars": variables}),
+            "runtimeEnvYAML": _runtime_env(None),
         },
     }
+
+
+def _runtime_env(given: str | None) -> str:
+    """Return a runtime environment in which a stop leaves time for a checkpoint, unless it says how much."""
+    try:
+        found = yaml.safe_load(given or "{}")
+        variables = {**_VARIABLES, **(found.get("env_vars") or {})}
+    except (yaml.YAMLError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"runtimeEnvYAML of the RayJob in --manifests is no runtime environment: {error}. Look at the "
+            "manifests with `pertcast job check FILE`."
+        ) from error
+    return yaml.safe_dump({**found, "env_vars": variables})
 
 
 def own_cluster_job(
@@ -136,6 +149,7 @@ def own_cluster_job(
     kept = {key: value for key, value in template["spec"].items() if key not in _NOT_FROM_TEMPLATES}
     # In the other modes a submitter's shell would take the line apart first.
     spec = {**kept, "submissionMode": "HTTPMode", "entrypoint": line}
+    spec["runtimeEnvYAML"] = _runtime_env(kept.get("runtimeEnvYAML"))
     if "deletionStrategy" not in spec:  # says itself what goes when; KubeRay takes only one of both
         spec["shutdownAfterJobFinishes"] = True
     return {"apiVersion": API_VERSION, "kind": "RayJob", "metadata": metadata, "spec": spec}
@@ -155,24 +169,13 @@ def require_valid(document: Mapping[str, Any]) -> None:
         ) from error
 
 
-def read_documents(source: str) -> list[dict[str, Any]]:
-    """Return the YAML documents of a file, or of standard input for ``-``; raises ConfigError."""
+def _runs(job: Mapping[str, Any], name: str, command: str) -> bool:
+    """Return whether a RayJob's entrypoint runs a pertcast command."""
     try:
-        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
-        found = list(yaml.safe_load_all(text))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"--manifests {source} cannot be read: {' '.join(str(error).split())} Give the output of "
-            "`kubectl kustomize k8s/overlays/gpu`."
-        ) from error
-    return [document for document in found if isinstance(document, dict)]
-
-
-def _command_of(document: Mapping[str, Any]) -> str | None:
-    """Return the pertcast command that a RayJob's entrypoint runs."""
-    words = shlex.split((document.get("spec") or {}).get("entrypoint") or "")
-    after = words.index("pertcast") + 1 if "pertcast" in words else len(words)
-    return words[after] if after < len(words) else None
+        found = pertcast_commands(job["spec"].get("entrypoint") or "")
+    except ConfigError as error:
+        raise ConfigError(f"--manifests: the entrypoint of RayJob {name}: {error}") from error
+    return any(words[:1] == [command] for words in found)
 
 
 def template_of(command: str, documents: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -188,7 +191,7 @@ def template_of(command: str, documents: Sequence[Mapping[str, Any]]) -> Mapping
         for document in documents
         if document.get("kind") == "RayJob" and "rayClusterSpec" in (document.get("spec") or {})
     }
-    fitting = [name for name, job in jobs.items() if _command_of(job) == command]
+    fitting = [name for name, job in jobs.items() if _runs(job, name, command)]
     if len(fitting) == 1:
         return jobs[fitting[0]]
     what = (
