@@ -12,12 +12,14 @@ import commands_page
 import pytest
 import typer
 from pertcast_data.errors import PertcastError
+from pertcast_jobs.cli import app as command_line
 from pertcast_jobs.cluster.command import job_command, parse_command
 from pertcast_jobs.run_config.load import shipped_configs
+from typer.main import get_command
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = sorted(
-    [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md"), *(REPOSITORY / "k8s").rglob("*.md")]
+    [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md"), *(REPOSITORY / "k8s").rglob("*.md")]
 )
 PROMPT = re.compile(r"^(\$ )?((?:[A-Z_]+=\S+ )*)(?=pertcast )")
 ROOMS = (
@@ -196,6 +198,8 @@ def test_the_page_of_commands_is_what_the_command_line_says() -> None:
     assert commands_page.PAGE.read_text(encoding="utf-8") == commands_page.page(), (
         "write it again: .venv/bin/python tests/jobs/commands_page.py"
     )
+    calls = {call for call, _ in commands_page.leaves(get_command(command_line))}
+    assert set(commands_page.READ_MORE) <= calls | {call.split()[0] for call in calls}
 
 
 def test_a_command_that_is_misspelt_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
