@@ -33,6 +33,7 @@ def rayjob(deployment: str = "", ray: str = "", **status: Any) -> dict[str, Any]
         ("Complete", "STOPPED", "STOPPED"),
         ("Failed", "FAILED", "FAILED"),
         ("Failed", "RUNNING", "FAILED"),
+        ("Failed", "STOPPED", "STOPPED"),
         ("Failed", "", "FAILED"),
         ("ValidationFailed", "", "FAILED"),
     ],
