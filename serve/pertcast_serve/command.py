@@ -15,9 +15,11 @@ from pertcast_data.environment import prepare_environment
 from pertcast_serve.access.install import require_usable
 from pertcast_serve.command_settings import (
     DEFAULT_NAME,
+    NO_MODEL,
     checked,
     gpu_share,
     merged,
+    most_replicas,
     named_paths,
     read_settings,
     require_guarded,
@@ -97,8 +99,9 @@ def serve(
     Example: pertcast serve --model runs/response_mlp --port 8000
     """
     _interrupt_on_signals()
+    if not model and config is None:
+        raise typer.BadParameter(NO_MODEL, param_hint="--model")
     given = {} if config is None else read_settings(config)
-    replicas = max_replicas or (given.get("predictor") or {}).get("max_replicas") or 2
     settings = checked(
         merged(
             merged(_ON_ONE_MACHINE, given),
@@ -111,10 +114,11 @@ def serve(
                 "predictor": {
                     "max_replicas": max_replicas,
                     "device": device,
-                    "gpus_per_replica": gpu_share(device, replicas),
+                    "gpus_per_replica": gpu_share(device, max_replicas or most_replicas(given)),
                 },
             },
-        )
+        ),
+        "options" if config is None else str(config),
     )
     require_guarded(settings, host)
     require_usable(settings.access)

@@ -10,13 +10,16 @@ from typing import Any
 import torch
 import yaml
 from pertcast.errors import ConfigError
+from pertcast_data.config_problems import config_error
 from pydantic import ValidationError
 
-from pertcast_serve.config import NAME_PATTERN, ServeConfig
+from pertcast_serve.config import NAME_PATTERN, PredictorSettings, ServeConfig
 from pertcast_serve.ports import is_loopback
 
 DEFAULT_NAME = "default"
 """Name of the first model where it is given without one."""
+
+NO_MODEL = "no model is named: --model RUN, or models: in the file of --config."
 
 
 def named_paths(option: str, words: Sequence[str], first: str | None = None) -> dict[str, Path]:
@@ -66,21 +69,28 @@ def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     result = {**result, **settings}
     for name, value in changes.items():
         if isinstance(value, Mapping):
-            value = merged(result.get(name) or {}, value)
+            before = result.get(name) or {}
+            value = merged(before, value) if isinstance(before, Mapping) else before
         if value is not None:
             result[name] = value
     return {name: value for name, value in result.items() if value is not None}
 
 
-def checked(settings: Mapping[str, Any]) -> ServeConfig:
-    """Return typed settings; raises ConfigError that names the first field which does not fit."""
+def checked(settings: Mapping[str, Any], where: str) -> ServeConfig:
+    """Return typed settings; raises ConfigError that names every field which does not fit, and `where`."""
     try:
         return ServeConfig.model_validate(settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        remedy = " Give --model RUN." if field == "models" else " See docs/serving.md."
-        raise ConfigError(f"Settings: {field}: {first['msg']}.{remedy}") from error
+        raise config_error(
+            error, ServeConfig, where, absent={"models": NO_MODEL}, remedy="docs/serving.md has an example"
+        ) from error
+
+
+def most_replicas(settings: Mapping[str, Any]) -> int:
+    """Return predictor.max_replicas of unchecked settings; its default where they say nothing usable."""
+    predictor = settings.get("predictor")
+    most = predictor.get("max_replicas") if isinstance(predictor, Mapping) else None
+    return most if isinstance(most, int) and most > 0 else PredictorSettings().max_replicas
 
 
 def gpu_share(device: str | None, max_replicas: int) -> float | None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from pertcast.errors import UnknownName
+from pertcast_data.errors import nearest_known, nearest_sentence
 
 from pertcast_serve.access.caller import SCOPES, Scope
 from pertcast_serve.access.keys import Key, change_keys, new_key, read_keys
@@ -28,17 +29,12 @@ class UnknownKey(UnknownName):
     kind = "key"
 
 
-class UnknownScope(UnknownName):
-    """A scope that does not exist."""
-
-    kind = "scope"
-
-
 def _scopes(words: list[str]) -> list[Scope]:
     scopes: list[Scope] = [scope for scope in SCOPES if scope in words]
     for word in words:
         if word not in SCOPES:
-            raise UnknownScope(word, SCOPES, "--scope", f"There are {', '.join(SCOPES)}.")
+            hint = nearest_sentence(nearest_known(word, SCOPES)) or f" There are {', '.join(SCOPES)}."
+            raise typer.BadParameter(f"{word!r} is not known.{hint}", param_hint="--scope")
     return scopes
 
 

@@ -48,16 +48,24 @@ def test_a_key_is_made_listed_and_revoked(tmp_path: Path) -> None:
     assert read_keys(path)[0].revoked == revoked_at
 
 
-def test_an_unknown_id_or_scope_is_an_error_that_names_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_id_is_an_error_that_names_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     text = create(path)
     identity = text.split("_")[1]
     typo = identity[:-1] + ("0" if identity[-1] != "0" else "1")
     with pytest.raises(PertcastError, match=f"Unknown key '{typo}'.*{identity}"):
         run("revoke", typo, "--keys", str(path))
-    with pytest.raises(PertcastError, match=r"Unknown scope 'predicts'.*predict"):
-        create(path, scopes=("predicts",))
     assert len(read_keys(path)) == 1
+
+
+@pytest.mark.parametrize(("scope", "known"), [("predicts", "predict"), ("foo", "predict, screen, admin")])
+def test_an_unknown_scope_is_a_usage_error_that_names_the_known_ones(
+    tmp_path: Path, scope: str, known: str
+) -> None:
+    result = run("create", "--keys", str(tmp_path / "keys.json"), "--name", "Ada", "--scope", scope)
+    assert result.exit_code == 2
+    assert f"'{scope}' is not known" in result.output and known in result.output
+    assert not (tmp_path / "keys.json").exists()
 
 
 def test_a_name_that_would_break_a_list_is_refused(tmp_path: Path) -> None:

@@ -10,12 +10,11 @@ from typing import Any, Self
 import yaml
 from pertcast.evaluation.metrics import METRICS
 from pertcast.evaluation.trust.members import stratum_name
+from pertcast_data.config_problems import config_error
 from pertcast_data.errors import ConfigError, nearest_known
 from pertcast_data.ingest import IngestMapping, TableRule
 from pertcast_data.splits import SPLIT_KINDS, TestAmong
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from pertcast_jobs.run_config.problems import config_error
 
 
 class _Frozen(BaseModel):

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import yaml
 from pertcast.training.bundle import find_bundle
 from pertcast.training.bundle_manifest import read_manifest
+from pertcast_data.config_problems import config_error
 from pertcast_data.errors import ConfigError, nearest_known
 from pydantic import ValidationError
 
-from pertcast_jobs.run_config.problems import config_error
 from pertcast_jobs.run_config.schema import RunConfig
 from pertcast_jobs.run_config.sweep import SweepConfig
 

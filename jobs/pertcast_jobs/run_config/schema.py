@@ -13,11 +13,11 @@ from typing import Any, Literal, Self
 from pertcast.encoding import EncoderSpec
 from pertcast.models.registry import get_model
 from pertcast.training.config import TrainConfig
+from pertcast_data.config_problems import config_error
 from pertcast_data.errors import ConfigError
 from pertcast_data.storage import is_remote, parse_location
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pertcast_jobs.run_config.problems import config_error
 from pertcast_jobs.run_config.tracking import TrackingConfig
 
 

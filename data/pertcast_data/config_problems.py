@@ -1,13 +1,20 @@
-"""Turns what pydantic finds wrong with a configuration into one error that names key, value and remedy."""
+"""Turns what pydantic finds wrong with a configuration into one error that names key, value and remedy.
+
+Runs, sweeps, presets and servers share it, so that a misspelt key is told in one way everywhere.
+"""
 
 from __future__ import annotations
 
 import types
 from collections.abc import Iterable, Mapping
-from typing import Any, Union, get_args, get_origin
+from types import MappingProxyType
+from typing import Any, Final, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
 
 from pertcast_data.errors import ConfigError, nearest_known
-from pydantic import BaseModel, ValidationError
+
+_NOTHING_SAID: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
@@ -56,9 +63,17 @@ def _has_problem_below(location: tuple[int | str, ...], problems: Iterable[Mappi
 
 
 def config_error(
-    error: ValidationError, schema: type[BaseModel], where: str, prefix: tuple[str, ...] = ()
+    error: ValidationError,
+    schema: type[BaseModel],
+    where: str,
+    prefix: tuple[str, ...] = (),
+    *,
+    absent: Mapping[str, str] = _NOTHING_SAID,
+    remedy: str = "add it to the file or as {key}=VALUE",
 ) -> ConfigError:
-    """Return one ConfigError for everything that a validation found.
+    """Return one ConfigError for everything that a validation found, unknown keys first.
+
+    What else is wrong may only follow from a misspelt key: what it was to name is then missing.
 
     Parameters
     ----------
@@ -70,18 +85,24 @@ def config_error(
         Where the configuration came from: a file or a shipped name.
     prefix
         Location of this part in the whole configuration.
+    absent
+        Key -> what to say where it is missing or empty.
+    remedy
+        What to do about any other key that is missing.
     """
     lines = []
     problems = error.errors(include_url=False)
-    for problem in problems:
+    for problem in sorted(problems, key=lambda each: each["type"] != "extra_forbidden"):
         location = problem["loc"]
         if problem["type"] == "too_short" and _has_problem_below(location, problems):
             continue  # Too few only because the bad ones were left out.
         key = dotted((*prefix, *location))
         if problem["type"] == "extra_forbidden":
             lines.append(unknown_key(key, known_keys(schema, location[:-1]), where))
+        elif problem["type"] in ("missing", "too_short") and key in absent:
+            lines.append(f"{where}: {absent[key]}")
         elif problem["type"] == "missing":
-            lines.append(f"{where}: {key} is missing; add it to the file or as {key}=VALUE.")
+            lines.append(f"{where}: {key} is missing; {remedy.format(key=key)}.")
         else:
             message = problem["msg"].removeprefix("Value error, ")
             got = "" if isinstance(problem["input"], Mapping | BaseModel) else f" (got {problem['input']!r})"
