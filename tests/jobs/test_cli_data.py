@@ -138,12 +138,12 @@ def test_a_simulated_atlas_can_be_ingested(tmp_path: Path, capsys: pytest.Captur
 def test_an_unknown_regime_and_kind_are_refused_with_the_known_ones(
     screen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["data", "simulate", "--regime", "liner", "--out", str(tmp_path / "a")]) == 1
+    assert run(["data", "simulate", "--regime", "liner", "--out", str(tmp_path / "a")]) == 2
     assert "linear" in capsys.readouterr().err
     store = str(tmp_path / "store")
     assert run(["data", "ingest", str(screen), "--out", store]) == 0
     words = ["data", "split", store, "--kind", "unseen_gene", "--out", str(tmp_path / "split.json")]
-    assert run(words) == 1
+    assert run(words) == 2
     assert "unseen_" in capsys.readouterr().err
 
 

@@ -43,7 +43,7 @@ def test_sizes_noise_and_settings_are_taken_from_the_command_line(
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (["--size", "smal"], "small, usual, genome"),
+        (["--size", "smal"], "Did you mean small"),
         (["--noise", "loud"], "quiet or usual or hard"),
         (["n_pair=3"], "n_pairs"),
         (["n_pairs=x"], "n_pairs"),
@@ -52,7 +52,7 @@ def test_sizes_noise_and_settings_are_taken_from_the_command_line(
 def test_words_that_are_not_understood_are_refused_with_the_known_ones(
     words: list[str], hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["data", "simulate", "--regime", "linear", "--out", str(tmp_path / "atlas"), *words]) == 1
+    assert run(["data", "simulate", "--regime", "linear", "--out", str(tmp_path / "atlas"), *words]) == 2
     assert hint in capsys.readouterr().err
     assert not (tmp_path / "atlas").exists()
 

@@ -70,17 +70,17 @@ def test_drawn_genes_are_named(store: Path, tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "code", "said"),
     [
-        (["--kind", "unseen_pair", "--test-share", "30"], "--test-share 30 is no share"),
-        (["--kind", "gears", "--test-groups", "4"], "give a share of genes (--test-share)"),
-        (["--kind", "unseen_perturbation", "--test-groups", "99"], "Test at most 14"),
-        (["--kind", "unseen_perturbation", "--test-among", "pairs"], "use all or combined"),
+        (["--kind", "unseen_pair", "--test-share", "30"], 2, "--test-share 30 is no share"),
+        (["--kind", "gears", "--test-groups", "4"], 2, "give a share of genes (--test-share)"),
+        (["--kind", "unseen_perturbation", "--test-groups", "99"], 1, "Test at most 14"),
+        (["--kind", "unseen_perturbation", "--test-among", "pairs"], 2, "There are all, combined"),
     ],
 )
 def test_impossible_draws_are_refused_with_the_remedy(
-    words: list[str], said: str, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], code: int, said: str, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "split.json"
-    assert run(["data", "split", str(store), *words, "--out", str(out)]) == 1
+    assert run(["data", "split", str(store), *words, "--out", str(out)]) == code
     assert said in capsys.readouterr().err and not out.exists()

@@ -79,8 +79,8 @@ def test_a_split_is_audited_as_it_is_made(small_screen: Any, tmp_path: Path, cap
         side.unlink()
     assert "'hvg' was fitted on all profiles" in capsys.readouterr().err
     assert not (tmp_path / "other.json").exists()
-    assert pertcast([*words, "--out", str(out), "--controls", "apart"]) == 1
-    assert "shared or separate" in capsys.readouterr().err
+    assert pertcast([*words, "--out", str(out), "--controls", "apart"]) == 2
+    assert "Did you mean separate?" in capsys.readouterr().err
 
 
 def test_a_bundle_says_what_was_fitted_on_which_rows(finished: Path, small_screen: Any) -> None:

@@ -85,18 +85,18 @@ def test_a_least_score_leaves_weaker_edges_out(two_files: list[str], capsys: Cap
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "code", "says"),
     [
-        (["absent.tsv"], "absent.tsv"),
-        (["FILE", "FILE"], "given twice"),
-        (["FILE", "--links", "--methods", "spectrel"], "Did you mean spectral?"),
-        (["FILE", "--links", "--methods", " , "], "names no method"),
+        (["absent.tsv"], 1, "absent.tsv"),
+        (["FILE", "FILE"], 1, "given twice"),
+        (["FILE", "--links", "--methods", "spectrel"], 2, "Did you mean spectral?"),
+        (["FILE", "--links", "--methods", " , "], 2, "names no method"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_its_reason(
-    words: list[str], says: str, two_files: list[str], capsys: Capture
+    words: list[str], code: int, says: str, two_files: list[str], capsys: Capture
 ) -> None:
-    assert run(["data", "networks", *(two_files[0] if word == "FILE" else word for word in words)]) == 1
+    assert run(["data", "networks", *(two_files[0] if word == "FILE" else word for word in words)]) == code
     assert says in capsys.readouterr().err
 
 

@@ -137,6 +137,17 @@ def test_every_preset_is_valid_and_says_where_its_files_come_from(name: str) -> 
     assert pertcast(["preset", "show", name]) == 0
 
 
+def test_the_help_names_every_family_of_data_sets(capsys: pytest.CaptureFixture[str]) -> None:
+    families = {"lincs": "LINCS", "sciplex": "sci-Plex", "tahoe": "Tahoe"}
+    named = {
+        next((word for start, word in families.items() if name.startswith(start)), "Perturb-seq")
+        for name in shipped_presets()
+    }
+    assert pertcast(["preset", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert {word for word in named if word not in text} == set()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -250,8 +261,8 @@ def test_wrong_settings_are_refused_before_anything_is_written(
     (tmp_path / "full" / "something").touch()
     assert pertcast(command(lincs, tmp_path / "full")) == 1
     assert "is not empty" in capsys.readouterr().err
-    assert pertcast(["preset", "show", "lincs2021"]) == 1
-    assert "Nearest: lincs2020" in capsys.readouterr().err
+    assert pertcast(["preset", "show", "lincs2021"]) == 2
+    assert "Did you mean lincs2020" in capsys.readouterr().err
 
 
 def ingested(name: str, folder: Path, out: Path) -> ExpressionStore:

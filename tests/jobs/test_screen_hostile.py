@@ -289,7 +289,7 @@ def test_a_choice_that_names_nothing_exports_nothing(
     line = ["screen", "export", str(screen), "--to", "csv", "--out", str(tmp_path / "o.csv")]
     assert pertcast([*line, option, f"@{tmp_path / 'empty.txt'}"]) == 1
     assert "names nothing" in capsys.readouterr().err
-    assert pertcast([*line, "--doses", "nan"]) == 1
+    assert pertcast([*line, "--doses", "nan"]) == 2
     assert not (tmp_path / "o.csv").exists()
 
 

@@ -124,14 +124,14 @@ def test_conditions_are_ranked_by_how_well_they_reverse_or_mimic_a_signature(
     [
         (["--up", "up.txt"], "needs both: --up FILE and --down FILE"),
         (["--score", "wtcs"], "--score compares with a signature"),
-        (["--objective", "revers"], "use reverse"),
+        (["--objective", "revers"], "Did you mean reverse?"),
         (["--up", "up.txt", "--down", "up.txt", "--signature", "up.txt"], "Give one signature"),
     ],
 )
 def test_a_signature_that_is_asked_for_by_halves_is_refused(
     tiny_bundle: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
 ) -> None:
-    assert pertcast(["screen", "compounds", "--model", str(tiny_bundle), "--dry-run", *words]) == 1
+    assert pertcast(["screen", "compounds", "--model", str(tiny_bundle), "--dry-run", *words]) == 2
     assert said in " ".join(capsys.readouterr().err.split())
 
 

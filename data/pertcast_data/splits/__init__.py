@@ -6,6 +6,7 @@ from pertcast_data.splits.drawing import Holdout, TestAmong
 from pertcast_data.splits.identity import ConditionStore
 from pertcast_data.splits.kinds import SPLIT_KINDS, SplitKind, get_split_kind
 from pertcast_data.splits.making import make_split
+from pertcast_data.splits.options import split_rule
 from pertcast_data.splits.provenance import FittedOn, Provenance, row_hash
 from pertcast_data.splits.split import PARTS, Controls, Fold, Part, Split
 
@@ -30,4 +31,5 @@ __all__ = [
     "make_split",
     "read_aliases",
     "row_hash",
+    "split_rule",
 ]

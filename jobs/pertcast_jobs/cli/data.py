@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, cast, get_args
 
 import typer
-from pertcast_data.errors import ConfigError
 from pertcast_data.ingest import IngestMapping, load_mapping, mapping_from_pairs, mapping_json_schema
 from pertcast_data.ingest import ingest as ingest_files
 from pertcast_data.ingest.inspection import inspect_path
@@ -23,8 +22,9 @@ from pertcast_jobs.cli.networks import networks
 from pertcast_jobs.cli.prepare import prepare
 from pertcast_jobs.cli.simulate import simulate
 from pertcast_jobs.cli.splits import audit, split
+from pertcast_jobs.cli.usage import one_of
 from pertcast_jobs.ingest.page import page_writer
-from pertcast_jobs.ingest.runners import get_executor
+from pertcast_jobs.ingest.runners import EXECUTORS, get_executor
 from pertcast_jobs.progress import progress_bar
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
@@ -62,7 +62,12 @@ def ingest(
         bool, typer.Option("--append", help="Put the rows behind those of the store that is there.")
     ] = False,
     executor: Annotated[
-        str, typer.Option(help="in-process, or ray-data: pieces on all CPUs of a Ray.", metavar="NAME")
+        str,
+        typer.Option(
+            help="in-process, or ray-data: pieces on all CPUs of a Ray.",
+            metavar="NAME",
+            callback=one_of(EXECUTORS),
+        ),
     ] = "in-process",
     worker_memory: Annotated[
         int, typer.Option(help="MB that rows may take in a worker.", metavar="MB", min=1)
@@ -149,7 +154,11 @@ def compact(
     store: StoreArgument,
     codec: Annotated[
         str | None,
-        typer.Option(help="none, train (lz4) or archive (zstd); default: as is.", metavar="NAME"),
+        typer.Option(
+            help="none, train (lz4) or archive (zstd); default: as is.",
+            metavar="NAME",
+            callback=one_of(get_args(Codec)),
+        ),
     ] = None,
     json_: JsonFlag = False,
 ) -> None:
@@ -158,17 +167,10 @@ def compact(
     Example: pertcast data compact stores/screen
     """
     with progress_bar("compact", "rows read and written") as progress:
-        compacted = compact_store(store, codec=_codec(codec), progress=progress)
+        compacted = compact_store(store, codec=cast("Codec | None", codec), progress=progress)
     facts = {"store": str(store), "rows": compacted.n_rows, "data_hash": compacted.data_hash}
     lines = [f"{compacted.n_rows:,} profiles in one order", f"store: {store}"]
     print(json.dumps(facts, indent=2) if json_ else "\n".join(lines))
-
-
-def _codec(name: str | None) -> Codec | None:
-    known = get_args(Codec)
-    if name is not None and name not in known:
-        raise ConfigError(f"--codec {name}: is none of {', '.join(known)}.")
-    return cast("Codec | None", name)
 
 
 app.command()(simulate)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pertcast_jobs.cli.usage import usage_errors
 from pertcast_jobs.progress import progress_bar
 
 _METHODS = "union,spectral,random_walk,attention"
@@ -56,7 +57,8 @@ def networks(
     from pertcast_jobs.networks.examine import examine_networks
     from pertcast_jobs.networks.held_out import LinkPlan, methods_named
 
-    plan = LinkPlan(methods_named(methods), components, seed) if links else None
+    with usage_errors():
+        plan = LinkPlan(methods_named(methods), components, seed) if links else None
     with progress_bar("networks", "steps") as progress:
         report = examine_networks(files, gene_names, score, plan, progress)
     if out is not None:

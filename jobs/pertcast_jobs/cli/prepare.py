@@ -25,6 +25,7 @@ from pertcast_data.splits import Split
 from pertcast_data.store import ExpressionStore
 from pertcast_data.text import aligned
 
+from pertcast_jobs.cli.usage import one_of, usage_errors
 from pertcast_jobs.progress import progress_bar
 
 
@@ -56,7 +57,10 @@ def prepare(
     ] = False,
     hvg: Annotated[int | None, typer.Option(help="Keep this number of most variable genes.")] = None,
     hvg_flavour: Annotated[
-        str, typer.Option(help=f"{' or '.join(FLAVOURS)}: on counts, or on log1p values.")
+        str,
+        typer.Option(
+            help=f"{' or '.join(FLAVOURS)}: on counts, or on log1p values.", callback=one_of(FLAVOURS)
+        ),
     ] = "seurat_v3",
     robust_z: Annotated[
         bool, typer.Option("--robust-z", help="(x - median) / (1.4826 MAD) of each plate's controls.")
@@ -79,6 +83,11 @@ def prepare(
 
     L1000: pertcast data prepare stores/plates --split split.json --robust-z --out stores/plates_z
     """
+    if genes is not None and gene_column is not None:
+        raise typer.BadParameter(
+            "--genes and --gene-column each say which genes are kept; give one of them.",
+            param_hint="--gene-column",
+        )
     scaling = {"target_sum": _target(target_sum), "exclude_highly_expressed": exclude_highly_expressed}
     naming = {"genes": read_gene_list(genes) if genes else (), "column": gene_column}
     naming["missing"] = "omit" if omit_missing_genes else "refuse"
@@ -90,10 +99,12 @@ def prepare(
     ]
     steps = [step for is_asked, step in asked if is_asked]
     if not steps:
-        raise ConfigError(
-            "Nothing to prepare. Say at least one of --log1p, --genes, --gene-column, --hvg and --robust-z."
+        raise typer.BadParameter(
+            "nothing to prepare; say at least one of them.",
+            param_hint="--log1p, --genes, --gene-column, --hvg or --robust-z",
         )
-    config = preparation_config(steps)
+    with usage_errors():
+        config = preparation_config(steps)
     opened, made = ExpressionStore.open(store), Split.load(split)
     plan = plan_preparation(opened, made, fold, config)
     if dry_run:
@@ -112,7 +123,9 @@ def _target(word: str) -> float | str:
     try:
         return float(word)
     except ValueError:
-        raise ConfigError(f"--target-sum {word}: is neither a number nor median.") from None
+        raise typer.BadParameter(
+            f"{word!r} is neither a number nor median.", param_hint="--target-sum"
+        ) from None
 
 
 def _prepare(

@@ -13,20 +13,24 @@ import typer
 import yaml
 from pertcast_data.text import aligned
 
+from pertcast_jobs.cli.usage import one_of
 from pertcast_jobs.presets import Preset, PresetRun, load_preset, shipped_presets
 from pertcast_jobs.presets.expected import expected_lines
 from pertcast_jobs.ray_session import ray_session
 from pertcast_jobs.steps import run_steps
 
 app = typer.Typer(
-    help="Named data sets that you bring: LINCS, sci-Plex, Tahoe.\n\n"
+    help="Named data sets that you bring: LINCS, Perturb-seq, sci-Plex, Tahoe.\n\n"
     "Example: pertcast preset run lincs2020 --data lincs/ --out results/lincs2020",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
 )
 
-NameArgument = Annotated[str, typer.Argument(help="Name of a preset, see `pertcast preset list`.")]
+NameArgument = Annotated[
+    str,
+    typer.Argument(help="Name of a preset, see `pertcast preset list`.", callback=one_of(shipped_presets())),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

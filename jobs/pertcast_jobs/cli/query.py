@@ -10,6 +10,7 @@ import typer
 from pertcast.analysis.connectivity import SCORES, QueryOptions
 
 from pertcast_jobs.cli.screen_options import MOST_SEED, words
+from pertcast_jobs.cli.usage import one_of, usage_errors
 from pertcast_jobs.progress import progress_bar
 from pertcast_jobs.query.request import QueryRequest
 from pertcast_jobs.query.run import ask, require_table_name, write_result
@@ -47,7 +48,11 @@ GeneTable = Annotated[
 ]
 Score = Annotated[
     str | None,
-    typer.Option(help=f"{', '.join(SCORES)}; default: wtcs for sets, cosine for values.", metavar="SCORE"),
+    typer.Option(
+        help=f"{', '.join(SCORES)}; default: wtcs for sets, cosine for values.",
+        metavar="SCORE",
+        callback=one_of(SCORES),
+    ),
 ]
 Cells = Annotated[str | None, typer.Option(help="Cell lines, A549,MCF7; default: all.", metavar="A,B")]
 Types = Annotated[
@@ -88,8 +93,6 @@ def query(
 
     Example: pertcast query --screen screens/a --up up.txt --down down.txt
     """
-    if out is not None:
-        require_table_name(out)
     request = QueryRequest(
         screen=screen,
         store=store,
@@ -103,6 +106,10 @@ def query(
         types=words("--types", types),
         options=QueryOptions(per_tail=top, seed=seed),
     )
+    with usage_errors():
+        request.check()
+    if out is not None:
+        require_table_name(out)
     with progress_bar("query", "profiles") as progress:
         found = ask(request, progress)
     shown = found.summary() if summary else found

@@ -15,12 +15,12 @@ from pertcast_data.errors import ConfigError, StorageError
 from pertcast_jobs.cli import screen_options as options
 from pertcast_jobs.cli.screen_export import export
 from pertcast_jobs.cli.screen_lines import estimate_lines, outcome_json, outcome_lines
-from pertcast_jobs.cli.screen_options import numbers, words
+from pertcast_jobs.cli.screen_options import numbers, objective_asked, words
 from pertcast_jobs.progress import progress_bar
 from pertcast_jobs.screen.estimate import estimate
-from pertcast_jobs.screen.executors import Resources, get_executor
+from pertcast_jobs.screen.executors import Resources
 from pertcast_jobs.screen.library import ScreenKind
-from pertcast_jobs.screen.objective import ScreenObjective, objective_of
+from pertcast_jobs.screen.objective import ScreenObjective
 from pertcast_jobs.screen.plan import ScreenSettings
 from pertcast_jobs.screen.prepare import ScreenRequest, prepare_screen
 from pertcast_jobs.screen.run import compute_screen
@@ -84,7 +84,7 @@ def compounds(
     Example: pertcast screen compounds list.csv --model runs/a --out screens/a
     """
     running = _Running(out, executor, workers, gpus_per_worker, dry_run, json_)
-    ranked_by = objective_of(up, down, signature, objective, score)
+    ranked_by = objective_asked(up, down, signature, objective, score)
     request = ScreenRequest(
         kind="compounds",
         model=model[0],
@@ -130,7 +130,7 @@ def genes(
     Example: pertcast screen genes --model runs/a --out screens/genome
     """
     running = _Running(out, executor, workers, gpus_per_worker, dry_run, json_)
-    ranked_by = objective_of(up, down, signature, objective, score)
+    ranked_by = objective_asked(up, down, signature, objective, score)
     request = ScreenRequest(
         kind="genes",
         model=model[0],
@@ -177,7 +177,7 @@ def pairs(
     Example: pertcast screen pairs genes.csv --model runs/a --out screens/pairs
     """
     running = _Running(out, executor, workers, gpus_per_worker, dry_run, json_)
-    ranked_by = objective_of(up, down, signature, objective, score)
+    ranked_by = objective_asked(up, down, signature, objective, score)
     request = ScreenRequest(
         kind="pairs",
         model=model[0],
@@ -225,7 +225,7 @@ def table(
     Example: pertcast screen table list.csv --model runs/a --out screens/table
     """
     running = _Running(out, executor, workers, gpus_per_worker, dry_run, json_)
-    ranked_by = objective_of(up, down, signature, objective, score)
+    ranked_by = objective_asked(up, down, signature, objective, score)
     request = ScreenRequest(
         kind="table",
         model=model[0],
@@ -278,7 +278,6 @@ def _told_of_storage(out: str) -> Iterator[None]:
 
 
 def _screen(request: ScreenRequest, running: _Running) -> None:
-    get_executor(running.executor)
     if not running.out and not running.dry_run:
         raise typer.BadParameter("name the folder of the screen: --out SCREEN", param_hint="--out")
     _require_gpu(running)

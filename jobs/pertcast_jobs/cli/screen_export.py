@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from pertcast_data.errors import ConfigError
 
+from pertcast_jobs.cli.usage import one_of, usage_errors
 from pertcast_jobs.progress import progress_bar
 from pertcast_jobs.screen.fetched import local_screen
-from pertcast_jobs.screen_export import FORMATS, Choice, ExportRequest, export_screen
+from pertcast_jobs.screen_export import FORMATS, Choice, ExportRequest, export_screen, writer_of
 from pertcast_jobs.screen_export.cell_eval import Labels
 
 
 def export(
     screen: Annotated[Path, typer.Argument(help="A finished screen, in a folder or a bucket.")],
-    to: Annotated[str, typer.Option("--to", help=f"Format: {', '.join(FORMATS)}.", metavar="FORMAT")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", help=f"Format: {', '.join(FORMATS)}.", metavar="FORMAT", callback=one_of(FORMATS)
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The file (rnk: folder) to create; must not exist.")],
     layer: Annotated[
         str | None,
@@ -74,7 +81,10 @@ def export(
         top=top,
     )
     labels = Labels(pert_col, control, cell_col, label)
-    request = ExportRequest(local_screen(screen), to, out, choice, layer, genes, long, labels)
+    request = ExportRequest(screen, to, out, choice, layer, genes, long, labels)
+    with usage_errors():
+        writer_of(request)
+    request = replace(request, screen=local_screen(screen))
     with progress_bar("export", "rows") as progress:
         done = export_screen(request, progress)
     facts = {"path": str(done.path), "format": to, "n_profiles": done.n_profiles, "n_genes": done.n_genes}
@@ -98,17 +108,26 @@ def _listed(option: str, text: str | None, separator: str | None = ",") -> tuple
         words = text.split(separator) if separator else [text]
     found = tuple(word.strip() for word in words if word.strip())
     if not found:
-        raise ConfigError(f"{option} {text!r} names nothing. Leave the option out for everything.")
+        raise _refused(option, text, f"{text!r} names nothing. Leave the option out for everything.")
     return found
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...]:
-    found = []
+    found: list[float] = []
+    if text is None:
+        return ()
     for word in _listed(option, text):
         try:
             found.append(float(word))
         except ValueError as error:
-            raise ConfigError(f"{option} {text}: {word!r} is no number. Write 0.1,1.") from error
+            raise _refused(option, text, f"{word!r} is no number. Write 0.1,1.") from error
         if not 0 <= found[-1] < float("inf"):
-            raise ConfigError(f"{option} {text}: {word} is no dose or time. Write 0.1,1.")
+            raise _refused(option, text, f"{word} is no dose or time. Write 0.1,1.")
     return tuple(found)
+
+
+def _refused(option: str, text: str, problem: str) -> Exception:
+    """Return a usage error, or what a file "@FILE" is refused with."""
+    if text.startswith("@"):
+        return ConfigError(f"{option} {text}: {problem}")
+    return typer.BadParameter(problem, param_hint=option)

@@ -10,8 +10,10 @@ from pertcast.analysis.connectivity import SCORES
 from pertcast_data.errors import ConfigError
 from pertcast_data.storage import is_remote
 
+from pertcast_jobs.cli.usage import one_of, usage_errors
 from pertcast_jobs.screen.amounts import amount_problem
 from pertcast_jobs.screen.executors import EXECUTORS
+from pertcast_jobs.screen.objective import OBJECTIVES, ScreenObjective, objective_of
 
 MOST_SEED = 2**32 - 1
 """What every library that draws at random takes."""
@@ -92,7 +94,8 @@ SignatureFile = Annotated[
 Objective = Annotated[
     str | None,
     typer.Option(
-        help="With a signature: rank first what mimics it (mimic) or reverses it (reverse); default: reverse."
+        help="With a signature: rank first what mimics it (mimic) or reverses it (reverse, the default).",
+        callback=one_of(OBJECTIVES),
     ),
 ]
 Score = Annotated[
@@ -100,9 +103,13 @@ Score = Annotated[
     typer.Option(
         help=f"With a signature: {', '.join(SCORES)}; default: wtcs for lists, cosine for values.",
         metavar="SCORE",
+        callback=one_of(SCORES),
     ),
 ]
-Executor = Annotated[str, typer.Option(help=f"Where shards are computed: {', '.join(EXECUTORS)}.")]
+Executor = Annotated[
+    str,
+    typer.Option(help=f"Where shards are computed: {', '.join(EXECUTORS)}.", callback=one_of(EXECUTORS)),
+]
 Workers = Annotated[
     int | None, typer.Option(help="Workers at most; default: as many as there are CPUs (or GPUs).", min=1)
 ]
@@ -161,3 +168,11 @@ def numbers(option: str, amount: str, text: str | None) -> tuple[float, ...] | N
         if (problem := amount_problem(amount, found[-1])) is not None:
             raise typer.BadParameter(f"{word}: {problem}", param_hint=option)
     return tuple(sorted(set(found))) or None
+
+
+def objective_asked(
+    up: Path | None, down: Path | None, weighted: Path | None, objective: str | None, score: str | None
+) -> ScreenObjective:
+    """Read what a screen is to be ranked by; options that do not go together are a usage error."""
+    with usage_errors():
+        return objective_of(up, down, weighted, objective, score)

@@ -21,6 +21,7 @@ from pertcast_data.simulate import (
 )
 from pertcast_data.text import aligned
 
+from pertcast_jobs.cli.usage import one_of, usage_errors
 from pertcast_jobs.progress import progress_bar
 
 _NOISE = ", ".join(f"{name} ({factor:g})" for name, factor in NOISE_LEVELS.items())
@@ -28,9 +29,13 @@ _FILES = tuple(field.name for field in fields(AtlasFiles) if field.name != "dire
 
 
 def simulate(
-    regime: Annotated[str, typer.Option(help=f"How genes respond: {', '.join(REGIMES)}.")],
+    regime: Annotated[
+        str, typer.Option(help=f"How genes respond: {', '.join(REGIMES)}.", callback=one_of(REGIMES))
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write to; files of an older atlas are replaced.")],
-    size: Annotated[str, typer.Option(help=f"{', '.join(SIZES)}; other options change it.")] = "usual",
+    size: Annotated[
+        str, typer.Option(help=f"{', '.join(SIZES)}; other options change it.", callback=one_of(SIZES))
+    ] = "usual",
     seed: Annotated[int, typer.Option(help="Of all that is drawn; 100-109 are for final reports.")] = 0,
     genes: Annotated[int | None, typer.Option(help="Genes (usual: 300).")] = None,
     compounds: Annotated[int | None, typer.Option(help="Compounds profiled in wells (usual: 60).")] = None,
@@ -54,12 +59,13 @@ def simulate(
 
     Regimes, settings and files: docs/atlas.md.
     """
-    if out.is_file():
-        raise ConfigError(f"{out} is a file; name a folder to write the atlas to.")
     counts = {"n_genes": genes, "n_compounds": compounds, "n_contexts": contexts, "n_cells": cells}
     options = {**counts, "n_signature_genes": signature_genes, "noise": noise}
     given = {name: value for name, value in options.items() if value is not None}
-    config = atlas_config(size, settings or (), {"regime": regime, "seed": seed, **given})
+    with usage_errors():
+        config = atlas_config(size, settings or (), {"regime": regime, "seed": seed, **given})
+    if out.is_file():
+        raise ConfigError(f"{out} is a file; name a folder to write the atlas to.")
     with progress_bar("simulate", "parts") as progress:
         atlas = simulate_atlas(config, progress)
         files = write_atlas(atlas, out, progress)

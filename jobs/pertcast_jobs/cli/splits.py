@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 from textwrap import wrap
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 import typer
 from pertcast_data.errors import ConfigError
@@ -20,10 +20,12 @@ from pertcast_data.splits import (
     audit_folds,
     make_split,
     read_aliases,
+    split_rule,
 )
 from pertcast_data.store import ExpressionStore
 from pertcast_data.text import aligned
 
+from pertcast_jobs.cli.usage import one_of, usage_errors
 from pertcast_jobs.progress import progress_bar
 
 _MOST_NAMED: Final = 20
@@ -35,7 +37,9 @@ StoreArgument = Annotated[Path, typer.Argument(help="A store.")]
 
 def split(
     store: StoreArgument,
-    kind: Annotated[str, typer.Option(help=f"What is held out: {', '.join(SPLIT_KINDS)}.")],
+    kind: Annotated[
+        str, typer.Option(help=f"What is held out: {', '.join(SPLIT_KINDS)}.", callback=one_of(SPLIT_KINDS))
+    ],
     out: Annotated[Path, typer.Option(help="The split's JSON file.")],
     folds: Annotated[int, typer.Option(help="Number of folds, or of draws.")] = 4,
     seed: Annotated[int, typer.Option(help="Deals the groups to folds, or draws them.")] = 0,
@@ -54,7 +58,8 @@ def split(
         str,
         typer.Option(
             help="For --kind unseen_perturbation with draws: all genes, or combined: genes that are measured "
-            "alone and in a combination."
+            "alone and in a combination.",
+            callback=one_of(get_args(TestAmong)),
         ),
     ] = "all",
     group_column: Annotated[str | None, typer.Option(help="Column to split by, for --kind group.")] = None,
@@ -70,7 +75,11 @@ def split(
         typer.Option(help="Table of names that mean the same: alias,name, or the HGNC's download."),
     ] = None,
     controls: Annotated[
-        str, typer.Option(help="shared, or separate: those of tested groups are not trained with.")
+        str,
+        typer.Option(
+            help="shared, or separate: those of tested groups are not trained with.",
+            callback=one_of(get_args(Controls)),
+        ),
     ] = "shared",
     no_profiles: Annotated[
         bool, typer.Option("--no-profiles", help="Do not look for copies among the profiles.")
@@ -84,24 +93,23 @@ def split(
     Five draws of 30 % of the pairs:
     pertcast data split stores/norman --kind unseen_pair --test-share 0.3 --folds 5 --out additive.json
     """
+    asked: dict[str, Any] = {
+        "blocks": blocks,
+        "block_distance": block_distance,
+        "controls": controls,
+        "test_share": test_share,
+        "test_groups": test_groups,
+        "test_among": test_among,
+    }
+    with usage_errors():
+        split_rule(kind, folds, seed, group_column, **asked)
     if not out.parent.is_dir():
         raise ConfigError(f"{out.parent}: no such folder. Make it, or choose another --out.")
     if out.is_dir():
         raise ConfigError(f"{out} is a folder; name a file to write the split to, e.g. {out / 'split.json'}.")
     opened = ExpressionStore.open(store)
     made = make_split(
-        opened,
-        kind,
-        folds,
-        seed,
-        group_column,
-        blocks=blocks,
-        block_distance=block_distance,
-        aliases=read_aliases(aliases) if aliases else (),
-        controls=_controls(controls),
-        test_share=test_share,
-        test_groups=test_groups,
-        test_among=_test_among(test_among),
+        opened, kind, folds, seed, group_column, aliases=read_aliases(aliases) if aliases else (), **asked
     )
     reports = _light_audit(made, opened) if no_profiles else _full_audit(made, opened)
     for report in reports:
@@ -138,20 +146,6 @@ def audit(
         print("\n".join([verdict, "", *told, "", f"split: {split}"]))
     if leaks:
         raise typer.Exit(1)
-
-
-def _controls(word: str) -> Controls:
-    known: dict[str, Controls] = {"shared": "shared", "separate": "separate"}
-    if word in known:
-        return known[word]
-    raise ConfigError(f"Unknown --controls {word!r}; use shared or separate.")
-
-
-def _test_among(word: str) -> TestAmong:
-    known: dict[str, TestAmong] = {"all": "all", "combined": "combined"}
-    if word in known:
-        return known[word]
-    raise ConfigError(f"Unknown --test-among {word!r}; use all or combined.")
 
 
 def _light_audit(made: Split, store: ExpressionStore) -> tuple[AuditReport, ...]:

@@ -10,6 +10,7 @@ import typer
 from pertcast.analysis.connectivity import SCORES
 from pertcast.analysis.drug_targets import MatchOptions
 
+from pertcast_jobs.cli.usage import one_of
 from pertcast_jobs.progress import progress_bar
 from pertcast_jobs.targets.request import TargetRequest
 from pertcast_jobs.targets.run import REPORT, match_targets
@@ -40,7 +41,7 @@ Types = Annotated[
     str | None,
     typer.Option(help="trt_sh, trt_xpr, trt_oe, trt_act; default: all that the library has.", metavar="A,B"),
 ]
-Score = Annotated[str, typer.Option(help=f"Connectivity: {', '.join(SCORES)}.")]
+Score = Annotated[str, typer.Option(help=f"Connectivity: {', '.join(SCORES)}.", callback=one_of(SCORES))]
 Cells = Annotated[str | None, typer.Option(help="Cell lines, A549,MCF7; default: all.", metavar="A,B")]
 Consensus = Annotated[
     bool, typer.Option("--consensus", help="Compare means over cell lines, not line by line.")

@@ -13,7 +13,8 @@ from pertcast_data.signatures import read_gene_list, read_weighted_genes
 
 from pertcast_jobs.screen.plan import Objective
 
-_OBJECTIVES: Final[dict[str, Objective]] = {"mimic": "mimic", "reverse": "reverse"}
+OBJECTIVES: Final[dict[str, Objective]] = {"mimic": "mimic", "reverse": "reverse"}
+"""What may be wanted of a signature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ def objective_of(
     FormatError, SchemaError
         Of the files.
     """
-    if objective is not None and objective not in _OBJECTIVES:
-        nearest = nearest_known(objective, _OBJECTIVES) or list(_OBJECTIVES)
+    if objective is not None and objective not in OBJECTIVES:
+        nearest = nearest_known(objective, OBJECTIVES) or list(OBJECTIVES)
         raise ConfigError(f"--objective {objective}: use {' or '.join(nearest)}.")
     if up is None and down is None and weighted is None:
         for name, value in (("--objective", objective), ("--score", score)):
@@ -73,4 +74,4 @@ def objective_of(
     else:
         signature = Signature.of_lists([read_gene_list(up, "up"), read_gene_list(down, "down")])
     name = get_score(score or signature.default_score()).name
-    return ScreenObjective(signature, _OBJECTIVES[objective or "reverse"], name)
+    return ScreenObjective(signature, OBJECTIVES[objective or "reverse"], name)

@@ -95,7 +95,7 @@ def export_screen(request: ExportRequest, progress: ProgressCallback = no_progre
     StorageError
         The disk is full, or does not let a file be written.
     """
-    writer = _writer_of(request)
+    writer = writer_of(request)
     with _target(request) as target:
         screen = FinishedScreen.open(request.screen)
         if (request.layer or RESPONSE) not in screen.layers:
@@ -108,7 +108,8 @@ def export_screen(request: ExportRequest, progress: ProgressCallback = no_progre
     return ExportOutcome(request.out, len(chosen.rows), len(screen.genes), remarks)
 
 
-def _writer_of(request: ExportRequest) -> Writer:
+def writer_of(request: ExportRequest) -> Writer:
+    """Return what writes the format; raises ConfigError where it is not known or options do not fit it."""
     if request.to not in FORMATS:
         near = nearest_known(request.to, FORMATS)
         hint = f" Did you mean {near[0]}?" if near else ""
