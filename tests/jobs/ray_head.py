@@ -44,8 +44,8 @@ class RayHead:
         So many of the next submissions are taken, and their answers lost.
     cut_after_end
         So many of the requests after a job's end are cut.
-    agent
-        Whether the head has a job agent, which takes the jobs.
+    refusal
+        Status and words with which submissions are refused.
     port
         Where the head listens.
     """
@@ -54,7 +54,7 @@ class RayHead:
     asked: list[str] = field(default_factory=list)
     lost_answers: int = 0
     cut_after_end: int = 0
-    agent: bool = True
+    refusal: tuple[int, str] | None = None
     port: int = 0
 
     @property
@@ -62,10 +62,10 @@ class RayHead:
         """The address of the Jobs API."""
         return f"http://127.0.0.1:{self.port}"
 
-    def takes(self, body: dict[str, Any]) -> str | None:
-        """Take a job; returns what the server says where it refuses."""
-        if not self.agent:
-            return "No available agent to submit job, please try again later."
+    def takes(self, body: dict[str, Any]) -> tuple[int, str] | None:
+        """Take a job; returns status and words of the server where it refuses."""
+        if self.refusal is not None:
+            return self.refusal
         name = body["submission_id"]
         if name in self.jobs:
             try:
@@ -73,7 +73,7 @@ class RayHead:
             except ValueError:
                 said = traceback.format_exc()
             # The head puts the agent's traceback into one of its own.
-            return f"Traceback:\nRuntimeError: Request failed with status code 400: {said}.\n"
+            return 500, f"Traceback:\nRuntimeError: Request failed with status code 400: {said}.\n"
         self.jobs[name] = RayJob(body["entrypoint"], metadata=body["metadata"], start=len(self.jobs) + 1)
         return None
 
@@ -138,7 +138,7 @@ def _application(head: RayHead) -> web.Application:
         body = await request.json()
         refusal = head.takes(body)
         if refusal is not None:
-            return web.Response(status=500, text=refusal)
+            return web.Response(status=refusal[0], text=refusal[1])
         if head.lost_answers:
             head.lost_answers -= 1
             return cut(request)

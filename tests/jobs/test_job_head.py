@@ -154,15 +154,18 @@ def test_a_job_that_was_taken_is_found_where_only_the_answer_was_lost(
 
 
 def test_a_head_without_an_agent_is_told_with_the_ports_and_other_errors_in_their_own_words(
-    head: heads.RayHead, jobs: RayJobs, monkeypatch: pytest.MonkeyPatch
+    head: heads.RayHead, jobs: RayJobs
 ) -> None:
-    head.agent = False
+    head.refusal = (500, "No available agent to submit job, please try again later.")
     with pytest.raises(JobFailed, match=r"No available agent.*--dashboard-agent-listen-port"):
         jobs.submit(TRAINING)
-    said = 'Traceback:\n  File "x"\nValueError: the disk is full\n.\n'
-    monkeypatch.setattr(heads.RayHead, "takes", lambda self, body: said)
-    with pytest.raises(Unreachable, match=r"the disk is full$"):
+    head.refusal = (500, 'Traceback:\n  File "x"\nValueError: the disk is full\n.\n')
+    with pytest.raises(Unreachable, match=r"answers 500: ValueError: the disk is full$"):
         jobs.submit(TRAINING)
+    head.refusal = (400, "TypeError: no such field")
+    with pytest.raises(JobFailed, match="no such field") as told:
+        jobs.submit(TRAINING)
+    assert not isinstance(told.value, Unreachable), "it would be asked for ten minutes in vain"
 
 
 def test_a_wrong_token_is_told_with_the_remedy_by_whatever_asks_first(head: heads.RayHead) -> None:

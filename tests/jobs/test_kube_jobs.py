@@ -114,6 +114,7 @@ def test_a_configuration_from_here_travels_in_the_shell_line(
     )
     assert shell.stdout == config
     assert line.endswith("exec pertcast train sent/mine.yaml --out /data/run")
+    assert jobs.list()[0].command_line == "pertcast train sent/mine.yaml --out /data/run"
     (tmp_path / "mine.yaml").write_text(config + "train:\n  seed: 2\n")
     assert jobs.submit(["mine.yaml", "--out", "/data/run"]) != name
 

@@ -119,7 +119,7 @@ def submit(
 ) -> None:
     """Run a pertcast command as a job of a Ray cluster; options of `submit` come first.
 
-    The same words again follow a job that runs, and go on where one that failed or was stopped had come.
+    The same words again follow a job that runs, and go on where one that has ended had come.
 
     Example: pertcast job submit --wait response_mlp data.store=/data/atlas --out /data/run
     """

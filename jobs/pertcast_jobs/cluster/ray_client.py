@@ -19,12 +19,13 @@ from ray.dashboard.modules.dashboard_sdk import SubmissionClient
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
-from pertcast_jobs.cluster.job_client import AlreadyThere
+from pertcast_jobs.cluster.job_client import AlreadyThere, JobFailed
 from pertcast_jobs.cluster.retry import Unreachable
 
 REQUEST_TIMEOUT_S: Final = 30.0
 """Longest silence of the dashboard during one request."""
 
+_SERVER_ERROR, _TOO_MANY = 500, 429
 _KEEPALIVE: Final = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 50_000}
 
 
@@ -73,6 +74,8 @@ class WatchedClient(JobSubmissionClient):
     ------
     Unreachable
         Of all methods: nobody answers, or with an error of their own, at the moment.
+    JobFailed
+        Of all methods: the cluster does not take what is asked.
     ConfigError
         Of all methods: the token is refused, or another server answers.
     LookupError
@@ -116,7 +119,10 @@ class WatchedClient(JobSubmissionClient):
             raise LookupError(said) if "does not exist" in said else self._no_ray()
         if "already exists" in r.text:
             raise AlreadyThere(said)
-        raise Unreachable(f"{self._who or f'The cluster at {self._address}'} answers {r.status_code}: {said}")
+        # What is wrong with a request stays wrong; what a server has run into may pass.
+        asks_again = r.status_code >= _SERVER_ERROR or r.status_code == _TOO_MANY
+        kind = Unreachable if asks_again else JobFailed
+        raise kind(f"{self._who or f'The cluster at {self._address}'} answers {r.status_code}: {said}")
 
     def _silent(self, reason: str) -> Unreachable:
         if self._who is not None:
