@@ -91,7 +91,7 @@ def test_a_dry_run_prints_what_would_be_created_and_asks_no_server(
     [
         ("kind: RayJob\nmetadata: {name: a}\nspec: {entrypoint: pertcast tune x}\n", "none"),
         ("kind: Service\n", "RayJobs: none"),
-        ("{", "cannot be read"),
+        ("{", "not valid YAML"),
     ],
 )
 def test_manifests_without_a_fitting_rayjob_are_refused_with_how_to_make_them(
@@ -100,6 +100,26 @@ def test_manifests_without_a_fitting_rayjob_are_refused_with_how_to_make_them(
     file = tmp_path / "some.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=rf"{told}.*k8s/overlays/gpu"):
+        KubeJobs(manifests=str(file)).render(WORDS)
+
+
+def test_templates_are_found_in_a_list_too_and_beside_other_commands_of_their_line(
+    overlay: Path, tmp_path: Path
+) -> None:
+    given = template(overlay, "pertcast-train")
+    given["spec"]["entrypoint"] = "pertcast data validate /data/store && /opt/bin/pertcast train x --out /r"
+    file = tmp_path / "list.yaml"
+    file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": [given]}))
+    made = yaml.safe_load(KubeJobs(manifests=str(file)).render(WORDS))
+    assert made["spec"]["rayClusterSpec"] == given["spec"]["rayClusterSpec"]
+
+
+def test_a_template_whose_line_has_an_open_quote_is_named(overlay: Path, tmp_path: Path) -> None:
+    given = template(overlay, "pertcast-train")
+    given["spec"]["entrypoint"] = "pertcast train 'x"
+    file = tmp_path / "open.yaml"
+    file.write_text(yaml.safe_dump(given))
+    with pytest.raises(ConfigError, match=r"RayJob pertcast-train: .* quote .* is not closed"):
         KubeJobs(manifests=str(file)).render(WORDS)
 
 

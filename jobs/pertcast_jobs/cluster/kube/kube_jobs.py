@@ -15,6 +15,7 @@ from pertcast_jobs.cluster import command
 from pertcast_jobs.cluster.code_archive import sent_files
 from pertcast_jobs.cluster.job_client import ENDED, JobFailed, JobRow, NoSuchJob
 from pertcast_jobs.cluster.kube import render
+from pertcast_jobs.cluster.kube.documents import read_documents
 from pertcast_jobs.cluster.kube.head import Head
 from pertcast_jobs.cluster.kube.job_status import COMMAND_ID_ANNOTATION, row_of, status_of
 from pertcast_jobs.cluster.kube.kubectl import Kubectl, NoNamespace, NoSuchObject
@@ -64,7 +65,7 @@ class KubeJobs:
         self._cluster = cluster or DEFAULT_CLUSTER
         self._files = tuple(files)
         self._cpus = cpus
-        self._templates = None if manifests is None else render.read_documents(manifests)
+        self._templates = None if manifests is None else read_documents(manifests)
         self._kubectl = Kubectl(namespace)
 
     @property

@@ -13,7 +13,10 @@ from pertcast_jobs.cluster.kube.kinds.fields import Plain
 from pertcast_jobs.cluster.kube.kinds.ray import RayJobSpec
 from pertcast_jobs.cluster.kube.objects import Container, Document, Pod, without_nulls
 from pertcast_jobs.cluster.kube.ray_view import Cluster, cluster_in
-from pertcast_jobs.cluster.kube.selectors import selects
+from pertcast_jobs.cluster.kube.selectors import NAMESPACE_LABEL, Party, selects
+
+EXTERNAL: Final = "pertcast.io/external"
+"""Annotation of any object of a namespace: what is made by other means, ``Secret/a Namespace/b``."""
 
 _POD_TEMPLATES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -71,7 +74,7 @@ class Manifests:
         """All containers; those of autoscalers as well, which share the pod of their head."""
         autoscalers = [cluster.autoscaler for cluster in self.clusters]
         return (
-            *(container for pod in self.pods for container in pod.containers),
+            *(found for pod in self.pods for found in (*pod.first_containers, *pod.containers)),
             *(container for container in autoscalers if container is not None),
         )
 
@@ -93,6 +96,25 @@ class Manifests:
     def policies(self, namespace: str) -> list[Plain]:
         """Return the specs of a namespace's network policies."""
         return [found.at("spec") for found in self.of_kind("NetworkPolicy") if found.namespace == namespace]
+
+    def external(self, namespace: str) -> set[tuple[str, str]]:
+        """Return (kind, name) of what a namespace is said to get by other means (`EXTERNAL`)."""
+        found = set()
+        for document in self.documents:
+            if document.namespace == namespace or (document.kind, document.name) == ("Namespace", namespace):
+                for word in ((document.metadata.get("annotations") or {}).get(EXTERNAL) or "").split():
+                    kind, _, name = word.partition("/")
+                    found.add((kind, name))
+        return found
+
+    def party(self, pod: Pod) -> Party:
+        """Return a pod as network policies see it."""
+        name = pod.document.namespace
+        labels: dict[str, str] = {}
+        for namespace in self.of_kind("Namespace"):
+            if namespace.name == name:
+                labels = namespace.metadata.get("labels") or {}
+        return Party(pod.labels, {**labels, NAMESPACE_LABEL: name}, pod.ports)
 
     def pods_in(self, namespace: str) -> list[Pod]:
         """Return the pods of a namespace."""

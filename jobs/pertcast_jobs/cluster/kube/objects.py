@@ -86,11 +86,34 @@ class Pod:
         return {volume["name"]: volume for volume in self.spec.get("volumes") or ()}
 
     @property
+    def claims(self) -> dict[int, str]:
+        """Numbers of the pod's volumes that are claims -> name of the claim."""
+        claims = [volume.get("persistentVolumeClaim") for volume in self.spec.get("volumes") or ()]
+        return {number: claim["claimName"] for number, claim in enumerate(claims) if claim}
+
+    @property
+    def token_volumes(self) -> set[str]:
+        """Names of the pod's volumes that hold a key to the API server."""
+        return {
+            name
+            for name, volume in self.volumes.items()
+            for source in (volume.get("projected") or {}).get("sources") or ()
+            if source.get("serviceAccountToken")
+        }
+
+    @property
+    def first_containers(self) -> list[Container]:
+        """The containers that come and go before the others."""
+        return self._containers("initContainers")
+
+    @property
     def containers(self) -> list[Container]:
-        """The containers that come first, then those that stay."""
+        """The containers that stay."""
+        return self._containers("containers")
+
+    def _containers(self, key: str) -> list[Container]:
         return [
             Container(self, f"{self.spec_path}.{key}[{number}]", body)
-            for key in ("initContainers", "containers")
             for number, body in enumerate(self.spec.get(key) or ())
         ]
 
@@ -121,6 +144,23 @@ class Container:
         of_pod = self.pod.spec.get("securityContext") or {}
         return {**of_pod, **(self.body.get("securityContext") or {})}
 
+    @property
+    def mounts(self) -> list[Plain]:
+        """Its mounts of the pod's volumes."""
+        return list(self.body.get("volumeMounts") or ())
+
+    def variable(self, name: str) -> str | None:
+        """Return the value that a variable is given here, or None."""
+        values = [entry.get("value") for entry in self.body.get("env") or () if entry["name"] == name]
+        return values[-1] if values else None
+
     def amount(self, resource: str) -> float:
         """Return the limit of a resource, 0 where it has none."""
-        return quantity(((self.body.get("resources") or {}).get("limits") or {}).get(resource) or 0)
+        return quantity(self._resources("limits").get(resource) or 0)
+
+    def request(self, resource: str) -> float:
+        """Return what is set aside of a resource: its limit where it says nothing else."""
+        return quantity(self._resources("requests").get(resource) or self.amount(resource))
+
+    def _resources(self, key: str) -> Plain:
+        return (self.body.get("resources") or {}).get(key) or {}

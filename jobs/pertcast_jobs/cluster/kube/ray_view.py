@@ -35,8 +35,7 @@ class Group:
     @property
     def container(self) -> Container:
         """The container that runs Ray: the first, as KubeRay takes it."""
-        path = f"{self.pod.path}.spec.containers[0]"
-        return Container(self.pod, path, self.pod.spec["containers"][0])
+        return self.pod.containers[0]
 
     @property
     def cpus(self) -> float:

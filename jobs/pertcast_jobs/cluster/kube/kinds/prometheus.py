@@ -1,4 +1,4 @@
-"""The kinds of the Prometheus operator."""
+"""The kinds of the Prometheus operator (0.8x), with all fields that it publishes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class Endpoint(Fields):
     """One port that Prometheus reads."""
 
     port: str | None = None
+    port_number: Count | None = None
     target_port: int | str | None = None
     path: str | None = None
     scheme: Literal["http", "https"] | None = None
@@ -30,8 +31,21 @@ class Endpoint(Fields):
     params: Plain | None = None
     relabelings: Annotated[tuple[Plain, ...], Field(strict=False)] = ()
     metric_relabelings: Annotated[tuple[Plain, ...], Field(strict=False)] = ()
-    authorization: Plain | None = None
     tls_config: Plain | None = None
+    authorization: Plain | None = None
+    basic_auth: Plain | None = None
+    oauth2: Plain | None = None
+    bearer_token_file: str | None = None
+    bearer_token_secret: Plain | None = None
+    honor_timestamps: bool | None = None
+    track_timestamps_staleness: bool | None = None
+    follow_redirects: bool | None = None
+    enable_http2: bool | None = None
+    filter_running: bool | None = None
+    proxy_url: str | None = None
+    no_proxy: str | None = None
+    proxy_from_environment: bool | None = None
+    proxy_connect_header: Plain | None = None
 
 
 class _MonitorSpec(Fields):
@@ -41,13 +55,30 @@ class _MonitorSpec(Fields):
     namespace_selector: Plain | None = None
     job_label: str | None = None
     pod_target_labels: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    selector_mechanism: str | None = None
     sample_limit: Count | None = None
+    target_limit: Count | None = None
+    label_limit: Count | None = None
+    label_name_length_limit: Count | None = None
+    label_value_length_limit: Count | None = None
+    keep_dropped_targets: Count | None = None
+    body_size_limit: str | None = None
+    native_histogram_bucket_limit: Count | None = None
+    native_histogram_min_bucket_factor: int | str | None = None
+    scrape_classic_histograms: bool | None = None
+    scrape_native_histograms: bool | None = None
+    convert_classic_histograms_to_nhcb: bool | None = Field(None, alias="convertClassicHistogramsToNHCB")
+    scrape_protocols: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    fallback_scrape_protocol: str | None = None
+    scrape_class: str | None = None
+    attach_metadata: Plain | None = None
 
 
 class ServiceMonitorSpec(_MonitorSpec):
     """Ports of services that Prometheus reads."""
 
     endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1, strict=False)]
+    service_discovery_role: str | None = None
     target_labels: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
 
@@ -81,6 +112,10 @@ class RuleGroup(Fields):
     name: str = Field(min_length=1)
     rules: Annotated[tuple[AlertRule, ...], Field(min_length=1, strict=False)]
     interval: str | None = None
+    limit: int | None = None
+    labels: Mapping[str, str] | None = None
+    query_offset: str | None = Field(None, alias="query_offset")
+    partial_response_strategy: str | None = Field(None, alias="partial_response_strategy")
 
 
 class PrometheusRuleSpec(Fields):

@@ -8,15 +8,17 @@ from typing import Any, Final
 
 import yaml
 
-from pertcast_jobs.cluster.kube.kinds.ray import RayJobSpec
+from pertcast_jobs.cluster.kube.kinds.ray import RayJobSpec, RayServiceSpec
 from pertcast_jobs.cluster.kube.manifests import Manifests
+from pertcast_jobs.cluster.kube.objects import Document
 from pertcast_jobs.cluster.kube.quantity import quantity
 from pertcast_jobs.cluster.kube.rules.problem import Problem
 
-_SECRET_NAME: Final = re.compile(
-    r"token|passw|secret|private_?key|access_?key|api_?key|credential", re.IGNORECASE
-)
-_NO_SECRET: Final = re.compile(r"_(file|path|dir|mode|name|expiration)$", re.IGNORECASE)
+_SECRET_NAME: Final = re.compile(r"token(_|$)|passw|secret|private_?key|access_?key|api_?key|credential")
+_NO_SECRET: Final = re.compile(r"_(file|path|dir|mode|name|expiration)$")
+_WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[-.]")
+"""Where a word of a name ends, in the spelling of config maps: authToken, auth-token, auth.token."""
+
 _BOUNDED: Final = ("cpu", "memory")
 
 
@@ -60,18 +62,40 @@ def floating_tag(manifests: Manifests) -> Iterator[Problem]:
 
 
 def _is_secret(name: str, value: Any) -> bool:
-    return bool(value) and bool(_SECRET_NAME.search(name)) and not _NO_SECRET.search(name)
+    spelt = _WORDS.sub("_", name).lower()
+    return bool(value) and bool(_SECRET_NAME.search(spelt)) and not _NO_SECRET.search(spelt)
 
 
-def _plain_variables(text: str | None) -> Iterator[str]:
-    """Yield the variables of a runtime environment (YAML) that hold a secret."""
-    try:
-        environment = yaml.safe_load(text or "")
-    except yaml.YAMLError:
-        return
+def _plain_variables(environment: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield (path, name) of the variables of a runtime environment that hold a secret."""
     variables = environment.get("env_vars") if isinstance(environment, dict) else None
-    if isinstance(variables, dict):
-        yield from (name for name, value in variables.items() if _is_secret(str(name), value))
+    for name, value in variables.items() if isinstance(variables, dict) else ():
+        if _is_secret(str(name), value):
+            yield f"{path}.env_vars.{name}", str(name)
+
+
+def _runtime_environments(document: Document) -> Iterator[tuple[str, Any]]:
+    """Yield (path, runtime environment) of a job, or of a service's applications and deployments."""
+    try:
+        if isinstance(document.spec, RayJobSpec):
+            yield "spec.runtimeEnvYAML", yaml.safe_load(document.spec.runtime_env_yaml or "")
+        elif isinstance(document.spec, RayServiceSpec):
+            written = yaml.safe_load(document.spec.serve_config_v2)
+            for number, application in enumerate(_listed(written, "applications")):
+                path = f"spec.serveConfigV2.applications[{number}]"
+                yield f"{path}.runtime_env", application.get("runtime_env")
+                for place, deployment in enumerate(_listed(application, "deployments")):
+                    options = deployment.get("ray_actor_options") or {}
+                    where = f"{path}.deployments[{place}].ray_actor_options.runtime_env"
+                    yield where, options.get("runtime_env")
+    except yaml.YAMLError:  # `runtime_env` and `serve_config` tell it
+        return
+
+
+def _listed(held: Any, key: str) -> list[dict[str, Any]]:
+    """Return the mappings in a list of what is written, which no schema has seen yet."""
+    found = held.get(key) if isinstance(held, dict) else None
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def plain_secret(manifests: Manifests) -> Iterator[Problem]:
@@ -91,7 +115,6 @@ def plain_secret(manifests: Manifests) -> Iterator[Problem]:
             if _is_secret(name, value):
                 yield Problem(document, f"data.{name}", "is readable by all who may list", remedy)
     for document in manifests.documents:
-        if isinstance(document.spec, RayJobSpec):
-            for name in _plain_variables(document.spec.runtime_env_yaml):
-                path = f"spec.runtimeEnvYAML.env_vars.{name}"
+        for where, environment in _runtime_environments(document):
+            for path, name in _plain_variables(environment, where):
                 yield Problem(document, path, f"{name} is written down", remedy)

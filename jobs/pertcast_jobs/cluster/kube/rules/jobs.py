@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -27,13 +28,13 @@ def _jobs(manifests: Manifests) -> Iterator[tuple[Document, RayJobSpec]]:
             yield document, document.spec
 
 
-def _commands(manifests: Manifests) -> Iterator[tuple[Document, RayJobSpec, Command]]:
-    """Yield the jobs whose command can be read; what cannot is `command_line`'s."""
+def _commands(manifests: Manifests) -> Iterator[tuple[Document, RayJobSpec, tuple[Command, ...]]]:
+    """Yield the jobs with the pertcast commands of their line; a line that cannot be read has none here."""
     for document, spec in _jobs(manifests):
         try:
             yield document, spec, read_line(spec.entrypoint)
-        except ConfigError:
-            continue
+        except ConfigError:  # `command_line` tells it
+            yield document, spec, ()
 
 
 def command_line(manifests: Manifests) -> Iterator[Problem]:
@@ -78,9 +79,9 @@ def _wants_gpus(command: Command) -> bool:
 
 def gpu_without_gpu_workers(manifests: Manifests) -> Iterator[Problem]:
     """Find commands that ask for GPUs where no worker has any: they would wait for ever."""
-    for document, spec, command in _commands(manifests):
+    for document, spec, commands in _commands(manifests):
         cluster = manifests.cluster_of(document)
-        asks = _wants_gpus(command) or spec.entrypoint_num_gpus > 0
+        asks = any(map(_wants_gpus, commands)) or spec.entrypoint_num_gpus > 0
         if asks and cluster and not any(group.gpus * group.most for group in cluster.workers):
             yield Problem(
                 document,
@@ -100,22 +101,29 @@ def _places(cluster: Cluster, cpus: float, gpus: float) -> int:
     return places
 
 
+def _without_place(command: Command, cluster: Cluster) -> str | None:
+    """Return how a training's workers exceed what their cluster may grow to, or None."""
+    training = _training(command)
+    has_gpus = any(group.gpus * group.most for group in cluster.workers)
+    if training is None or (training.use_gpu and not has_gpus):
+        return None
+    places = _places(cluster, training.cpus_per_worker, float(training.use_gpu))
+    if places >= training.num_workers:
+        return None
+    return (
+        f"{training.num_workers} workers of {training.cpus_per_worker:g} CPUs"
+        f"{' and a GPU' if training.use_gpu else ''} each; the cluster has room for {places}"
+    )
+
+
 def workers_exceed_cluster(manifests: Manifests) -> Iterator[Problem]:
     """Find trainings and commands that do not fit what their cluster may grow to."""
-    for document, spec, command in _commands(manifests):
+    for document, spec, commands in _commands(manifests):
         cluster = manifests.cluster_of(document)
         if cluster is None:
             continue
-        training = _training(command)
-        has_gpus = any(group.gpus * group.most for group in cluster.workers)
-        if training is not None and (has_gpus or not training.use_gpu):
-            places = _places(cluster, training.cpus_per_worker, float(training.use_gpu))
-            if places < training.num_workers:
-                what = (
-                    f"{training.num_workers} workers of {training.cpus_per_worker:g} CPUs"
-                    f"{' and a GPU' if training.use_gpu else ''} each; the cluster has room for {places}"
-                )
-                yield Problem(document, _ENTRYPOINT, what, "lower cluster.num_workers or raise maxReplicas")
+        for what in filter(None, (_without_place(command, cluster) for command in commands)):
+            yield Problem(document, _ENTRYPOINT, what, "lower cluster.num_workers or raise maxReplicas")
         wanted = spec.entrypoint_num_cpus
         if wanted and not _places(cluster, wanted, 0):
             what = f"{wanted:g} CPUs are more than any node has"
@@ -137,26 +145,30 @@ def _is_lasting(out: str, cluster: Cluster | None) -> bool:
         return True
     if not out.startswith("/"):
         return False
+    out = posixpath.normpath(out)
     return cluster is None or any(f"{out}/".startswith(f"{path}/") for path in _lasting_paths(cluster))
 
 
 def results_not_kept(manifests: Manifests) -> Iterator[Problem]:
     """Find results that are written where they go with the cluster."""
-    for document, _, command in _commands(manifests):
-        out: Any = command.values.get("out")
-        if out is not None and not _is_lasting(str(out), manifests.cluster_of(document)):
-            yield Problem(
-                document,
-                _ENTRYPOINT,
-                f"--out {out} goes with the cluster",
-                "give a path below a mounted claim, or an address such as s3://bucket/run",
-            )
+    for document, _, commands in _commands(manifests):
+        cluster = manifests.cluster_of(document)
+        outs: list[Any] = [command.values.get("out") for command in commands]
+        for out in (str(out) for out in outs if out is not None):
+            if not _is_lasting(out, cluster):
+                yield Problem(
+                    document,
+                    _ENTRYPOINT,
+                    f"--out {out} goes with the cluster",
+                    "give a path below a mounted claim, or an address such as s3://bucket/run",
+                )
 
 
 def retry_starts_anew(manifests: Manifests) -> Iterator[Problem]:
     """Find jobs that are tried again but do not go on where they stopped."""
-    for document, spec, command in _commands(manifests):
-        if spec.backoff_limit and command.words[0] in RESUMABLE and "--resume" not in command.words:
+    for document, spec, commands in _commands(manifests):
+        resumable = [command for command in commands if command.words[0] in RESUMABLE]
+        if spec.backoff_limit and any("--resume" not in command.words for command in resumable):
             yield Problem(
                 document,
                 _ENTRYPOINT,

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Final
 
+from pertcast_jobs.cluster.kube.kinds import SPECS
 from pertcast_jobs.cluster.kube.kinds.ray import LONGEST_NAME, NAME
 from pertcast_jobs.cluster.kube.manifests import Manifests
+from pertcast_jobs.cluster.kube.objects import Document
 from pertcast_jobs.cluster.kube.rules.problem import Problem
+
+_NAMESPACED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "": (
+            *("ConfigMap", "Endpoints", "LimitRange", "PersistentVolumeClaim", "Pod", "PodTemplate"),
+            *("ReplicationController", "ResourceQuota", "Secret", "Service", "ServiceAccount"),
+        ),
+        "apps": ("ControllerRevision", "DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"),
+        "autoscaling": ("HorizontalPodAutoscaler",),
+        "batch": ("CronJob", "Job"),
+        "networking.k8s.io": ("Ingress", "NetworkPolicy"),
+        "policy": ("PodDisruptionBudget",),
+        "rbac.authorization.k8s.io": ("Role", "RoleBinding"),
+        "storage.k8s.io": ("CSIStorageCapacity",),
+    }
+)
+"""Kubernetes' own kinds that lie in a namespace, by their group; the others are the whole cluster's."""
 
 
 def duplicate_object(manifests: Manifests) -> Iterator[Problem]:
@@ -47,11 +68,17 @@ def namespace_not_restricted(manifests: Manifests) -> Iterator[Problem]:
             yield Problem(document, f"metadata.labels.{key}", f"is {level!r}", "set it to restricted")
 
 
+def _has_a_namespace(document: Document) -> bool:
+    """Return whether objects of a kind are known to lie in namespaces; of foreign kinds nobody knows."""
+    return (document.body["apiVersion"], document.kind) in SPECS or document.kind in _NAMESPACED.get(
+        document.group, ()
+    )
+
+
 def namespace_missing(manifests: Manifests) -> Iterator[Problem]:
     """Find objects without a namespace among others with one: they would land wherever kubectl points."""
-    cluster_wide = ("Namespace", "ClusterRole", "ClusterRoleBinding", "PriorityClass", "StorageClass")
     named = {document.namespace for document in manifests.documents if document.namespace}
     for document in manifests.documents:
-        if named and not document.namespace and document.kind not in cluster_wide:
+        if named and not document.namespace and _has_a_namespace(document):
             what = f"is missing, while others are in {', '.join(sorted(named))}"
             yield Problem(document, "metadata.namespace", what, "name the namespace of every object")

@@ -91,14 +91,8 @@ def service_account_token_mounted(manifests: Manifests) -> Iterator[Problem]:
                 "set it to false (mount a projected token into the autoscaler)",
             )
     for container in manifests.containers:
-        with_token = {
-            volume["name"]
-            for volume in container.pod.spec.get("volumes") or ()
-            for source in (volume.get("projected") or {}).get("sources") or ()
-            if source.get("serviceAccountToken")
-        }
-        for number, mount in enumerate(container.body.get("volumeMounts") or ()):
-            if mount["name"] in with_token and not container.is_autoscaler:
+        for number, mount in enumerate(container.mounts):
+            if mount["name"] in container.pod.token_volumes and not container.is_autoscaler:
                 yield Problem(
                     container.pod.document,
                     f"{container.path}.volumeMounts[{number}]",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pertcast_jobs.cluster.kube.kinds.fields import Plain
 from pertcast_jobs.cluster.kube.kinds.prometheus import PodMonitorSpec, ServiceMonitorSpec
 from pertcast_jobs.cluster.kube.manifests import Manifests
 from pertcast_jobs.cluster.kube.objects import Document, Pod
@@ -30,12 +31,21 @@ def _of_services(manifests: Manifests) -> Iterator[Problem]:
                 yield _unknown(document, f"spec.ports[{number}].targetPort", target, known)
 
 
+def _is_among(port: Plain, known: set[str | int]) -> bool:
+    """Return whether a policy's entry names all ports, or one, or a range with one, that is known."""
+    first = port.get("port")
+    if first is None or first in known:
+        return True
+    last = port.get("endPort", 0)
+    return any(isinstance(one, int) and first <= one <= last for one in known if last)
+
+
 def _of_policies(manifests: Manifests) -> Iterator[Problem]:
     for document in manifests.of_kind("NetworkPolicy"):
         known = _ports(manifests.selected(document, document.at("spec.podSelector")))
         for number, rule in enumerate(document.at("spec.ingress") or ()):
             for place, port in enumerate(rule.get("ports") or ()):
-                if known and port.get("port") is not None and port["port"] not in known:
+                if known and not _is_among(port, known):
                     path = f"spec.ingress[{number}].ports[{place}].port"
                     yield _unknown(document, path, port["port"], known)
 

@@ -8,12 +8,9 @@ from typing import Any, Final
 from pertcast_jobs.cluster.kube.kinds.fields import Plain
 from pertcast_jobs.cluster.kube.kinds.prometheus import PodMonitorSpec, ServiceMonitorSpec
 from pertcast_jobs.cluster.kube.kinds.ray import RayJobSpec
-from pertcast_jobs.cluster.kube.manifests import Manifests
+from pertcast_jobs.cluster.kube.manifests import EXTERNAL, Manifests
 from pertcast_jobs.cluster.kube.objects import Container, Document, Pod
 from pertcast_jobs.cluster.kube.rules.problem import Problem
-
-EXTERNAL: Final = "pertcast.io/external"
-"""Annotation of any object of a namespace: what is made there by other means, ``Secret/a ConfigMap/b``."""
 
 _KUBERNETES_OWN: Final = ("ConfigMap", "kube-root-ca.crt")
 
@@ -22,7 +19,7 @@ def volume_missing(manifests: Manifests) -> Iterator[Problem]:
     """Find mounts without their volume, and volumes without their claim."""
     for container in manifests.containers:
         volumes = container.pod.volumes
-        for number, mount in enumerate(container.body.get("volumeMounts") or ()):
+        for number, mount in enumerate(container.mounts):
             if mount["name"] not in volumes:
                 yield Problem(
                     container.pod.document,
@@ -32,10 +29,7 @@ def volume_missing(manifests: Manifests) -> Iterator[Problem]:
                 )
     for pod in manifests.pods:
         namespace = pod.document.namespace
-        for number, volume in enumerate(pod.spec.get("volumes") or ()):
-            claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
-            if claim is None or not manifests.is_whole(namespace):
-                continue
+        for number, claim in pod.claims.items() if manifests.is_whole(namespace) else ():
             if not manifests.has("PersistentVolumeClaim", claim, namespace):
                 yield Problem(
                     pod.document,
@@ -43,6 +37,26 @@ def volume_missing(manifests: Manifests) -> Iterator[Problem]:
                     f"there is no claim {claim}",
                     "add the PersistentVolumeClaim or correct the name",
                 )
+
+
+def claim_of_one_node(manifests: Manifests) -> Iterator[Problem]:
+    """Find claims that only one node may mount and pods of more than one do: the others never start."""
+    counts = dict.fromkeys(manifests.pods, 1)
+    counts |= {group.pod: group.most for cluster in manifests.clusters for group in cluster.groups}
+    for document in manifests.of_kind("PersistentVolumeClaim"):
+        modes = document.at("spec.accessModes") or ()
+        most = sum(
+            count
+            for pod, count in counts.items()
+            if pod.document.namespace == document.namespace and document.name in pod.claims.values()
+        )
+        if most > 1 and not {"ReadWriteMany", "ReadOnlyMany"} & set(modes):
+            yield Problem(
+                document,
+                "spec.accessModes",
+                f"{', '.join(modes) or 'none'}; up to {most} pods mount it, on nodes of their own",
+                "set [ReadWriteMany], and name a storage class that offers it",
+            )
 
 
 def _of_container(container: Container) -> Iterator[tuple[str, str, Plain]]:
@@ -73,17 +87,6 @@ def _of_volumes(pod: Pod) -> Iterator[tuple[str, str, Plain]]:
                     yield f"{path}.projected.sources[{place}].{key}", kind, source[key]
 
 
-def _external(manifests: Manifests, namespace: str) -> set[tuple[str, str]]:
-    """Return (kind, name) of what a namespace gets by other means."""
-    found = {_KUBERNETES_OWN}
-    for document in manifests.documents:
-        if document.namespace == namespace or (document.kind, document.name) == ("Namespace", namespace):
-            for word in ((document.metadata.get("annotations") or {}).get(EXTERNAL) or "").split():
-                kind, _, name = word.partition("/")
-                found.add((kind, name))
-    return found
-
-
 def config_map_or_secret_missing(manifests: Manifests) -> Iterator[Problem]:
     """Find config maps and secrets that pods read and nobody makes."""
     found: list[tuple[Document, str, str, Plain]] = []
@@ -95,7 +98,8 @@ def config_map_or_secret_missing(manifests: Manifests) -> Iterator[Problem]:
         name, namespace = str(reference.get("name")), document.namespace
         if reference.get("optional") or not manifests.is_whole(namespace):
             continue
-        if manifests.has(kind, name, namespace) or (kind, name) in _external(manifests, namespace):
+        made_elsewhere = {_KUBERNETES_OWN, *manifests.external(namespace)}
+        if manifests.has(kind, name, namespace) or (kind, name) in made_elsewhere:
             continue
         yield Problem(
             document,

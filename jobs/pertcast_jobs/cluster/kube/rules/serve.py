@@ -17,11 +17,12 @@ from ray.serve.schema import ServeDeploySchema
 from pertcast_jobs.cluster.kube.kinds.ray import RayServiceSpec
 from pertcast_jobs.cluster.kube.manifests import Manifests
 from pertcast_jobs.cluster.kube.objects import Document
-from pertcast_jobs.cluster.kube.ray_view import Cluster
+from pertcast_jobs.cluster.kube.ray_view import Cluster, Group
 from pertcast_jobs.cluster.kube.rules.problem import Problem
 
 _CONFIG: Final = "spec.serveConfigV2"
 _INGRESS_CPUS: Final = 0.1
+_RESOURCES: Final = ("cpu", "gpu")
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,22 @@ def _wanted(settings: dict[str, Any], resource: str) -> float:
     return wanted
 
 
-def _room(cluster: Cluster, resource: str) -> float:
-    return sum(group.most * (group.cpus if resource == "cpu" else group.gpus) for group in cluster.groups)
+def _has(group: Group, resource: str) -> float:
+    return group.cpus if resource == "cpu" else group.gpus
+
+
+def _unplaced(application: _Application, cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """Yield (path, what) of deployments one replica of which is more than any one worker has."""
+    groups = [group for group in cluster.groups if group.most]
+    for name, part in application.settings.items():
+        asked = {
+            resource: part[key]
+            for resource in _RESOURCES
+            if isinstance(part, dict) and (key := f"{resource}s_per_replica") in part
+        }
+        if asked and not any(all(_has(group, one) >= asked[one] for one in asked) for group in groups):
+            amounts = " and ".join(f"{asked[one]:g} {one}s" for one in asked)
+            yield f"{application.path}.{name}", f"a replica asks for {amounts}, which no worker has"
 
 
 def replicas_exceed_workers(manifests: Manifests) -> Iterator[Problem]:
@@ -127,17 +142,21 @@ def replicas_exceed_workers(manifests: Manifests) -> Iterator[Problem]:
         cluster = manifests.cluster_of(document)
         if cluster is None:
             continue
-        for application in _applications(spec):
-            for resource in ("cpu", "gpu"):
-                wanted, room = _wanted(application.settings, resource), _room(cluster, resource)
-                if wanted > room:
-                    what = f"replicas may ask for {wanted:g} {resource}s, the workers have {room:g} at most"
-                    yield Problem(
-                        document,
-                        application.path,
-                        what,
-                        "lower max_replicas, or raise the group's maxReplicas",
-                    )
+        applications = list(_applications(spec))
+        for application in applications:
+            for path, what in _unplaced(application, cluster):
+                yield Problem(document, path, what, "ask for less, or add a group of larger workers")
+        for resource in _RESOURCES:
+            wanted = sum(_wanted(application.settings, resource) for application in applications)
+            room = sum(group.most * _has(group, resource) for group in cluster.groups)
+            if wanted > room:
+                what = f"replicas may ask for {wanted:g} {resource}s, the workers have {room:g} at most"
+                yield Problem(
+                    document,
+                    f"{_CONFIG}.applications",
+                    what,
+                    "lower max_replicas, or raise the group's maxReplicas",
+                )
 
 
 def endpoint_open_to_all(manifests: Manifests) -> Iterator[Problem]:

@@ -6,13 +6,14 @@ They come before all others, which count on the shape.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import ModuleType
 from typing import Any, Final
 
 from pertcast_data.errors import ConfigError
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from pertcast_jobs.cluster.kube.kinds import SPECS
 from pertcast_jobs.cluster.kube.kinds.fields import Plain
@@ -196,6 +197,15 @@ def fits_its_operator(document: Document) -> Iterator[Problem]:
     try:
         model.model_validate(document.body.get("spec"))
     except ValidationError as error:
-        for fault in error.errors():
+        for fault in _told_once(error.errors()):
             what = fault["msg"].removeprefix("Value error, ")
             yield Problem(document, _written(["spec", *fault["loc"]]), what, "see the operator's reference")
+
+
+def _told_once(faults: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """Yield faults without lists that count as empty because their only entry is refused."""
+    for fault in faults:
+        place = fault["loc"]
+        has_deeper = any(one["loc"][: len(place)] == place for one in faults if one is not fault)
+        if fault["type"] != "too_short" or not has_deeper:
+            yield fault
