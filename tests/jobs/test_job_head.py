@@ -121,17 +121,21 @@ def test_an_id_that_another_command_has_is_refused_while_that_runs(
     assert "--resume" not in head.jobs[other].entrypoint, "another run has nothing to go on with"
 
 
+@pytest.mark.parametrize("ship", [True, False])
 def test_a_configuration_that_has_changed_is_another_command(
-    head: heads.RayHead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    head: heads.RayHead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ship: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text("model: {name: response_mlp}\ndata: {store: /data/store}\n")
     monkeypatch.setattr(RayJobs, "_environment", lambda *given: {})  # nothing travels in this test
-    jobs = RayJobs(token=heads.TOKEN, ship=True)
-    assert jobs.submit(["mine.yaml", "--out", "/data/run"], "nightly") == "nightly"
+    jobs = RayJobs(token=heads.TOKEN, ship=ship)
+    words = ["mine.yaml", "--out", "/data/run"]
+    assert jobs.submit(words, "nightly") == "nightly"
+    first = jobs.submit(words)
     Path("mine.yaml").write_text("model: {name: response_mlp}\ndata: {store: /data/other}\n")
     with pytest.raises(ConfigError, match="taken"):
-        jobs.submit(["mine.yaml", "--out", "/data/run"], "nightly")
+        jobs.submit(words, "nightly")
+    assert jobs.submit(words) != first
 
 
 def test_two_submissions_at_once_make_one_job(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pertcast_data.errors import ConfigError
 
@@ -66,12 +66,12 @@ def write_archive(path: Path, *, code: bool = True, files: Mapping[str, Path] | 
             archive.writestr(entry, entries[name])
 
 
-def _named_files(values: Mapping[str, Any]) -> Iterator[Path]:
-    """Yield the configuration files that a parsed command reads: CONFIG and ``@place``, unless shipped."""
-    config = values.get("config")
+def named_files(command: Command) -> Iterator[Path]:
+    """Yield the configuration files that a command reads: CONFIG and ``@place``, unless shipped."""
+    config = command.values.get("config")
     if config is not None and Path(config).is_file():
         yield Path(config)
-    for word in values.get("overrides") or ():
+    for word in command.values.get("overrides") or ():
         place = str(word).removeprefix("@")
         if str(word).startswith("@") and place not in shipped_places():
             yield Path(place)
@@ -109,7 +109,7 @@ def sent_files(command: Command, asked: Sequence[Path] = ()) -> tuple[list[str],
         A file is not there, or two have one name.
     """
     names: dict[Path, str] = {}
-    for path in (*_named_files(command.values), *asked):
+    for path in (*named_files(command), *asked):
         if not path.is_file():
             raise ConfigError(f"{path} is no file here, so it cannot be sent with the job.")
         names[path.resolve()] = f"{SENT_FOLDER}/{path.name}"

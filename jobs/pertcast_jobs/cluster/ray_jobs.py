@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlparse
@@ -142,10 +141,12 @@ class RayJobs:
         parsed = command.parse_command(whole, configs_here=self._ships or not self._is_remote)
         if self._is_remote:
             command.require_lasting_out(parsed)
+            asked = Asked.sent(*sent_files(parsed, self._files))
         elif self._files:
             raise ConfigError("A job on this machine reads its files where they are: leave out --file.")
-        local, files = sent_files(parsed, self._files) if self._is_remote else (whole, {})
-        return submit(self, Asked.of(local, files, self._place(files)), submission_id)
+        else:
+            asked = Asked.here(parsed)
+        return submit(self, asked, submission_id)
 
     def create(self, submission_id: str, asked: Asked) -> None:
         """Start a job; see `Backend`."""
@@ -210,12 +211,6 @@ class RayJobs:
         jobs = self._client.list_jobs()
         jobs.sort(key=lambda job: job.start_time or 0, reverse=True)
         return [_row(job) for job in jobs if job.submission_id]
-
-    def _place(self, files: Mapping[str, Path]) -> str:
-        """Return what else decides what a command means: this folder, or the contents that are sent."""
-        if not self._is_remote:
-            return os.getcwd()
-        return "".join(name + sha256(path.read_bytes()).hexdigest() for name, path in sorted(files.items()))
 
     def _entrypoint(self, words: Sequence[str]) -> str:
         if self._ships:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
 from pertcast_data.errors import ConfigError
 
-from pertcast_jobs.cluster.command import is_run_of, next_id, resumed, submission_id_of
+from pertcast_jobs.cluster.code_archive import named_files
+from pertcast_jobs.cluster.command import Command, is_run_of, next_id, resumed, submission_id_of
 from pertcast_jobs.cluster.job_client import ENDED, AlreadyThere, JobRow, NoSuchJob
 from pertcast_jobs.cluster.retry import Unreachable
 
@@ -33,9 +36,21 @@ class Asked:
     command_id: str
 
     @classmethod
-    def of(cls, words: list[str], files: Mapping[str, Path], place: str) -> Asked:
-        """Return the command with its id; `place` as of `submission_id_of`."""
-        return cls(tuple(words), files, submission_id_of(words, place))
+    def sent(cls, words: Sequence[str], files: Mapping[str, Path]) -> Asked:
+        """Return a command whose files travel with it, and decide its id by what they say."""
+        contents = [name + _digest(path) for name, path in sorted(files.items())]
+        return cls(tuple(words), files, submission_id_of(words, "".join(contents)))
+
+    @classmethod
+    def here(cls, command: Command) -> Asked:
+        """Return a command that runs on this machine, in this folder, on the files that are here."""
+        read = sorted(path for path in named_files(command) if path.is_file())
+        place = os.getcwd() + "".join(map(_digest, read))
+        return cls(command.words, {}, submission_id_of(command.words, place))
+
+
+def _digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
 
 
 class Backend(Protocol):

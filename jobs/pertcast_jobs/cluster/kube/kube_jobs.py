@@ -174,8 +174,7 @@ class KubeJobs:
     def _asked(self, words: Sequence[str]) -> Asked:
         parsed = command.parse_command(command.job_command(words), configs_here=False)
         command.require_lasting_out(parsed)
-        local, files = sent_files(parsed, self._files)
-        return Asked.of(local, files, _contents(files))
+        return Asked.sent(*sent_files(parsed, self._files))
 
     def _document(self, name: str, asked: Asked) -> dict[str, Any]:
         """Return the RayJob of a command."""
@@ -242,11 +241,6 @@ def _is_template(job: Mapping[str, Any]) -> bool:
     """Return whether a RayJob is one of an overlay's that was not started (`suspend`)."""
     is_ours = render.WORDS_ANNOTATION in (job["metadata"].get("annotations") or {})
     return bool(job["spec"].get("suspend")) and not is_ours
-
-
-def _contents(files: Mapping[str, Path]) -> str:
-    """Return what the files that travel say, which decides what a command means."""
-    return "\0".join(f"{name}\0{path.read_bytes().hex()}" for name, path in sorted(files.items()))
 
 
 def _attempt(job: Mapping[str, Any]) -> tuple[str, str]:
