@@ -78,6 +78,23 @@ def words_that_sound_like_secrets(documents: list[Document]) -> None:
     documents.append({**CONFIG_MAP, "data": {"maxTokens": "1", "token-file": "/run/token"}})
 
 
+def quota(documents: list[Document]) -> Any:
+    return named(documents, "ResourceQuota", "pertcast")["spec"]["hard"]
+
+
+def first_container_as_large(documents: list[Document]) -> None:
+    """Give the workers a container that has gone when the others come, and no CPU more in the quota."""
+    service = named(documents, "RayService", "pertcast-serve")["spec"]["rayClusterConfig"]
+    pod = service["workerGroupSpecs"][0]["template"]["spec"]
+    pod["initContainers"] = [{**pod["containers"][0], "name": "first"}]
+    quota(documents)["requests.cpu"] = "18500m"
+
+
+def one_of_two_clusters_sleeps(documents: list[Document]) -> None:
+    named(documents, "RayCluster", "pertcast")["spec"]["suspend"] = True
+    quota(documents)["limits.cpu"] = "30"
+
+
 BLAMELESS: dict[str, tuple[Change, str]] = {
     "all ports of TCP": (open_within({"protocol": "TCP"}), "dev"),
     "all ports as a range": (open_within({"protocol": "TCP", "port": 1, "endPort": 65535}), "dev"),
@@ -103,6 +120,8 @@ BLAMELESS: dict[str, tuple[Change, str]] = {
         in_job("ingest", "pertcast data ingest", "pertcast evaluate /data/runs/a && pertcast data ingest"),
         "dev",
     ),
+    "a first container as large as the others": (first_container_as_large, "serve"),
+    "a quota for one of two clusters, one of which sleeps": (one_of_two_clusters_sleeps, "dev"),
     "a claim that all may mount": (
         set_(
             object_("PersistentVolumeClaim", "pertcast-data"),

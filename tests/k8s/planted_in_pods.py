@@ -150,6 +150,21 @@ FAULTS: dict[str, Planted] = {
             lambda application: application["runtime_env"]["env_vars"].update(AWS_SECRET_ACCESS_KEY="abc")
         ),
     ),
+    "a password in the environment of a deployment": Planted(
+        "plain-secret",
+        SERVE,
+        "spec.serveConfigV2.applications[0].deployments[0].ray_actor_options.runtime_env.env_vars.PASSWORD",
+        in_serve(
+            lambda application: application.update(
+                deployments=[
+                    {
+                        "name": "Predictor",
+                        "ray_actor_options": {"runtime_env": {"env_vars": {"PASSWORD": "abc"}}},
+                    }
+                ]
+            )
+        ),
+    ),
     "a token in a config map": Planted(
         "plain-secret",
         "ConfigMap/settings",

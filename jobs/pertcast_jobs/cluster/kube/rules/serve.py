@@ -129,7 +129,7 @@ def _unplaced(application: _Application, cluster: Cluster) -> Iterator[tuple[str
         asked = {
             resource: part[key]
             for resource in _RESOURCES
-            if isinstance(part, dict) and (key := f"{resource}s_per_replica") in part
+            if isinstance(part, dict) and part.get(key := f"{resource}s_per_replica")
         }
         if asked and not any(all(_has(group, one) >= asked[one] for one in asked) for group in groups):
             amounts = " and ".join(f"{asked[one]:g} {one}s" for one in asked)
