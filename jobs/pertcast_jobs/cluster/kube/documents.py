@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,13 @@ def _is_kustomization(folder: Path) -> bool:
     return any((folder / name).is_file() for name in _KUSTOMIZATIONS)
 
 
+def _renders_alone(kustomization: Path) -> bool:
+    """Return whether a kustomization is no Component, which is a part of others."""
+    return (
+        re.search(r"^kind: *Component\s*$", kustomization.read_text(encoding="utf-8"), re.MULTILINE) is None
+    )
+
+
 def _rendered(folder: Path) -> str:
     """Return what a folder with a kustomization renders to."""
     if shutil.which("kubectl") is None:
@@ -43,11 +51,12 @@ def _rendered(folder: Path) -> str:
 
 def _files(folder: Path) -> list[Path]:
     """Return the manifests in a folder; refuse one whose files are parts of kustomizations."""
-    inside = sorted(found for found in folder.rglob("*") if found.is_dir() and _is_kustomization(found))
+    inside = [found for name in _KUSTOMIZATIONS for found in folder.rglob(name)]
     if inside:
+        whole = sorted(str(found.parent) for found in inside if _renders_alone(found))
         raise ConfigError(
             f"{folder} has no kustomization itself but holds some, whose files are parts of a whole. Give "
-            f"one of them: {', '.join(map(str, inside))}."
+            f"one that is a whole: {', '.join(whole) or 'none here'}."
         )
     files = sorted(file for file in folder.rglob("*") if file.suffix in (".yaml", ".yml", ".json"))
     if not files:
