@@ -11,7 +11,7 @@ import pytest
 from kube_lab import NEEDS_KUBECTL, WORDS, kube_lab
 from pertcast_data.errors import ConfigError
 from pertcast_jobs.cli import run
-from pertcast_jobs.cluster.job_client import NoSuchJob
+from pertcast_jobs.cluster.job_client import JobFailed, NoSuchJob
 from pertcast_jobs.cluster.kube.kube_jobs import KubeJobs
 from pertcast_jobs.cluster.retry import Unreachable
 
@@ -93,13 +93,17 @@ def test_an_api_server_that_does_not_answer_may_come_back(api: Any, tmp_path: Pa
         KubeJobs().list()
 
 
-@pytest.mark.parametrize("name", ["timeout-sweep", "connection-refused", "a-EOF"])
-def test_what_people_call_a_job_is_not_taken_for_what_kubectl_says(api: Any, name: str) -> None:
+@pytest.mark.parametrize("name", ["timeout-sweep", "connection-refused"])
+def test_what_people_call_a_job_is_not_taken_for_what_kubectl_says(
+    api: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(NoSuchJob, match=name):
         KubeJobs().describe(name)
-    api.forbidden.add(("get", "rayjobs"))
-    with pytest.raises(ConfigError, match="auth can-i"):
-        KubeJobs().describe(name)
+    said = kube.failure(422, "Invalid", f'RayJob.ray.io "{name}" is invalid: spec: of no use')
+    monkeypatch.setattr(kube, "create", lambda *given: said)
+    with pytest.raises(JobFailed, match="of no use") as told:
+        KubeJobs().submit(WORDS, name)
+    assert not isinstance(told.value, Unreachable)
 
 
 @pytest.mark.parametrize(
