@@ -163,6 +163,8 @@ class RunFolder:
     def open(cls, path: Path) -> RunFolder:
         """Return the run at `path`; raises ConfigError where there is none."""
         run = cls(Path(path).absolute())
+        if not run.path.exists():
+            raise ConfigError(f"{path}: no such folder. Name a run's folder.")
         if not run.manifest_path.is_file() or not run.config_path.is_file():
             raise ConfigError(
                 f"{path} is not a run: it holds no run.json and config.yaml. Name a run's folder."

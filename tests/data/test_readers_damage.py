@@ -87,7 +87,10 @@ def test_damaged_bytes_give_a_format_error_or_a_file_that_reads(
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"just some words\n", "no known format"),
+        (b"just some words\n", 'no known format .it starts with "just some words".'),
+        (b"# Title\r\n\r\nText of it", 'it starts with "# Title".'),
+        (b"\x93\x01\x00\xff more", "it starts with the bytes 93 01 00 ff 20 6d 6f 72."),
+        (b"\n" * 20, "it starts with the bytes 0a 0a"),
         (gzip.compress(GCT.encode(), mtime=0), "gzip archive.*gunzip"),
         (b"PAR1" + b"\0" * 20, "cannot be read as Parquet.*again"),
         (b"#1.3\nfew words\n", "line 2"),

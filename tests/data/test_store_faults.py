@@ -97,7 +97,7 @@ def test_a_flipped_byte_in_a_shard_is_refused_by_the_memory_reader(store_path: P
     store = ExpressionStore.open(store_path)
     with pytest.raises(CorruptStore, match=f"{victim}.*checksum"):
         store.reader("memory")
-    with pytest.raises(CorruptStore, match=f"1 problems: {victim}"):
+    with pytest.raises(CorruptStore, match=f"1 problem: {victim}"):
         require_valid_store(store_path)
 
 

@@ -117,8 +117,17 @@ def test_a_flipped_byte_makes_validate_fail_and_name_the_file(
     capsys.readouterr()
     assert run(["data", "validate", str(store)]) == 1
     output = capsys.readouterr().out
-    assert output.startswith("invalid: 1 problem")
+    assert output.startswith("invalid: 1 problem, ")
     assert str(shard.relative_to(store)) in output
+
+
+def test_a_store_that_is_not_there_is_not_called_damaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["data", "validate", str(tmp_path / "absent")]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == f"error: {tmp_path / 'absent'}: no such folder. Check the path.\n"
 
 
 def test_a_simulated_atlas_can_be_ingested(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,8 +59,9 @@ def test_an_unknown_word_is_told_with_the_known_ones(
         ("data split nosuch --kind random --test-share 0.3 --test-groups 3 --out s.json", "give one of them"),
         ("data split nosuch --kind all --test-share 0.3 --out s.json", "tests nothing"),
         ("data split nosuch --kind random --folds 1 --out s.json", "at least 2 folds"),
-        ("tune response_mlp_sweep", "--out DIR"),
-        ("train response_mlp", "--out RUN"),
+        ("tune nosuch", "--out DIR"),
+        ("train nosuch", "--out RUN"),
+        ("train nosuch --out o --ensemble 2 --seeds 3", "leave out --seeds"),
         ("evaluate", "Nothing to evaluate was named"),
     ],
 )

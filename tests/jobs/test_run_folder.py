@@ -88,6 +88,8 @@ def test_a_run_is_done_once_its_bundle_is_there(tmp_path: Path) -> None:
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not a run"):
         RunFolder.open(tmp_path)
+    with pytest.raises(ConfigError, match="absent: no such folder"):
+        RunFolder.open(tmp_path / "absent")
 
 
 def test_the_revision_is_the_checkouts(repository: Path) -> None:

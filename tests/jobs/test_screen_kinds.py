@@ -201,6 +201,21 @@ def test_a_folder_without_a_screen_has_no_report_and_no_enrichment(
     assert "holds no finished screen" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("command", ["report", "enrich", "query", "export"])
+def test_a_screen_that_is_not_there_is_not_called_unfinished(
+    command: str, tmp_path: Path, gmt: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = str(tmp_path / "absent")
+    words = {
+        "report": ["report", absent],
+        "enrich": ["enrich", "--screen", absent, "--gmt", str(gmt)],
+        "query": ["query", "--screen", absent, "--sig-id", "a"],
+        "export": ["screen", "export", absent, "--to", "csv", "--out", str(tmp_path / "a.csv")],
+    }
+    assert pertcast(words[command]) == 1
+    assert capsys.readouterr().err == f"error: {absent}: no such folder. Check the path.\n"
+
+
 def test_an_estimate_counts_what_will_be_screened_and_leaves_nothing(
     tiny_bundle: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -153,9 +153,18 @@ def _diagnosis(path: Path) -> str:
         if start.startswith(magic):
             return f"is {name}. {remedy}"
     return (
-        f"is of no known format (it starts with {start!r}); known: {', '.join(READERS)}. "
+        f"is of no known format (it starts with {_in_words(start)}); known: {', '.join(READERS)}. "
         "Convert it, or copy it again if it should be one of these."
     )
+
+
+def _in_words(start: bytes) -> str:
+    """Return the first bytes of a file: the line that they begin, or the bytes where they are no text."""
+    try:
+        line = start.decode("ascii").strip().partition("\n")[0].expandtabs(1).strip()
+    except UnicodeDecodeError:
+        line = ""
+    return f'"{line}"' if line.isprintable() and line else f"the bytes {start[:8].hex(' ')}"
 
 
 def _diagnosis_of_folder(path: Path) -> str:

@@ -29,6 +29,7 @@ from pertcast_data.store.manifest import (
 )
 from pertcast_data.store.mirror import StoreMirror, open_mirror
 from pertcast_data.store.zarr_layout import open_array
+from pertcast_data.text import counted
 
 _THREADS: Final = 8
 _ROOT_METADATA: Final = "zarr.json"
@@ -54,12 +55,16 @@ def validate_store(path: Path | str, progress: ProgressCallback = no_progress) -
 
     Raises
     ------
+    FormatError
+        There is no folder at `path`.
     ConfigError, StorageError
         A location that cannot be used: scheme, bucket, credentials, network.
     """
     if is_remote(path):
         return _remote_problems(path, progress)
     root = Path(path)
+    if not root.exists():
+        raise FormatError(f"{root}: no such folder. Check the path.")
     try:
         manifest = read_manifest(root)
     except (CorruptStore, FormatError) as error:
@@ -80,7 +85,7 @@ def require_valid_store(path: Path | str, progress: ProgressCallback = no_progre
     if problems:
         listed = "; ".join(map(str, problems[:10]))
         raise CorruptStore(
-            f"The store {path} has {len(problems)} problems: {listed}. "
+            f"The store {path} has {counted(len(problems), 'problem')}: {listed}. "
             "Restore the files from a copy, or ingest again."
         )
 

@@ -13,7 +13,7 @@ from pertcast_data.ingest.inspection import inspect_path
 from pertcast_data.ingest.run import WORKER_MEMORY_BYTES
 from pertcast_data.store import compact_store, validate_store
 from pertcast_data.store.info import Codec
-from pertcast_data.text import aligned
+from pertcast_data.text import aligned, counted
 
 from pertcast_jobs.cli.export import export
 from pertcast_jobs.cli.gene_sets import gene_sets
@@ -133,7 +133,9 @@ def validate(store: StoreArgument, json_: JsonFlag = False) -> None:
         print(json.dumps({"store": str(store), "is_valid": not problems, "problems": found}, indent=2))
     else:
         verdict = "valid: every file is as it was committed"
-        lines = [f"invalid: {len(problems)} problems, restore or ingest again" if problems else verdict]
+        lines = [
+            f"invalid: {counted(len(problems), 'problem')}, restore or ingest again" if problems else verdict
+        ]
         lines += aligned([(f"  {problem.path}", problem.what) for problem in problems]) if problems else []
         print("\n".join([*lines, f"store: {store}"]))
     if problems:

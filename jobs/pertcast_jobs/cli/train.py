@@ -217,15 +217,15 @@ def train(
         )
     if out is None and not dry_run:
         raise typer.BadParameter("name the folder of the run: --out RUN", param_hint="--out")
+    if ensemble is not None and seeds is not None:
+        raise typer.BadParameter(
+            "--ensemble K takes the seeds from train.seed on: leave out --seeds, or --ensemble.",
+            param_hint="--ensemble",
+        )
     start = [] if init_from is None else [f"init_from={json.dumps(str(find_bundle(init_from)))}"]
     loaded = load_config(config, [*(overrides or []), *start])
     destination = None if dry_run else out
     if ensemble is not None:
-        if seeds is not None:
-            raise typer.BadParameter(
-                "--ensemble K takes the seeds from train.seed on: leave out --seeds, or --ensemble.",
-                param_hint="--ensemble",
-            )
         train_ensemble(
             loaded, destination, chosen_folds(folds, loaded), ensemble, _many_plan_lines,
             resume=resume, as_json=json_,

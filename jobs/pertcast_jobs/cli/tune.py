@@ -83,14 +83,14 @@ def tune(
 
     Example: pertcast tune response_mlp_sweep data.store=STORE data.split=split.json --out sweeps/first
     """
+    if out is None and not dry_run:
+        raise typer.BadParameter("name the folder of the sweep: --out DIR", param_hint="--out")
     chosen = [] if trials is None else [f"search.trials={trials}"]
     sweep = load_sweep(config, [*(overrides or []), *chosen])
-    if dry_run:
+    if dry_run or out is None:
         plan = _plan(sweep)
         print(json.dumps(plan, indent=1))
         return
-    if out is None:
-        raise typer.BadParameter("name the folder of the sweep: --out DIR", param_hint="--out")
     with progress_bar(f"tune {sweep.model.name}", "steps") as progress:
         outcome = run_sweep(sweep, out, resume=resume, progress=progress)
     print(json.dumps(outcome.to_json(), indent=1) if json_ else "\n".join(_outcome_lines(outcome)))

@@ -17,10 +17,12 @@ def read_manifest(path: Path | str) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        There is none: no screen, or an unfinished one.
+        There is none: no such folder, no screen, or an unfinished one.
     CorruptStore
         It is no JSON.
     """
+    if not Path(path).exists():
+        raise ConfigError(f"{path}: no such folder. Check the path.")
     target = Path(path) / MANIFEST
     if not target.is_file():
         raise no_finished_screen(path)
