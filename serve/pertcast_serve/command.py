@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import typer
+from pertcast.errors import ConfigError
 from pertcast.training.bundle import find_bundle, load_bundle_files
 from pertcast_data.environment import prepare_environment
 
@@ -67,6 +69,14 @@ def _serve(config: ServeConfig, host: str, port: int) -> None:
             _wait_for_signal()
 
 
+def _named(option: str, words: Sequence[str] | None, first: str | None = None) -> dict[str, Path]:
+    """Return the paths of an option's words by name; a usage error where one has none or two share it."""
+    try:
+        return named_paths(option, words or (), first)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 def _checked_models(config: ServeConfig) -> str:
     """Load each bundle once, so that a damaged one is refused here; return what is served, in words."""
     said = []
@@ -106,9 +116,9 @@ def serve(
         merged(
             merged(_ON_ONE_MACHINE, given),
             {
-                "models": named_paths("--model", model or (), DEFAULT_NAME),
-                "libraries": named_paths("--library", library or ()),
-                "gene_sets": named_paths("--gene-sets", gene_sets or ()),
+                "models": _named("--model", model, DEFAULT_NAME),
+                "libraries": _named("--library", library),
+                "gene_sets": _named("--gene-sets", gene_sets),
                 "access": {"keys": None if keys is None else keys.absolute()},
                 "screens": {"folder": None if screens is None else screens.absolute()},
                 "predictor": {

@@ -175,6 +175,19 @@ def test_a_server_without_a_model_is_a_usage_error(words: list[str]) -> None:
     assert "no model is named" in result.output and "--model RUN" in result.output
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--model", "a", "--model", "b"], "--model NAME=b"),
+        (["--model", "x=a", "--model", "x=b"], "named twice"),
+        (["--model", "a", "--library", "s"], "--library NAME=s"),
+    ],
+)
+def test_paths_without_a_name_of_their_own_are_a_usage_error(words: list[str], told: str) -> None:
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2 and told in " ".join(result.output.split())
+
+
 @pytest.mark.parametrize("part", ["5", "[1]", "cpu"])
 def test_a_part_that_holds_no_settings_is_refused_by_its_name(tmp_path: Path, part: str) -> None:
     file = tmp_path / "serve.yaml"
