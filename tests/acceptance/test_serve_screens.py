@@ -235,7 +235,10 @@ def test_a_client_that_goes_away_ends_the_looking_at_its_screen(
     monkeypatch.setattr(screens_service.ScreenService, "_follow", counted)
     screen = begun(client, SLOW)
     with client.stream("GET", f"/v1/screens/{screen['id']}/events") as answer:
-        assert next(answer.iter_lines()).startswith("retry: ")
-        wait_for(lambda: following == [1])
+        lines = answer.iter_lines()  # kept: without it the connection is closed after a line
+        assert next(lines).startswith("retry: ")
+        wait_for(lambda: following == [1], seconds=20)
     wait_for(lambda: following == [0], seconds=20)
+    told = client.get(f"/v1/screens/{screen['id']}").json()["state"]
+    assert told in {"queued", "running"}, "the looking ended with the screen"
     client.delete(f"/v1/screens/{screen['id']}")
