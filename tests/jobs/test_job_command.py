@@ -105,3 +105,15 @@ def test_where_no_cluster_answers_the_error_names_the_address_and_the_remedy(
     assert run(["job", "list", "--address", "http://127.0.0.1:9"]) == 1
     told = capsys.readouterr().err
     assert "127.0.0.1:9" in told and "ray start --head" in told
+
+
+def test_an_option_of_submit_that_is_misspelt_or_late_is_told_as_one(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["job", "submit", "--wiat", *TRAINING]) == 2
+    told = capfd.readouterr().err
+    assert "job submit" in told
+    assert "--wait" in told
+    # Nobody listens there: what is wrong is found before anybody is asked.
+    assert run(["job", "submit", "--address", "http://127.0.0.1:9", *TRAINING, "--wait"]) == 2
+    assert "--wait is an option of `job submit`: write it before" in capfd.readouterr().err

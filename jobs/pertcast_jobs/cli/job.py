@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +18,7 @@ from pertcast_jobs.cluster.kube.kube_jobs import KubeJobs
 from pertcast_jobs.cluster.ray_jobs import RayJobs
 
 app = typer.Typer(
-    help="Submit and follow jobs on a Ray cluster.",
+    help="Submit and follow jobs on a Ray cluster or Kubernetes, and judge manifests.",
     rich_markup_mode=None,
     no_args_is_help=True,
     add_completion=False,
@@ -81,8 +83,24 @@ def _reason(job: JobRow) -> str:
     return f": {job.message.strip()}"
 
 
-@app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@contextmanager
+def _own_options_first(context: typer.Context) -> Iterator[None]:
+    """Say of an option that the submitted command does not know, but this one does, where it belongs."""
+    try:
+        yield
+    except Exception as error:
+        unknown = getattr(error, "option_name", None)
+        own = {name for option in context.command.params for name in (*option.opts, *option.secondary_opts)}
+        if unknown not in own:
+            raise
+        raise typer.BadParameter(
+            f"{unknown} is an option of `job submit`: write it before the command that is submitted"
+        ) from error
+
+
+@app.command(context_settings={"allow_interspersed_args": False})
 def submit(
+    context: typer.Context,
     command: Annotated[list[str], typer.Argument(help="CONFIG with overrides, or a whole command.")],
     address: Address = None,
     submission_id: Annotated[str | None, typer.Option(help="Id; default follows from the command.")] = None,
@@ -134,11 +152,13 @@ def submit(
     if kube:
         jobs = KubeJobs(namespace, cluster, manifests, file or (), cpus)
         if dry_run:
-            print(jobs.render(command, submission_id), end="")
+            with _own_options_first(context):
+                print(jobs.render(command, submission_id), end="")
             return
     else:
         jobs = RayJobs(address, ship=ship, files=file or ())
-    identifier = jobs.submit(command, submission_id)
+    with _own_options_first(context):
+        identifier = jobs.submit(command, submission_id)
     print(identifier, flush=True)
     if wait:
         found = jobs.namespace if isinstance(jobs, KubeJobs) else None
