@@ -26,6 +26,11 @@ pytestmark = pytest.mark.acceptance
 EPOCHS = ["train.epochs=40"]
 
 
+def with_helpers() -> dict[str, str]:
+    """Return an environment in which a script imports what the tests do."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Return the overrides of a training of about 400 steps, a checkpoint each 25."""
@@ -46,7 +51,9 @@ def on_small_disk(mode: str, folder: Path, overrides: list[str]) -> tuple[RunFol
         pytest.skip("no mount namespaces here (unshare -rm)")
     script, out = Path(__file__).with_name("full_disk.py"), folder / "finished"
     command = ["unshare", "-rm", sys.executable, str(script), mode, str(folder / "disk"), str(out)]
-    done = subprocess.run([*command, *overrides], capture_output=True, text=True, timeout=400)
+    done = subprocess.run(
+        [*command, *overrides], capture_output=True, text=True, timeout=400, env=with_helpers()
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return RunFolder(out), json.loads(out.with_suffix(".json").read_text())
 
@@ -225,9 +232,8 @@ def test_a_run_killed_again_and_again_also_while_it_writes_checkpoints_ends_with
 
 def test_two_ranks_agree_when_one_cannot_write_and_when_one_is_preempted(tmp_path: Path) -> None:
     script = Path(__file__).with_name("two_ranks.py")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     ranks = [
-        subprocess.Popen([sys.executable, str(script), str(rank), str(tmp_path)], env=environment)
+        subprocess.Popen([sys.executable, str(script), str(rank), str(tmp_path)], env=with_helpers())
         for rank in range(2)
     ]
     try:
