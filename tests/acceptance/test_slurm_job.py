@@ -78,7 +78,7 @@ def test_a_job_that_slurm_ends_writes_a_checkpoint_and_goes_on_when_it_is_queued
     slurm: dict[str, str], tmp_path: Path
 ) -> None:
     run = RunFolder(tmp_path / "run")
-    data = make_screen(tmp_path).overrides
+    data = make_screen(tmp_path, doses=(10.0,)).overrides
     where = ["@cpus", "cluster.cpus_per_worker=0.9"]
     words = ["train", "response_mlp", *where, *data, *LONG, "--out", str(run.path)]
     command = [*OWN_PROCESSES, "bash", str(SCRIPT), *words]
@@ -89,15 +89,15 @@ def test_a_job_that_slurm_ends_writes_a_checkpoint_and_goes_on_when_it_is_queued
 
     first = subprocess.Popen(command, env=slurm)
     try:
-        assert wait_for(has_begun, 180)
+        assert wait_for(has_begun, 400)
         os.kill(batch_shell(first).pid, signal.SIGUSR1)
-        assert first.wait(120) == 143
+        assert first.wait(240) == 143
     finally:
         first.kill()
     assert Path(slurm["REQUEUED"]).read_text().split() == ["4711"]
     assert not run.is_done
 
-    subprocess.run([*command, "train.epochs=400"], env=slurm, check=True, timeout=300)
+    subprocess.run([*command, "train.epochs=400"], env=slurm, check=True, timeout=500)
     assert run.is_done
     resumed = [event for event in read_events(run.path / EVENTS_FILE) if event.kind == "resumed"]
     assert len(resumed) == 1
@@ -108,7 +108,7 @@ def test_a_job_that_slurm_ends_writes_a_checkpoint_and_goes_on_when_it_is_queued
 def test_a_screen_runs_on_the_jobs_nodes_and_is_left_alone_when_it_is_queued_again(
     slurm: dict[str, str], tmp_path: Path
 ) -> None:
-    data = make_screen(tmp_path).overrides
+    data = make_screen(tmp_path, doses=(10.0,)).overrides
     run, screen = tmp_path / "run", tmp_path / "screen"
     pertcast = [sys.executable, "-m", "pertcast_jobs"]
     training = ["train", "response_mlp", *data, "train.epochs=2", "--out", str(run)]
