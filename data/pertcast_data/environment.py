@@ -1,13 +1,15 @@
-"""What Ray reads from the environment when it is imported, set in one place for every room.
+"""What every room does before it starts Ray: its environment, and who answers SIGTERM meanwhile.
 
-Nothing here imports Ray, so that it can be called before anything that does.
+Ray is not imported with this module, so that it can be called before anything that does.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import MutableMapping
+import signal
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 
 
 def prepare_environment(environment: MutableMapping[str, str] | None = None) -> None:
@@ -27,3 +29,21 @@ def prepare_environment(environment: MutableMapping[str, str] | None = None) -> 
         return
     if env.setdefault("RAY_AUTH_MODE", "token") == "token":
         env.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+@contextmanager
+def sigterm_kept() -> Iterator[None]:
+    """Keep the program's answer to SIGTERM while `ray.init` runs in the block.
+
+    Ray would take it over and exit at once, with a code of its own, as soon as it begins to start. A program
+    without an answer gets Ray's, which ends Ray's processes too.
+    """
+    from ray._private import utils
+
+    takes_over = utils.set_sigterm_handler
+    if callable(signal.getsignal(signal.SIGTERM)):
+        utils.set_sigterm_handler = lambda _: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = takes_over

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
-from pertcast_data.environment import prepare_environment
+from pertcast_data.environment import prepare_environment, sigterm_kept
 from pertcast_data.errors import ConfigError
 
 OBJECT_STORE_BYTES = 1 << 30
@@ -84,15 +82,6 @@ def _describe(is_own: bool, dashboard: str | None) -> RaySession:
 
 
 @contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Keep the program's answer to SIGTERM, which `ray.init` in the block replaces by an exit at once."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    if callable(before) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
 def ray_session(
     num_cpus: float | None = None,
     temp_dir: Path | None = None,
@@ -135,7 +124,7 @@ def ray_session(
         yield _describe(is_own=False, dashboard=None)
         return
     if "RAY_ADDRESS" in os.environ:
-        with _own_sigterm():
+        with sigterm_kept():
             context = ray.init(log_to_driver=log_to_driver)
         try:
             yield _describe(is_own=False, dashboard=context.dashboard_url)
@@ -143,7 +132,7 @@ def ray_session(
             ray.shutdown()
         return
     with _temp_dir(temp_dir) as folder:
-        with _own_sigterm():
+        with sigterm_kept():
             context = ray.init(
                 address="local",
                 num_cpus=num_cpus,

@@ -37,36 +37,47 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    for each in _SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
-    raise KeyboardInterrupt
+class _Interrupts:
+    """The first signal interrupts the command, also where that is swallowed; further ones go unheard."""
+
+    def __init__(self) -> None:
+        self._is_asked = False
+        for each in _SIGNALS:
+            signal.signal(each, self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        self._is_asked = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt where a signal came before: callbacks of libraries let nothing through."""
+        if self._is_asked:
+            raise KeyboardInterrupt
+
+    def wait(self) -> None:
+        """Wait for a signal."""
+        try:
+            self.check()
+            signal.pause()
+        except KeyboardInterrupt:
+            print("stopping", file=sys.stderr)
 
 
-def _interrupt_on_signals() -> None:
-    for each in _SIGNALS:
-        signal.signal(each, _interrupt)
-
-
-def _wait_for_signal() -> None:
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        print("stopping", file=sys.stderr)
-
-
-def _serve(config: ServeConfig, host: str, port: int) -> None:
+def _serve(config: ServeConfig, host: str, port: int, interrupts: _Interrupts) -> None:
     # Ray reads its environment as it is imported.
     prepare_environment()
     from pertcast_serve.server import local_ray, serving
 
     with local_ray():
-        _interrupt_on_signals()
+        interrupts.check()
         with serving(config, port, host) as url:
+            interrupts.check()
             print(f"page: {url}{config.root_path}/ui")
             print(f"reference: {url}{config.root_path}/docs")
             print(f"ready: {url}/v1/metadata (interrupt to stop)", flush=True)
-            _wait_for_signal()
+            interrupts.wait()
 
 
 def _named(option: str, words: Sequence[str] | None, first: str | None = None) -> dict[str, Path]:
@@ -108,7 +119,7 @@ def serve(
 
     Example: pertcast serve --model runs/response_mlp --port 8000
     """
-    _interrupt_on_signals()
+    interrupts = _Interrupts()
     if not model and config is None:
         raise typer.BadParameter(NO_MODEL, param_hint="--model")
     given = {} if config is None else read_settings(config)
@@ -136,9 +147,6 @@ def serve(
     require_free_port(port, host)
     print(f"starting: {said}", file=sys.stderr, flush=True)
     try:
-        _serve(settings, host, port)
+        _serve(settings, host, port, interrupts)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
-    except SystemExit as end:
-        # While it starts, Ray answers SIGTERM with an exit of its own.
-        raise typer.Exit(INTERRUPTED if end.code == signal.SIGTERM else 1) from end

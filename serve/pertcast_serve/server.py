@@ -15,6 +15,7 @@ from contextlib import contextmanager, redirect_stdout
 
 import ray
 from pertcast.errors import ConfigError, PertcastError
+from pertcast_data.environment import sigterm_kept
 from ray import serve
 from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import RayServeException
@@ -48,14 +49,15 @@ def local_ray() -> Iterator[None]:
         yield
         return
     with tempfile.TemporaryDirectory(prefix="pertcast-serve-", ignore_cleanup_errors=True) as folder:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="WARNING",
-            object_store_memory=OBJECT_STORE_BYTES,
-            _temp_dir=folder,
-        )
+        with sigterm_kept():
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="WARNING",
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=folder,
+            )
         try:
             yield
         finally:

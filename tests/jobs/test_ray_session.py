@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +33,16 @@ def test_a_long_folder_is_refused_before_ray_starts(tmp_path: Path, monkeypatch)
         pass
     assert not started
     assert not long.exists()
+
+
+@pytest.mark.parametrize("after_s", [0.05, 0.6, 1.2])
+def test_a_program_that_is_asked_to_end_while_ray_starts_ends_as_it_says(after_s: float) -> None:
+    program = (
+        "import os, signal, sys, threading, ray\n"
+        "from pertcast_jobs.ray_session import ray_session\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(77))\n"
+        f"threading.Timer({after_s}, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
+        "with ray_session(num_cpus=1, dashboard=False):\n"
+        "    signal.pause()\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 77
