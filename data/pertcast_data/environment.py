@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import threading
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 
@@ -36,14 +37,18 @@ def sigterm_kept() -> Iterator[None]:
     """Keep the program's answer to SIGTERM while `ray.init` runs in the block.
 
     Ray would take it over and exit at once, with a code of its own, as soon as it begins to start. A program
-    without an answer gets Ray's, which ends Ray's processes too.
+    without an answer gets Ray's, which ends Ray's processes too; so does a thread that is not the main one.
     """
     from ray._private import utils
 
-    takes_over = utils.set_sigterm_handler
-    if callable(signal.getsignal(signal.SIGTERM)):
-        utils.set_sigterm_handler = lambda _: None
+    answer, takes_over = signal.getsignal(signal.SIGTERM), utils.set_sigterm_handler
+    if not callable(answer) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    utils.set_sigterm_handler = lambda _: None
     try:
         yield
     finally:
         utils.set_sigterm_handler = takes_over
+        # Ray's core, too, has put a handler of its own in its place, which aborts.
+        signal.signal(signal.SIGTERM, answer)
