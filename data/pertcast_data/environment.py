@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
+from typing import Any
 
 
 def prepare_environment(environment: MutableMapping[str, str] | None = None) -> None:
@@ -33,22 +34,25 @@ def prepare_environment(environment: MutableMapping[str, str] | None = None) -> 
 
 
 @contextmanager
-def sigterm_kept() -> Iterator[None]:
+def sigterm_kept(ray_utils: Any) -> Iterator[None]:
     """Keep the program's answer to SIGTERM while `ray.init` runs in the block.
 
     Ray would take it over and exit at once, with a code of its own, as soon as it begins to start. A program
     without an answer gets Ray's, which ends Ray's processes too; so does a thread that is not the main one.
-    """
-    from ray._private import utils
 
-    answer, takes_over = signal.getsignal(signal.SIGTERM), utils.set_sigterm_handler
+    Parameters
+    ----------
+    ray_utils
+        The module `ray._private.utils`, by which Ray takes it over.
+    """
+    answer, takes_over = signal.getsignal(signal.SIGTERM), ray_utils.set_sigterm_handler
     if not callable(answer) or threading.current_thread() is not threading.main_thread():
         yield
         return
-    utils.set_sigterm_handler = lambda _: None
+    ray_utils.set_sigterm_handler = lambda _: None
     try:
         yield
     finally:
-        utils.set_sigterm_handler = takes_over
+        ray_utils.set_sigterm_handler = takes_over
         # Ray's core, too, has put a handler of its own in its place, which aborts.
         signal.signal(signal.SIGTERM, answer)

@@ -119,12 +119,13 @@ def ray_session(
     """
     prepare_environment()
     import ray
+    from ray._private import utils
 
     if ray.is_initialized():
         yield _describe(is_own=False, dashboard=None)
         return
     if "RAY_ADDRESS" in os.environ:
-        with sigterm_kept():
+        with sigterm_kept(utils):
             context = ray.init(log_to_driver=log_to_driver)
         try:
             yield _describe(is_own=False, dashboard=context.dashboard_url)
@@ -132,7 +133,7 @@ def ray_session(
             ray.shutdown()
         return
     with _temp_dir(temp_dir) as folder:
-        with sigterm_kept():
+        with sigterm_kept(utils):
             context = ray.init(
                 address="local",
                 num_cpus=num_cpus,

@@ -17,6 +17,7 @@ import ray
 from pertcast.errors import ConfigError, PertcastError
 from pertcast_data.environment import sigterm_kept
 from ray import serve
+from ray._private import utils
 from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import RayServeException
 
@@ -49,7 +50,7 @@ def local_ray() -> Iterator[None]:
         yield
         return
     with tempfile.TemporaryDirectory(prefix="pertcast-serve-", ignore_cleanup_errors=True) as folder:
-        with sigterm_kept():
+        with sigterm_kept(utils):
             ray.init(
                 address="local",
                 include_dashboard=False,
