@@ -149,6 +149,6 @@ def no_disruption_budget(manifests: Manifests) -> Iterator[Problem]:
                 cluster.document,
                 f"{cluster.path}.headGroupSpec.template",
                 "no PodDisruptionBudget keeps the head",
-                "add one that selects the head's labels, with as many minAvailable as pods may stand, such as 100 "
-                "(no share; 1 lets one of two heads go while a RayService is upgraded)",
+                "add one that selects the head's labels, with as many minAvailable as pods may stand, "
+                "such as 100 (no share; 1 lets one of two heads go while a RayService is upgraded)",
             )
