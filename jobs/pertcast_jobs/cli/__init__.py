@@ -19,7 +19,7 @@ from pertcast_data.errors import PertcastError, Preempted, nearest_known
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from pertcast_jobs.cli.stops import INTERRUPTED, PREEMPTED, sigterm_stops, stop_behind, stop_message
+from pertcast_jobs.cli.stops import INTERRUPTED, PREEMPTED, stop_behind, stop_message, stops_heard
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "data": ("pertcast_jobs.cli.data", "Ingest, inspect, validate, simulate and split expression data."),
@@ -119,7 +119,7 @@ def run(words: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else list(words)
     try:
         # What other rooms add (a server) has its own answer to SIGTERM.
-        with sigterm_stops() if words[:1] and words[0] in COMMANDS else nullcontext():
+        with stops_heard() if words[:1] and words[0] in COMMANDS else nullcontext():
             get_command(app).main(args=words, prog_name="pertcast")
     except PertcastError as error:
         print(f"error: {error}", file=sys.stderr)
