@@ -97,11 +97,11 @@ def test_a_driver_that_is_asked_to_end_and_then_killed_leaves_nothing_behind_and
     driver.kill()
     driver.communicate()
     assert wait_for(lambda: not psutil.pid_exists(worker), 30)
-    # Ray's agents look for their node every few seconds, and go once it is gone.
-    assert wait_for(lambda: not processes_of(driver.pid), 120), processes_of(driver.pid)
 
     run.finish("--resume")
     assert faults.same_weights(undisturbed, run.run)
+    # Ray's agents look for their node every few seconds, and go once it is gone.
+    assert wait_for(lambda: not processes_of(driver.pid), 120), processes_of(driver.pid)
 
 
 def test_an_interrupted_ray_run_ends_with_130_at_the_step_it_had_come_to(
