@@ -14,12 +14,13 @@ import ray_faults as faults
 import torch
 from pertcast.training.bundle import load_bundle_files
 from pertcast_jobs.tune.records import Records, TrialRecord
-from thorough import THOROUGH
+from thorough import only_thorough
 from waiting import wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
 QUICK = ["model.config.depth=1", "train.batch_size=32", "train.epochs=12", "train.patience=null"]
+N_TRIALS = 8
 NOT_COMPARED = {"seconds"}
 """Everything else that a trial reports must be equal."""
 
@@ -30,14 +31,14 @@ def screen(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return found
 
 
-def command(screen: list[str], search: list[str], n_trials: int, out: Path) -> Any:
-    words = [*screen, *QUICK, *search, "train.checkpoint_every_steps=10", "--trials", str(n_trials)]
+def command(screen: list[str], search: list[str], out: Path) -> Any:
+    words = [*screen, *QUICK, *search, "train.checkpoint_every_steps=10", "--trials", str(N_TRIALS)]
     return faults.pertcast("tune", "response_mlp_sweep", *words, "--out", str(out))
 
 
-def found_by(out: Path, n_trials: int) -> list[tuple[Any, ...]]:
+def found_by(out: Path) -> list[tuple[Any, ...]]:
     """Return what each trial tried, how it ended and what it reported, by number."""
-    records: tuple[TrialRecord, ...] = Records(out).read_all(n_trials)
+    records: tuple[TrialRecord, ...] = Records(out).read_all(N_TRIALS)
     return [
         (
             record.number,
@@ -50,21 +51,23 @@ def found_by(out: Path, n_trials: int) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("search", "n_trials"),
+    "search",
     [
-        (["search.algorithm=random"], 8),
-        # One at a time takes twice as long: eight only with PERTCAST_THOROUGH=1.
-        (["search.algorithm=optuna", "search.max_concurrent=1"], 8 if THOROUGH else 4),
+        pytest.param(["search.algorithm=random"], id="random, as many at a time as there are CPUs"),
+        pytest.param(
+            ["search.algorithm=optuna", "search.max_concurrent=1"],
+            id="optuna with two objectives, one at a time",
+            marks=only_thorough,
+        ),
     ],
-    ids=["random, as many at a time as there are CPUs", "optuna with two objectives, one at a time"],
 )
 def test_a_sweep_whose_driver_is_killed_continues_to_the_same_trials_and_the_same_best(
-    screen: list[str], search: list[str], n_trials: int, tmp_path: Path
+    screen: list[str], search: list[str], tmp_path: Path
 ) -> None:
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    subprocess.run(command(screen, search, n_trials, undisturbed), check=True, timeout=500)
+    subprocess.run(command(screen, search, undisturbed), check=True, timeout=500)
 
-    driver = subprocess.Popen(command(screen, search, n_trials, killed), start_new_session=True)
+    driver = subprocess.Popen(command(screen, search, killed), start_new_session=True)
 
     def is_in_the_middle() -> bool:
         """Whether two trials have ended and a later one has a checkpoint and no bundle."""
@@ -79,12 +82,12 @@ def test_a_sweep_whose_driver_is_killed_continues_to_the_same_trials_and_the_sam
         driver.wait()
     assert not (killed / "sweep.json").exists()
     scores = {path: path.stat().st_mtime_ns for path in (killed / "trials").glob("*/score.json")}
-    assert len(scores) < n_trials
-    subprocess.run([*command(screen, search, n_trials, killed), "--resume"], check=True, timeout=500)
+    assert len(scores) < N_TRIALS
+    subprocess.run([*command(screen, search, killed), "--resume"], check=True, timeout=500)
 
     assert all(path.stat().st_mtime_ns == before for path, before in scores.items())
-    assert found_by(killed, n_trials) == found_by(undisturbed, n_trials)
-    assert {status for _, _, status, _ in found_by(killed, n_trials)} == {"done"}
+    assert found_by(killed) == found_by(undisturbed)
+    assert {status for _, _, status, _ in found_by(killed)} == {"done"}
     tables = [json.loads((out / "sweep.json").read_text()) for out in (undisturbed, killed)]
     assert tables[0]["best"] == tables[1]["best"]
     assert tables[0]["front"] == tables[1]["front"]

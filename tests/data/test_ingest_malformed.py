@@ -1,6 +1,6 @@
 """Bad input of any kind never crashes an ingest: a valid store with the file's values, or a typed refusal.
 
-`make acceptance` plays two thousand more. A fault is printed with its seed; `malformed.judge(seed, folder)`
+`make acceptance` plays a thousand more. A fault is printed with its seed; `malformed.judge(seed, folder)`
 plays it again.
 """
 
