@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from pertcast.errors import ConfigError
 from pertcast.training.bundle import find_bundle, load_bundle_files
 from pertcast_data.environment import prepare_environment
+from pertcast_data.stops import stops_heard
 
 from pertcast_serve.access.install import require_usable
 from pertcast_serve.command_settings import (
@@ -32,52 +33,37 @@ from pertcast_serve.ports import LOOPBACK, require_free_port
 INTERRUPTED = 130
 _ON_ONE_MACHINE = {"analysis": {"max_replicas": 1}, "screens": {"runner": "processes"}}
 """Settings that differ from those of a cluster."""
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STOPS = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: KeyboardInterrupt}
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-class _Interrupts:
-    """The first signal interrupts the command, also where that is swallowed; further ones go unheard."""
-
-    def __init__(self) -> None:
-        self._is_asked = False
-        for each in _SIGNALS:
-            signal.signal(each, self._interrupt)
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        for each in _SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        self._is_asked = True
-        raise KeyboardInterrupt
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt where a signal came before: callbacks of libraries let nothing through."""
-        if self._is_asked:
-            raise KeyboardInterrupt
-
-    def wait(self) -> None:
-        """Wait for a signal."""
-        try:
-            self.check()
-            signal.pause()
-        except KeyboardInterrupt:
-            print("stopping", file=sys.stderr)
-
-
-def _serve(config: ServeConfig, host: str, port: int, interrupts: _Interrupts) -> None:
+def _serve(config: ServeConfig, host: str, port: int) -> None:
     # Ray reads its environment as it is imported.
     prepare_environment()
     from pertcast_serve.server import local_ray, serving
 
-    with local_ray():
-        interrupts.check()
-        with serving(config, port, host) as url:
-            interrupts.check()
+    is_ready = False
+    try:
+        with local_ray(), serving(config, port, host) as url:
             print(f"page: {url}{config.root_path}/ui")
             print(f"reference: {url}{config.root_path}/docs")
             print(f"ready: {url}/v1/metadata (interrupt to stop)", flush=True)
-            interrupts.wait()
+            is_ready = True
+            _wait()
+    except KeyboardInterrupt:
+        if not is_ready:
+            raise
+
+
+def _wait() -> NoReturn:
+    """Wait for a stop."""
+    try:
+        while True:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        print("stopping", file=sys.stderr)
+        raise
 
 
 def _named(option: str, words: Sequence[str] | None, first: str | None = None) -> dict[str, Path]:
@@ -98,6 +84,7 @@ def _checked_models(config: ServeConfig) -> str:
 
 
 @app.command()
+@stops_heard(_STOPS)
 def serve(
     model: Annotated[
         list[str] | None,
@@ -119,7 +106,6 @@ def serve(
 
     Example: pertcast serve --model runs/response_mlp --port 8000
     """
-    interrupts = _Interrupts()
     if not model and config is None:
         raise typer.BadParameter(NO_MODEL, param_hint="--model")
     given = {} if config is None else read_settings(config)
@@ -147,6 +133,6 @@ def serve(
     require_free_port(port, host)
     print(f"starting: {said}", file=sys.stderr, flush=True)
     try:
-        _serve(settings, host, port, interrupts)
+        _serve(settings, host, port)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None

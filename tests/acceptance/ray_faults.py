@@ -96,6 +96,12 @@ class Training:
         note = read_note(self.run.workers_path, rank)
         return 0 if note is None else note.attempt
 
+    def machine(self, rank: int) -> str:
+        """Return the host name of the machine that a rank trains on."""
+        note = read_note(self.run.workers_path, rank)
+        assert note is not None
+        return note.host
+
     def await_step(self, step: int, *, attempt: int = 1, rank: int = 0) -> int:
         """Wait until an attempt of a rank has come to a step; returns its process id."""
 

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted (SIGINT), 143 preempted (
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -16,10 +17,11 @@ from typing import Annotated, Any
 import typer
 from pertcast import __version__
 from pertcast_data.errors import PertcastError, Preempted, nearest_known
+from pertcast_data.stops import stop_behind, stops_heard
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from pertcast_jobs.cli.stops import INTERRUPTED, PREEMPTED, stop_behind, stop_message, stops_heard
+from pertcast_jobs.cli.stops import INTERRUPTED, PREEMPTED, stop_message
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "data": ("pertcast_jobs.cli.data", "Ingest, inspect, validate, simulate and split expression data."),
@@ -119,7 +121,9 @@ def run(words: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else list(words)
     try:
         # What other rooms add (a server) has its own answer to SIGTERM.
-        with stops_heard() if words[:1] and words[0] in COMMANDS else nullcontext():
+        with (
+            stops_heard({signal.SIGTERM: Preempted}) if words[:1] and words[0] in COMMANDS else nullcontext()
+        ):
             get_command(app).main(args=words, prog_name="pertcast")
     except PertcastError as error:
         print(f"error: {error}", file=sys.stderr)
