@@ -1,4 +1,4 @@
-"""What every room does before it starts Ray: its environment, and who answers SIGTERM meanwhile.
+"""What every room does before it starts Ray: its environment, and who answers signals meanwhile.
 
 Ray is not imported with this module, so that it can be called before anything that does.
 """
@@ -34,25 +34,45 @@ def prepare_environment(environment: MutableMapping[str, str] | None = None) -> 
 
 
 @contextmanager
-def sigterm_kept(ray_utils: Any) -> Iterator[None]:
-    """Keep the program's answer to SIGTERM while `ray.init` runs in the block.
+def answers_kept(ray_internals: Any) -> Iterator[None]:
+    """Keep the program's answers to SIGTERM and Ctrl-C while `ray.init` runs in the block.
 
-    Ray would take it over and exit at once, with a code of its own, as soon as it begins to start. A program
-    without an answer gets Ray's, which ends Ray's processes too; so does a thread that is not the main one.
+    Ray would take SIGTERM over and exit at once, with a code of its own, as soon as it begins to start; its
+    core does so again when it connects. An answer that raises while the core is being made would leave one
+    that aborts the process at its end: until Ray is connected, answers wait.
+
+    A program without an answer to SIGTERM gets Ray's, which ends Ray's processes too. Outside the main thread
+    nothing changes.
 
     Parameters
     ----------
-    ray_utils
-        The module `ray._private.utils`, by which Ray takes it over.
+    ray_internals
+        The package `ray._private`, by which Ray takes it over.
     """
-    answer, takes_over = signal.getsignal(signal.SIGTERM), ray_utils.set_sigterm_handler
-    if not callable(answer) or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    ray_utils.set_sigterm_handler = lambda _: None
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    answers = {number: answer for number, answer in found.items() if callable(answer)}
+    utils, worker = ray_internals.utils, ray_internals.worker
+    takes_over, connect = utils.set_sigterm_handler, worker.connect
+
+    def connect_unheard(*given: Any, **named: Any) -> Any:
+        asked: list[int] = []
+        for number in answers:
+            signal.signal(number, lambda number, _: asked.append(number))
+        try:
+            return connect(*given, **named)
+        finally:
+            for number, answer in answers.items():
+                signal.signal(number, answer)
+            for each in asked[:1]:
+                signal.raise_signal(each)
+
+    worker.connect = connect_unheard
+    if signal.SIGTERM in answers:
+        utils.set_sigterm_handler = lambda _: None
     try:
         yield
     finally:
-        ray_utils.set_sigterm_handler = takes_over
-        # Ray's core, too, has put a handler of its own in its place, which aborts.
-        signal.signal(signal.SIGTERM, answer)
+        utils.set_sigterm_handler, worker.connect = takes_over, connect

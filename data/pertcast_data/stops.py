@@ -46,7 +46,7 @@ def stops_heard(answers: Mapping[signal.Signals, type[KeyboardInterrupt]]) -> It
         if _is_importing(frame):
             sender.send_soon(asked)
         elif (handled := sys.exception()) is None or stop_behind(handled) is None:
-            raise answers[asked](f"stopped by {asked.name}")
+            raise answers[asked]("interrupted" if asked == signal.SIGINT else f"stopped by {asked.name}")
 
     def send_lost(lost: sys.UnraisableHookArgs) -> None:
         if issubclass(lost.exc_type, KeyboardInterrupt):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
-from pertcast_data.environment import prepare_environment, sigterm_kept
+from pertcast_data.environment import answers_kept, prepare_environment
 from pertcast_data.errors import ConfigError
 
 OBJECT_STORE_BYTES = 1 << 30
@@ -119,13 +119,12 @@ def ray_session(
     """
     prepare_environment()
     import ray
-    from ray._private import utils
 
     if ray.is_initialized():
         yield _describe(is_own=False, dashboard=None)
         return
     if "RAY_ADDRESS" in os.environ:
-        with sigterm_kept(utils):
+        with answers_kept(ray._private):
             context = ray.init(log_to_driver=log_to_driver)
         try:
             yield _describe(is_own=False, dashboard=context.dashboard_url)
@@ -133,7 +132,7 @@ def ray_session(
             ray.shutdown()
         return
     with _temp_dir(temp_dir) as folder:
-        with sigterm_kept(utils):
+        with answers_kept(ray._private):
             context = ray.init(
                 address="local",
                 num_cpus=num_cpus,

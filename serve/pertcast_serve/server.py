@@ -15,9 +15,8 @@ from contextlib import contextmanager, redirect_stdout
 
 import ray
 from pertcast.errors import ConfigError, PertcastError
-from pertcast_data.environment import sigterm_kept
+from pertcast_data.environment import answers_kept
 from ray import serve
-from ray._private import utils
 from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import RayServeException
 
@@ -50,7 +49,7 @@ def local_ray() -> Iterator[None]:
         yield
         return
     with tempfile.TemporaryDirectory(prefix="pertcast-serve-", ignore_cleanup_errors=True) as folder:
-        with sigterm_kept(utils):
+        with answers_kept(ray._private):
             ray.init(
                 address="local",
                 include_dashboard=False,

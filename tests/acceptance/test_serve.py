@@ -26,7 +26,7 @@ from waiting import wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
-INTERRUPTED = "interrupted; run the same command again to go on"
+STOPPED = {f"{how}; run the same command again to go on" for how in ("interrupted", "stopped by SIGTERM")}
 CONDITIONS = [
     {"cell_iname": line, "pert_id": f"drug-{number}", "pert_dose": dose, "pert_time": 24.0}
     for line in ("A375", "HT29")
@@ -150,7 +150,7 @@ def assert_ended_cleanly(server: Server) -> None:
 
 def assert_said_only_its_own_lines(server: Server) -> None:
     said = [*server.out.read_text().splitlines(), *server.err.read_text().splitlines()]
-    known = {"page", "reference", "ready", "starting", "stopping", INTERRUPTED}
+    known = {"page", "reference", "ready", "starting", "stopping", *STOPPED}
     assert {line.split(":")[0] for line in said} <= known
     if server.out.read_text():
         assert server.out.read_text().splitlines()[-1].startswith("ready: ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,23 @@ def test_a_program_that_is_asked_to_end_while_ray_starts_or_runs_ends_as_it_says
         "from pertcast_jobs.ray_session import ray_session\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(77))\n"
         f"threading.Timer({after_s}, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
+        "with ray_session(num_cpus=1, dashboard=False):\n"
+        "    signal.pause()\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 77
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_program_that_is_asked_to_end_while_rays_core_is_made_ends_as_it_says(number: int) -> None:
+    program = (
+        "import os, signal, sys, threading, ray\n"
+        "from pertcast_jobs.ray_session import ray_session\n"
+        "connect = ray._private.worker.connect\n"
+        "def asked(*given, **named):\n"
+        f"    threading.Timer(0.05, os.kill, (os.getpid(), {number})).start()\n"
+        "    return connect(*given, **named)\n"
+        "ray._private.worker.connect = asked\n"
+        f"signal.signal({number}, lambda *_: sys.exit(77))\n"
         "with ray_session(num_cpus=1, dashboard=False):\n"
         "    signal.pause()\n"
     )
