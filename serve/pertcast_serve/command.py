@@ -48,8 +48,8 @@ def _serve(config: ServeConfig, host: str, port: int) -> None:
         with local_ray(), serving(config, port, host) as url:
             print(f"page: {url}{config.root_path}/ui")
             print(f"reference: {url}{config.root_path}/docs")
-            print(f"ready: {url}/v1/metadata (interrupt to stop)", flush=True)
             is_ready = True
+            print(f"ready: {url}/v1/metadata (interrupt to stop)", flush=True)
             _wait()
     except KeyboardInterrupt:
         if not is_ready:

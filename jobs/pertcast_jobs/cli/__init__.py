@@ -119,11 +119,10 @@ def run(words: Sequence[str] | None = None) -> int:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     words = sys.argv[1:] if words is None else list(words)
+    # What other rooms add (a server) has its own answer to SIGTERM.
+    is_ours = bool(words) and words[0] in COMMANDS
     try:
-        # What other rooms add (a server) has its own answer to SIGTERM.
-        with (
-            stops_heard({signal.SIGTERM: Preempted}) if words[:1] and words[0] in COMMANDS else nullcontext()
-        ):
+        with stops_heard({signal.SIGTERM: Preempted}) if is_ours else nullcontext():
             get_command(app).main(args=words, prog_name="pertcast")
     except PertcastError as error:
         print(f"error: {error}", file=sys.stderr)
