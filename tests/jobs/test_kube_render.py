@@ -86,6 +86,21 @@ def test_a_dry_run_prints_what_would_be_created_and_asks_no_server(
     assert api.jobs()[name]["spec"] == printed["spec"]
 
 
+def test_a_command_that_no_node_has_room_for_is_refused_with_what_there_is(api: Any, overlay: Path) -> None:
+    told = r"64 CPUs .* more than any node of {}.* has: the largest, of group \w+, has \d+\. Lower --cpus"
+    with pytest.raises(ConfigError, match=told.format("RayJob pertcast-train-")):
+        KubeJobs(manifests=str(overlay), cpus=64).render(WORDS)
+    documents = yaml.safe_load_all(overlay.read_text())
+    standing = next(document for document in documents if document["kind"] == "RayCluster")
+    api.add("rayclusters", "lab", {**standing, "status": {"state": "ready"}})
+    with pytest.raises(ConfigError, match=told.format("RayCluster pertcast")):
+        KubeJobs("lab", cpus=64).submit(WORDS)
+    assert api.jobs() == {}
+    assert KubeJobs("lab", cpus=1).submit(WORDS) in api.jobs()
+    standing["spec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0].pop("resources")
+    assert KubeJobs("lab", cpus=64).submit(WORDS) in api.jobs()
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

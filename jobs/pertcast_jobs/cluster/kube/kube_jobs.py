@@ -19,6 +19,7 @@ from pertcast_jobs.cluster.kube.documents import read_documents
 from pertcast_jobs.cluster.kube.head import Head
 from pertcast_jobs.cluster.kube.job_status import COMMAND_ID_ANNOTATION, row_of, status_of
 from pertcast_jobs.cluster.kube.kubectl import Kubectl, NoNamespace, NoSuchObject
+from pertcast_jobs.cluster.kube.room import require_room
 from pertcast_jobs.cluster.ray_logs import follow_logs
 from pertcast_jobs.cluster.retry import Unreachable, patiently, until_ended
 from pertcast_jobs.cluster.submission import Asked, submit
@@ -192,6 +193,8 @@ class KubeJobs:
             document["metadata"]["namespace"] = self._kubectl.namespace
         document["metadata"]["annotations"][COMMAND_ID_ANNOTATION] = asked.command_id
         render.require_valid(document)
+        if wanted := document["spec"].get("entrypointNumCpus"):
+            require_room(wanted, document)
         return document
 
     def _job(self, submission_id: str) -> dict[str, Any]:
@@ -212,6 +215,8 @@ class KubeJobs:
                 "Name one with --cluster, install one (docs/kubernetes.md), or give the job one of its own "
                 "with --manifests."
             ) from error
+        if self._cpus:
+            require_room(self._cpus, cluster)
         state = (cluster.get("status") or {}).get("state")
         if state != "ready":
             _log.warning("RayCluster %s is not ready (%s): the job waits for it.", self._cluster, state)
