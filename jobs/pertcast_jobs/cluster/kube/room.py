@@ -35,11 +35,12 @@ def require_room(cpus: float, body: Mapping[str, Any]) -> None:
     cluster = cluster_in(Document(body, spec))
     if cluster is None:
         return
-    most = max((_cpus(group), group.name) for group in cluster.groups if group.most)
-    if cpus > most[0]:
+    most, group = max((_cpus(group), group.name) for group in cluster.groups if group.most)
+    if cpus > most:
         raise ConfigError(
             f"{cpus:g} CPUs for the command itself are more than any node of {kind} {name} has: the largest, "
-            f"of group {most[1]}, has {most[0]:g}. Lower --cpus (entrypointNumCpus), or give a group of workers more."
+            f"of group {group}, has {most:g}. Lower --cpus (entrypointNumCpus), or give a group of workers "
+            "more."
         )
 
 
