@@ -49,6 +49,7 @@ def test_a_program_that_is_asked_to_end_while_ray_starts_or_runs_ends_as_it_says
     assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 77
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_program_that_is_asked_to_end_while_rays_core_is_made_ends_as_it_says(number: int) -> None:
     program = (
