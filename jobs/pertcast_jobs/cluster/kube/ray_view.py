@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -64,6 +65,15 @@ class Cluster:
     def groups(self) -> tuple[Group, ...]:
         """The head, then the workers."""
         return (self.head, *self.workers)
+
+    @property
+    def most_cpus(self) -> float:
+        """CPUs that Ray sees in the largest pod; infinite where one has no limit: all of its machine's."""
+        return max(
+            group.cpus if "num-cpus" in group.start_params or group.container.amount("cpu") else math.inf
+            for group in self.groups
+            if group.most
+        )
 
     @property
     def autoscaler(self) -> Container | None:

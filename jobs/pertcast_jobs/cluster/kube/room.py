@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from pertcast_data.errors import ConfigError
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from pertcast_jobs.cluster.kube.kinds.ray import RayClusterSpec, RayJobSpec
-from pertcast_jobs.cluster.kube.objects import Document, without_nulls
-from pertcast_jobs.cluster.kube.ray_view import Group, cluster_in
-
-_MODELS: Final[Mapping[str, type[BaseModel]]] = {"RayCluster": RayClusterSpec, "RayJob": RayJobSpec}
+from pertcast_jobs.cluster.kube.manifests import Manifests
 
 
 def require_room(cpus: float, body: Mapping[str, Any]) -> None:
@@ -27,24 +22,14 @@ def require_room(cpus: float, body: Mapping[str, Any]) -> None:
         The RayCluster, or the RayJob with a cluster of its own. One that is described in fields that Pertcast
         does not know is trusted.
     """
-    kind, name = body["kind"], body["metadata"]["name"]
     try:
-        spec = _MODELS[kind].model_validate(without_nulls(body.get("spec") or {}))
+        clusters = Manifests.parse([{"spec": {}, **body}]).clusters
     except ValidationError:
         return
-    cluster = cluster_in(Document(body, spec))
-    if cluster is None:
-        return
-    most, group = max((_cpus(group), group.name) for group in cluster.groups if group.most)
-    if cpus > most:
-        raise ConfigError(
-            f"{cpus:g} CPUs for the command itself are more than any node of {kind} {name} has: the largest, "
-            f"of group {group}, has {most:g}. Lower --cpus (entrypointNumCpus), or give a group of workers "
-            "more."
-        )
-
-
-def _cpus(group: Group) -> float:
-    """Return the CPUs of a pod of a group; without a limit Ray finds all of the machine's."""
-    is_told = "num-cpus" in group.start_params or group.container.amount("cpu")
-    return group.cpus if is_told else math.inf
+    for cluster in clusters:
+        if cpus > cluster.most_cpus:
+            raise ConfigError(
+                f"{cpus:g} CPUs for the command itself are more than any node of {body['kind']} "
+                f"{body['metadata']['name']} may have: {cluster.most_cpus:g}. Lower --cpus "
+                "(entrypointNumCpus), or give a group of workers more."
+            )

@@ -125,7 +125,7 @@ def workers_exceed_cluster(manifests: Manifests) -> Iterator[Problem]:
         for what in filter(None, (_without_place(command, cluster) for command in commands)):
             yield Problem(document, _ENTRYPOINT, what, "lower cluster.num_workers or raise maxReplicas")
         wanted = spec.entrypoint_num_cpus
-        if wanted and not _places(cluster, wanted, 0):
+        if wanted > cluster.most_cpus:
             what = f"{wanted:g} CPUs are more than any node has"
             yield Problem(document, "spec.entrypointNumCpus", what, "lower it to a worker's CPUs")
 
