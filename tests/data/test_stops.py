@@ -33,8 +33,14 @@ def lose(number: signal.Signals) -> None:
     ("number", "kind"), [(signal.SIGTERM, Preempted), (signal.SIGINT, KeyboardInterrupt)]
 )
 def test_a_stop_that_is_lost_in_a_callback_comes_again(
-    number: signal.Signals, kind: type[KeyboardInterrupt], capfd: pytest.CaptureFixture[str]
+    number: signal.Signals,
+    kind: type[KeyboardInterrupt],
+    capfd: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
+    # What a shell starts in the background ignores it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     lost = False
     with pytest.raises(KeyboardInterrupt) as stop, stops_heard(ANSWERS):
         lose(number)
