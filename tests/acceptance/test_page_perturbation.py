@@ -45,7 +45,7 @@ class Browser(browsing.Browser):  # type: ignore[misc]
 
     @property
     def title(self) -> str:
-        return str(self.find("h1").text)
+        return str(self.text("h1"))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def browser(opened: Browser) -> Browser:
 def test_a_gene_is_found_by_keyboard_alone_and_its_figures_are_drawn(browser: Browser) -> None:
     browser.open("/ui")
     browser.press("/", "g", "e", "n", "e", "4")
-    browser.until(lambda: "GENE4" in browser.find("#search-results .option").text)
+    browser.until(lambda: "GENE4" in browser.text("#search-results .option"))
     assert browser.find("#search").get_attribute("aria-expanded") == "true"
     browser.press(Keys.ARROW_DOWN)
     chosen = browser.find("#search").get_attribute("aria-activedescendant")
@@ -91,7 +91,7 @@ def test_a_running_sum_opens_by_keyboard_and_by_a_click_on_its_bar(browser: Brow
     browser.press(Keys.ENTER)
     browser.until(lambda: browser.run("return document.activeElement.id") == "running-sum-card")
     browser.settle()
-    by_keyboard = browser.find("#running-sum-card h2").text
+    by_keyboard = browser.text("#running-sum-card h2")
     assert (
         browser.run("return document.querySelectorAll('#running-sum-card .scatterlayer .js-line').length")
         == 1
@@ -100,7 +100,7 @@ def test_a_running_sum_opens_by_keyboard_and_by_a_click_on_its_bar(browser: Brow
     bars = browser.all("#pathways .barlayer .point path")
     assert len(bars) == 2
     webdriver.ActionChains(browser.driver).move_to_element(bars[0]).click().perform()
-    by_click = browser.find("#running-sum-card h2").text
+    by_click = browser.text("#running-sum-card h2")
     browser.settle()
     assert by_click.startswith("Running sum of ")
     assert by_keyboard.startswith("Running sum of ")
@@ -144,7 +144,7 @@ def test_commands_are_copied_with_the_servers_address(browser: Browser) -> None:
         {"origin": browser.root, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]},
     )
     browser.open(COMPOUND)
-    browser.find(".view-actions .menu summary").click()
+    browser.click(".view-actions .menu summary")
     button = browser.find('[data-copy^="curl"]')
     button.click()
     browser.until(lambda: button.text == "Copied")
@@ -155,8 +155,8 @@ def test_commands_are_copied_with_the_servers_address(browser: Browser) -> None:
 
 def test_a_profile_is_downloaded_as_the_table_that_the_endpoint_gives(browser: Browser) -> None:
     browser.open(COMPOUND)
-    browser.find(".view-actions .menu:last-of-type summary").click()
-    browser.find('[data-accept="text/csv"]').click()
+    browser.click(".view-actions .menu:last-of-type summary")
+    browser.click('[data-accept="text/csv"]')
     saved = browser.until(lambda: next(iter(browser.downloads.glob("*.csv")), None))
     body = browser.find('[data-accept="text/csv"]').get_attribute("data-body")
     headers = {"Accept": "text/csv", "Content-Type": "application/json"}

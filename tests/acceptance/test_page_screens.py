@@ -17,7 +17,6 @@ import pytest
 import screen_page_toys as toys
 from pertcast_serve.screens.process_jobs import ProcessJobs
 from selenium.webdriver.common.alert import Alert
-from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
@@ -71,7 +70,7 @@ def test_a_scientist_starts_a_screen_by_keyboard_and_reads_its_hits(page: Page) 
     _fill_by_keyboard(page)
     page.tab_to("[data-estimate-now]")
     page.press(Keys.ENTER)
-    facts = page.until(lambda: page.driver.find_element(By.CSS_SELECTOR, "[data-estimate] dl").text)
+    facts = page.until(lambda: page.text("[data-estimate] dl"))
     assert "perturbations\n12" in facts and "profiles\n48" in facts and "refused rows\n0" in facts
     page.shoot("page_screen_new.png")
     page.tab_to("#title")
@@ -80,13 +79,13 @@ def test_a_scientist_starts_a_screen_by_keyboard_and_reads_its_hits(page: Page) 
     page.press(Keys.ENTER, Keys.ENTER)
     page.until(lambda: "/ui/screens/one?id=" in page.driver.current_url)
     page.run("window.wasNotReloaded = true")
-    assert page.find("[data-cancel]").is_displayed()
+    assert page.ask("[data-cancel]", WebElement.is_displayed)
     page.until(lambda: page.all("#hits tbody tr"), 120)
     assert page.run("return window.wasNotReloaded") is True
     hits = page.hits()
     assert hits.height == 24 and set(hits["cell_iname"]) == {"HT29"}
     assert page.sig_ids() == hits["sig_id"].head(20).to_list()
-    assert "Ranked, not tested" in page.find(".card .lead").text
+    assert "Ranked, not tested" in page.text(".card .lead")
     assert len(list(page.screens.glob("*/request.json"))) == 1, "a double Enter started two"
     assert page.errors() == []
 
@@ -116,8 +115,8 @@ def _same(old: WebElement, new: WebElement) -> bool:
 def test_hits_are_sorted_filtered_and_paged_and_the_address_is_a_permalink(page: Page) -> None:
     _open_first(page)
     hits = page.hits()
-    _wait_for_swap(page, lambda: page.find("#sort-effect_size").click())
-    _wait_for_swap(page, lambda: page.find("#sort-effect_size").click())
+    _wait_for_swap(page, lambda: page.click("#sort-effect_size"))
+    _wait_for_swap(page, lambda: page.click("#sort-effect_size"))
     assert page.sig_ids() == hits.sort("effect_size", "rank")["sig_id"].head(20).to_list()
     assert page.run("return document.activeElement.id") == "sort-effect_size"
     page.find("#hits-text").send_keys("drug-1")
@@ -130,8 +129,8 @@ def test_hits_are_sorted_filtered_and_paged_and_the_address_is_a_permalink(page:
     page.driver.get(permalink)
     page.find("#hits tbody tr")
     assert page.sig_ids() == wanted["sig_id"].to_list()
-    _wait_for_swap(page, lambda: page.find("#hits-clear").click())
-    _wait_for_swap(page, lambda: page.find("#hits-next").click())
+    _wait_for_swap(page, lambda: page.click("#hits-clear"))
+    _wait_for_swap(page, lambda: page.click("#hits-next"))
     assert page.sig_ids() == hits.sort("effect_size", "rank")["sig_id"].to_list()[20:]
     page.driver.back()
     page.until(lambda: page.sig_ids() == hits.sort("effect_size", "rank")["sig_id"].head(20).to_list())
@@ -140,7 +139,7 @@ def test_hits_are_sorted_filtered_and_paged_and_the_address_is_a_permalink(page:
 
 def _open_first(page: Page) -> None:
     page.open("/ui/screens")
-    page.find("td a[href*='/ui/screens/one?id=']").click()
+    page.click("td a[href*='/ui/screens/one?id=']")
     page.find("#hits tbody tr")
 
 
@@ -159,7 +158,7 @@ def test_figures_are_drawn_and_a_point_leads_to_its_profile(page: Page) -> None:
     )
     page.run(follow, address, page.find("#rank [data-figure]"))
     page.until(lambda: "/ui/screens/profile" in page.driver.current_url)
-    assert page.find(".provenance").text.startswith(first)
+    assert page.text(".provenance").startswith(first)
     page.until(lambda: page.all("[data-drawn=yes] svg"))
     assert page.errors() == []
 
@@ -167,7 +166,7 @@ def test_figures_are_drawn_and_a_point_leads_to_its_profile(page: Page) -> None:
 def test_every_table_comes_down_as_it_lies_on_the_server(page: Page) -> None:
     _open_first(page)
     identifier = page.driver.current_url.split("id=")[1]
-    page.find("#files a[href$='hits.parquet']").click()
+    page.click("#files a[href$='hits.parquet']")
     saved = page.downloads / "hits.parquet"
     page.until(lambda: saved.is_file() and not list(page.downloads.glob("*.crdownload")))
     assert saved.read_bytes() == (page.screens / identifier / "screen" / "hits.parquet").read_bytes()
@@ -176,46 +175,46 @@ def test_every_table_comes_down_as_it_lies_on_the_server(page: Page) -> None:
 
 def test_a_refused_list_says_why_and_keeps_what_was_typed(page: Page) -> None:
     page.open("/ui/screens/new?kind=compounds&cell_iname=HT29")
-    page.find("[name=library][value=list]").click()
+    page.click("[name=library][value=list]")
     typed = "pert_id,canonical_smiles\ndrug-1,\nno-such-drug,\n"
     page.find("#list").send_keys(typed)
-    page.find("[data-screen-form] [type=submit]").click()
-    refusal = page.until(lambda: page.driver.find_element(By.CSS_SELECTOR, "[data-refusal]").text)
+    page.click("[data-screen-form] [type=submit]")
+    refusal = page.until(lambda: page.text("[data-refusal]"))
     assert "no-such-drug" in refusal
-    assert page.find("#list").get_property("value") == typed
-    assert page.find("[name=cell_iname][value=HT29]").is_selected()
+    assert page.value("#list") == typed
+    assert page.ask("[name=cell_iname][value=HT29]", WebElement.is_selected)
     assert page.run("return document.activeElement.matches('[data-refusal]')")
     page.find("#list").clear()
     page.find("#list").send_keys("dose,pert_id\n1,drug-1\n")
-    page.find("[data-screen-form] [type=submit]").click()
-    page.until(lambda: "column dose" in page.find("[data-refusal]").text)
+    page.click("[data-screen-form] [type=submit]")
+    page.until(lambda: "column dose" in page.text("[data-refusal]"))
     page.errors()  # A 422 is told by the browser too; it is no error of the page.
 
 
 def test_a_running_screen_is_cancelled_after_a_question(page: Page) -> None:
     page.open("/ui/screens/new?kind=compounds&title=To+be+cancelled")
-    page.find("[data-screen-form] [type=submit]").click()
+    page.click("[data-screen-form] [type=submit]")
     page.until(lambda: "/ui/screens/one?id=" in page.driver.current_url)
-    page.find("[data-cancel]").click()
+    page.click("[data-cancel]")
     Alert(page.driver).dismiss()
-    assert page.find("[data-cancel]").is_displayed()
-    page.find("[data-cancel]").click()
+    assert page.ask("[data-cancel]", WebElement.is_displayed)
+    page.click("[data-cancel]")
     Alert(page.driver).accept()
-    page.until(lambda: page.driver.find_element(By.CSS_SELECTOR, ".badge").text == "cancelled", 20)
+    page.until(lambda: page.text(".badge") == "cancelled", 20)
     assert not page.all("[data-cancel]")
     assert page.errors() == []
 
 
 def test_the_list_keeps_itself_fresh_while_a_screen_runs(page: Page) -> None:
     page.open("/ui/screens/new?kind=compounds&cell_iname=A375&pert_dose=1&title=Watched+from+the+list")
-    page.find("[data-screen-form] [type=submit]").click()
+    page.click("[data-screen-form] [type=submit]")
     page.until(lambda: "/ui/screens/one?id=" in page.driver.current_url)
     page.open("/ui/screens")
     page.run("window.wasNotReloaded = true")
     state = "tbody tr:first-child .badge"
-    assert page.find(state).text in ("queued", "running")
+    assert page.text(state) in ("queued", "running")
     page.shoot("page_screens.png")
-    page.until(lambda: page.driver.find_element(By.CSS_SELECTOR, state).text == "finished", 120)
+    page.until(lambda: page.text(state) == "finished", 120)
     assert page.run("return window.wasNotReloaded") is True
     assert page.errors() == []
 

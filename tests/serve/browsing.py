@@ -97,6 +97,20 @@ class Browser:
         found: list[WebElement] = self.driver.find_elements(By.CSS_SELECTOR, selector)
         return found
 
+    def ask(self, selector: str, question: Callable[[WebElement], Any]) -> Any:
+        """Return what an element answers; where it is replaced meanwhile, its successor is asked."""
+        answers = self.until(lambda: [question(self.driver.find_element(By.CSS_SELECTOR, selector))])
+        return answers[0]
+
+    def text(self, selector: str) -> str:
+        return str(self.ask(selector, lambda element: element.text))
+
+    def value(self, selector: str) -> str:
+        return str(self.ask(selector, lambda element: element.get_property("value")))
+
+    def click(self, selector: str) -> None:
+        self.ask(selector, lambda element: element.click())
+
     def until(self, found: Callable[[], Any], seconds: float = 60) -> Any:
         """Return what is found as soon as it is there; what is being changed is looked for again."""
         missing = (NoSuchElementException, StaleElementReferenceException)
