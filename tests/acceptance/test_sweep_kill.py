@@ -14,13 +14,13 @@ import ray_faults as faults
 import torch
 from pertcast.training.bundle import load_bundle_files
 from pertcast_jobs.tune.records import Records, TrialRecord
-from thorough import THOROUGH, only_thorough
+from thorough import only_thorough
 from waiting import wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
 QUICK = ["model.config.depth=1", "train.batch_size=32", "train.epochs=12", "train.patience=null"]
-N_TRIALS = 8 if THOROUGH else 6
+N_TRIALS = 8
 NOT_COMPARED = {"seconds"}
 """Everything else that a trial reports must be equal."""
 

@@ -15,7 +15,6 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import ray_faults as faults
 from pertcast_jobs.run_folder import RunFolder
-from thorough import only_thorough
 from waiting import wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
@@ -115,7 +114,6 @@ def seconds_lost(run: Any) -> list[float]:
     return [round(min(time for time in back if time > moment) - moment, 1) for moment in lost]
 
 
-@only_thorough  # tests/acceptance/test_net_training.py cuts off a machine of such a run.
 def test_a_run_of_fixed_size_waits_for_another_node_and_comes_to_the_same_weights(
     nodes: Nodes, training: Any, undisturbed: RunFolder, tmp_path: Path
 ) -> None:
