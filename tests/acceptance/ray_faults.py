@@ -21,6 +21,7 @@ from waiting import wait_for
 ON_RAY = ["cluster.launcher=ray", "cluster.num_workers=2", "cluster.cpus_per_worker=0.9"]
 ZERO_2 = ["train.engine.name=deepspeed", "train.engine.zero_stage=2"]
 SIZE = ["model.config.width=64", "train.batch_size=32", "train.patience=null"]
+EPOCHS = ["train.epochs=30"]
 CHECKPOINTS = ["train.checkpoint_every_steps=25", "train.log_every_steps=5"]
 
 
@@ -128,6 +129,14 @@ class Training:
 
     def events(self, *kinds: str) -> list[Event]:
         return [each for each in read_events(self.run.path / EVENTS_FILE) if not kinds or each.kind in kinds]
+
+
+def two_workers(
+    screen: Sequence[str], path: Path, *more: str, environment: tuple[tuple[str, str], ...] = ()
+) -> Training:
+    """Return a training of two workers of Ray and a ZeRO stage, all of whose weights are comparable."""
+    words = [*screen, *ON_RAY, *ZERO_2, *SIZE, *EPOCHS, *CHECKPOINTS, *more]
+    return Training(words, RunFolder(path), environment)
 
 
 def ended(driver: subprocess.Popen[str], code: int = 0, seconds: float = 400) -> str:

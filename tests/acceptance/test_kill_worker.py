@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -16,30 +15,11 @@ from waiting import wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
-EPOCHS = ["train.epochs=30"]
-
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_running() -> Iterator[None]:
     yield
     faults.end_all()
-
-
-@pytest.fixture(scope="module")
-def screen(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    return faults.make_screen(tmp_path_factory.mktemp("screen"))
-
-
-def training(screen: list[str], path: Path) -> Any:
-    words = [*screen, *faults.ON_RAY, *faults.ZERO_2, *faults.SIZE, *EPOCHS, *faults.CHECKPOINTS]
-    return faults.Training(words, RunFolder(path))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(screen: list[str], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    run = training(screen, tmp_path_factory.mktemp("runs") / "undisturbed")
-    run.finish()
-    return run.run
 
 
 def step_of(checkpoint: Path) -> int:
@@ -49,7 +29,7 @@ def step_of(checkpoint: Path) -> int:
 def test_killed_and_preempted_workers_are_replaced_and_the_weights_are_those_of_an_undisturbed_run(
     screen: list[str], undisturbed: RunFolder, tmp_path: Path
 ) -> None:
-    run = training(screen, tmp_path / "run")
+    run = faults.two_workers(screen, tmp_path / "run")
     driver = run.start()
     killed = run.await_step(60, rank=1)
     newest = run.checkpoints()[-1]
@@ -84,7 +64,7 @@ def processes_of(session: int) -> list[psutil.Process]:
 def test_a_driver_that_is_asked_to_end_and_then_killed_leaves_nothing_behind_and_resumes(
     screen: list[str], undisturbed: RunFolder, tmp_path: Path
 ) -> None:
-    run = training(screen, tmp_path / "run")
+    run = faults.two_workers(screen, tmp_path / "run")
     driver = run.start()
     run.await_step(60)
     driver.send_signal(signal.SIGTERM)
@@ -107,7 +87,7 @@ def test_a_driver_that_is_asked_to_end_and_then_killed_leaves_nothing_behind_and
 def test_an_interrupted_ray_run_ends_with_130_at_the_step_it_had_come_to(
     screen: list[str], tmp_path: Path
 ) -> None:
-    run = training(screen, tmp_path / "interrupted")
+    run = faults.two_workers(screen, tmp_path / "interrupted")
     driver = run.start()
     run.await_step(60)
     driver.send_signal(signal.SIGINT)

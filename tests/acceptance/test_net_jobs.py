@@ -22,11 +22,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def screen(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    return faults.make_screen(tmp_path_factory.mktemp("screen"))
-
-
 def test_a_job_that_ends_well_is_followed_listed_and_told_again(cluster: Any, screen: list[str]) -> None:
     store = screen[0].removeprefix("data.store=")
     done = cluster.job("submit", "--no-ship", "--wait", "--", "data", "inspect", store)

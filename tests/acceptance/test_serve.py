@@ -156,27 +156,30 @@ def assert_said_only_its_own_lines(server: Server) -> None:
         assert server.out.read_text().splitlines()[-1].startswith("ready: ")
 
 
-def test_replicas_follow_the_load_and_one_that_is_killed_costs_no_request(server: Server) -> None:
-    url = server.url
-    assert len(server.replicas()) == 1
-    load = Load(url, clients=24)
-    load.start()
-    assert wait_for(lambda: len(server.replicas()) == 2, 120), "no second replica under load"
-    time.sleep(3)
-    first, second = server.replicas()
-    for victim in (first, second):
-        enough = len(load.answers) + 50
-        victim.kill()
-        assert wait_for(partial(load.has_answers, enough), 120), "no answers after a death"
-    assert wait_for(lambda: len(server.replicas()) == 2, 120), "no new replica for a dead one"
-    answered = load.stop()
-    assert answered.keys() == {200}
-    assert len({content for _, content in load.answers}) == 1, "one request, two answers"
-    assert wait_for(lambda: len(server.replicas()) == 1, 120), "the second replica stayed without load"
-    assert httpx.post(f"{url}/v1/predict", json={"conditions": CONDITIONS}).content == load.answers[0][1]
+def test_replicas_follow_the_load_and_one_that_is_killed_costs_no_request(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    with started(tiny_bundle, tmp_path, "predictor: {downscale_delay_s: 10}") as server:
+        url = server.url
+        assert len(server.replicas()) == 1
+        load = Load(url, clients=24)
+        load.start()
+        assert wait_for(lambda: len(server.replicas()) == 2, 120), "no second replica under load"
+        time.sleep(3)
+        first, second = server.replicas()
+        for victim in (first, second):
+            enough = len(load.answers) + 50
+            victim.kill()
+            assert wait_for(partial(load.has_answers, enough), 120), "no answers after a death"
+        assert wait_for(lambda: len(server.replicas()) == 2, 120), "no new replica for a dead one"
+        answered = load.stop()
+        assert answered.keys() == {200}
+        assert len({content for _, content in load.answers}) == 1, "one request, two answers"
+        assert wait_for(lambda: len(server.replicas()) == 1, 120), "the second replica stayed without load"
+        assert httpx.post(f"{url}/v1/predict", json={"conditions": CONDITIONS}).content == load.answers[0][1]
 
-    assert server.end(signal.SIGTERM) == 0
-    assert_ended_cleanly(server)
+        assert server.end(signal.SIGTERM) == 0
+        assert_ended_cleanly(server)
 
 
 ONE_REPLICA = """

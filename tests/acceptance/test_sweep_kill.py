@@ -25,12 +25,6 @@ NOT_COMPARED = {"seconds"}
 """Everything else that a trial reports must be equal."""
 
 
-@pytest.fixture(scope="module")
-def screen(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    found: list[str] = faults.make_screen(tmp_path_factory.mktemp("screen"))
-    return found
-
-
 def command(screen: list[str], search: list[str], out: Path) -> Any:
     words = [*screen, *QUICK, *search, "train.checkpoint_every_steps=10", "--trials", str(N_TRIALS)]
     return faults.pertcast("tune", "response_mlp_sweep", *words, "--out", str(out))

@@ -19,7 +19,6 @@ from waiting import wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.ray]
 
-EPOCHS = ["train.epochs=40"]
 LONGER = ["train.epochs=160"]
 """Enough steps for nodes to come and go before the last."""
 ELASTIC = [*LONGER, "cluster.min_workers=1", "cluster.look_for_nodes_every_s=2"]
@@ -29,11 +28,6 @@ ELASTIC = [*LONGER, "cluster.min_workers=1", "cluster.look_for_nodes_every_s=2"]
 def nothing_is_left_running() -> Iterator[None]:
     yield
     faults.end_all()
-
-
-@pytest.fixture(scope="module")
-def screen(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    return faults.make_screen(tmp_path_factory.mktemp("screen"))
 
 
 class Nodes:
@@ -88,23 +82,9 @@ def training(nodes: Nodes, screen: list[str]) -> Any:
     environment = (("RAY_ADDRESS", nodes.cluster.address),)
 
     def make(path: Path, *more: str) -> Any:
-        words = [*screen, *faults.ON_RAY, *faults.ZERO_2, *faults.SIZE, *EPOCHS, *faults.CHECKPOINTS, *more]
-        return faults.Training(words, RunFolder(path), environment)
+        return faults.two_workers(screen, path, *more, environment=environment)
 
     return make
-
-
-@pytest.fixture(scope="module")
-def undisturbed_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("runs") / "undisturbed"
-
-
-@pytest.fixture
-def undisturbed(undisturbed_path: Path, training: Any) -> RunFolder:
-    run = training(undisturbed_path)
-    if not undisturbed_path.exists():
-        run.finish()
-    return run.run
 
 
 def seconds_lost(run: Any) -> list[float]:
