@@ -28,8 +28,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def screen(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    screen = faults.make_screen(tmp_path_factory.mktemp("screen"))
+def screen(screen: list[str]) -> list[str]:
     return [*screen, *faults.SIZE, *faults.CHECKPOINTS]
 
 

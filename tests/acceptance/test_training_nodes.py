@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,7 @@ def training(nodes: Nodes, screen: list[str]) -> Any:
     """Return what makes a training on the nodes."""
     nodes.two()
     environment = (("RAY_ADDRESS", nodes.cluster.address),)
-
-    def make(path: Path, *more: str) -> Any:
-        return faults.two_workers(screen, path, *more, environment=environment)
-
-    return make
+    return partial(faults.two_workers, screen, environment=environment)
 
 
 def seconds_lost(run: Any) -> list[float]:

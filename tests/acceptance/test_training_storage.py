@@ -32,9 +32,8 @@ def with_helpers() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def settings(screen: list[str]) -> list[str]:
     """Return the overrides of a training of about 400 steps, a checkpoint each 25."""
-    screen = faults.make_screen(tmp_path_factory.mktemp("screen"))
     return [*screen, *faults.SIZE, *EPOCHS, *faults.CHECKPOINTS]
 
 

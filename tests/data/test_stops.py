@@ -36,11 +36,8 @@ def test_a_stop_that_is_lost_in_a_callback_comes_again(
     number: signal.Signals,
     kind: type[KeyboardInterrupt],
     capfd: pytest.CaptureFixture[str],
-    request: pytest.FixtureRequest,
+    sigint_interrupts: None,
 ) -> None:
-    # What a shell starts in the background ignores it.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     lost = False
     with pytest.raises(KeyboardInterrupt) as stop, stops_heard(ANSWERS):
         lose(number)

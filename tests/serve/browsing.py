@@ -90,7 +90,7 @@ class Browser:
         return self.driver.execute_script(script, *given)
 
     def find(self, selector: str) -> WebElement:
-        found: WebElement = self.until(lambda: self.driver.find_element(By.CSS_SELECTOR, selector))
+        found: WebElement = self.ask(selector, lambda element: element)
         return found
 
     def all(self, selector: str) -> list[WebElement]:
